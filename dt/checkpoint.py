@@ -1,0 +1,239 @@
+"""How does a run outlive its process? Self-contained, verified checkpoints: the only orbax.
+
+A step's folder holds params/ and optimizer/ (Orbax), spec.json (everything a policy needs besides
+weights) and manifest.json (the step, its metric, and a hash of every file). The manifest is
+written last: a folder without one is an unfinished save, and is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from orbax.checkpoint import v1 as ocp
+
+from dt.learner import Learner, TrainState
+from dt.model.decision_transformer import abstract_model
+from dt.policy import ReturnConditionedPolicy
+from dt.spec import PolicySpec
+
+MANIFEST = "manifest.json"
+
+
+class Checkpointer:
+    """Saves while training goes on, and keeps the newest few and the best."""
+
+    def __init__(self, run_dir: Path, spec: PolicySpec, keep: int):
+        self.directory = run_dir.resolve() / "checkpoints"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.spec = spec
+        self.keep = keep
+        self._pending: tuple[Any, Path, dict[str, Any]] | None = None
+
+    def save(self, state: TrainState, metric: float | None = None) -> None:
+        """Start writing this state; the previous save is finished first.
+
+        Args:
+            metric: lower is better; the best checkpoint that has one is kept.
+        """
+        self.wait()
+        step = int(state.step)
+        folder = self.directory / str(step)
+        if is_complete(folder):
+            _annotate(folder, metric)
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        # A copy: the next round donates the state's buffers while they are being written.
+        copy = jax.tree.map(jnp.copy, state)
+        trees = {"params": nnx.to_pure_dict(copy.params), "optimizer": _plain(copy)}
+        response = ocp.save_checkpointables_async(folder, trees)
+        self._pending = (response, folder, {"step": step, "metric": metric})
+
+    def wait(self) -> None:
+        """Finish the save under way: hash its files, then write the manifest that makes it count.
+
+        Raises:
+            OSError: when the disk does not take it; earlier checkpoints stay.
+        """
+        if self._pending is None:
+            return
+        response, folder, facts = self._pending
+        self._pending = None
+        response.result()
+        (folder / "spec.json").write_text(json.dumps(self.spec.to_json(), indent=1))
+        files = {str(p.relative_to(folder)): _sha256(p) for p in _files(folder)}
+        write_json(folder / MANIFEST, {**facts, "files": files})
+        self._remove_old()
+
+    def _remove_old(self) -> None:
+        steps = complete_steps(self.directory)
+        kept = set(steps[-self.keep :]) | {best_step(self.directory)}
+        for step in steps:
+            if step not in kept:
+                shutil.rmtree(self.directory / str(step))
+
+
+def restore_state(run_dir: Path, learner: Learner, warn: Callable[[str], None]) -> TrainState:
+    """The newest state of a run that verifies; damaged ones are named and passed over.
+
+    Raises:
+        ValueError: when there is none.
+    """
+    directory = run_dir.resolve() / "checkpoints"
+    for step in reversed(complete_steps(directory)):
+        folder = directory / str(step)
+        try:
+            verify(folder)
+        except ValueError as error:
+            warn(f"{error}; going back to an older checkpoint")
+            continue
+        empty = jax.eval_shape(learner.init)
+        target = {"params": nnx.to_pure_dict(empty.params), "optimizer": _plain(empty)}
+        trees = _load(folder, target)
+        params = empty.params
+        nnx.replace_by_pure_dict(params, trees["params"])
+        leaves = jax.tree.leaves(trees["optimizer"]["leaves"])
+        optimizer = jax.tree.unflatten(jax.tree.structure(empty.optimizer), leaves)
+        return TrainState(params, optimizer, trees["optimizer"]["step"])
+    raise ValueError(f"{run_dir}: no sound checkpoint to resume from; train without --resume")
+
+
+def load_policy(
+    run_dir: str | Path,
+    checkpoint: str | int = "last",
+    *,
+    deterministic: bool = False,
+    null: bool = False,
+) -> ReturnConditionedPolicy:
+    """A policy from a run directory alone, verified against its manifest.
+
+    Args:
+        checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
+        deterministic: take the likeliest discrete action instead of sampling.
+        null: replace the return by the null token: the policy without steering.
+
+    Raises:
+        ValueError: when there is no such checkpoint, or its files are not what was written.
+    """
+    folder = find_checkpoint(Path(run_dir), checkpoint)
+    verify(folder)
+    spec = PolicySpec.from_json(json.loads((folder / "spec.json").read_text()))
+    params = nnx.state(abstract_model(spec))
+    trees = _load(folder, {"params": nnx.to_pure_dict(params)})
+    nnx.replace_by_pure_dict(params, trees["params"])
+    return ReturnConditionedPolicy(params, spec, deterministic=deterministic, null=null)
+
+
+def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
+    """The folder of "last", "best" or a step.
+
+    Raises:
+        ValueError: saying which there are.
+    """
+    directory = run_dir.resolve() / "checkpoints"
+    steps = complete_steps(directory)
+    if not steps:
+        raise ValueError(f"{run_dir}: holds no checkpoint; train one with `python train.py`")
+    if checkpoint == "last":
+        return directory / str(steps[-1])
+    if checkpoint == "best":
+        best = best_step(directory)
+        if best is None:
+            raise ValueError(
+                f"{run_dir}: no checkpoint has a score card; train with --evaluation.interval"
+            )
+        return directory / str(best)
+    if not str(checkpoint).isdigit() or int(checkpoint) not in steps:
+        raise ValueError(
+            f"{run_dir}: no checkpoint {checkpoint!r}; there are {', '.join(map(str, steps))}, "
+            f"last and best"
+        )
+    return directory / str(int(checkpoint))
+
+
+def complete_steps(directory: Path) -> list[int]:
+    """Steps with a finished checkpoint, in order."""
+    folders = [p for p in directory.glob("*") if p.name.isdigit() and is_complete(p)]
+    return sorted(int(p.name) for p in folders)
+
+
+def best_step(directory: Path) -> int | None:
+    """The step with the lowest metric, if any has one."""
+    metrics = {}
+    for step in complete_steps(directory):
+        metric = _read_manifest(directory / str(step)).get("metric")
+        if metric is not None:
+            metrics[step] = metric
+    return min(metrics, key=lambda step: metrics[step]) if metrics else None
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def verify(folder: Path) -> None:
+    """Hash every file again.
+
+    Raises:
+        ValueError: naming a file that is missing, added or changed since it was written.
+    """
+    written = _read_manifest(folder).get("files", {})
+    present = {str(p.relative_to(folder)) for p in _files(folder)}
+    for name in sorted(set(written) | present):
+        if name not in present:
+            raise ValueError(f"{folder}: {name} is missing; this checkpoint cannot be trusted")
+        if name not in written or _sha256(folder / name) != written[name]:
+            raise ValueError(
+                f"{folder}: {name} is not as it was written; this checkpoint cannot be trusted"
+            )
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write beside and rename, so that a reader finds the old file or the new one, whole."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(json.dumps(values, indent=1) + "\n")
+    beside.replace(path)
+
+
+def _annotate(folder: Path, metric: float | None) -> None:
+    if metric is not None:
+        write_json(folder / MANIFEST, {**_read_manifest(folder), "metric": metric})
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest's content; damaged beyond reading it counts as empty, and nothing verifies."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _plain(state: TrainState) -> dict[str, Any]:
+    """The optimiser's state as numbered leaves, so that no optax class is in the file."""
+    leaves = jax.tree.leaves(state.optimizer)
+    return {"leaves": {f"{i:04d}": leaf for i, leaf in enumerate(leaves)}, "step": state.step}
+
+
+def _load(folder: Path, target: dict[str, Any]) -> dict[str, Any]:
+    with warnings.catch_warnings():
+        # Orbax warns that files lie on whatever devices are here now; that is the intention.
+        warnings.filterwarnings("ignore", message=".*[Ss]harding.*")
+        return ocp.load_checkpointables(folder, target)

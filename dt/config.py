@@ -1,0 +1,239 @@
+"""What can be chosen, what are the defaults, and how does the command line say it?"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from dt.data.episodes import Reference
+
+
+def _require(holds: bool, name: str, value: Any, needed: str) -> None:
+    if not holds:
+        raise ValueError(f"{name} is {value}; it must be {needed}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The transformer; the defaults are the paper's gym model (Chen et al. 2021, table 8)."""
+
+    layout: str = "return-observation-action"
+    """Tokens of a timestep, in order; 'observation-action' is behaviour cloning."""
+    context_length: int = 20
+    """Timesteps that a token attends to, its own included."""
+    num_layers: int = 3
+    num_heads: int = 1
+    width: int = 128
+    """Size of a token's vector."""
+    dropout: float = 0.1
+    return_dropout: float = 0.15
+    """Share of training windows whose return is the null token: one model, both policies."""
+    max_timesteps: int = 0
+    """Longest episode the positions cover; 0: the longer of the data's and the environment's."""
+
+    def __post_init__(self) -> None:
+        for name in ("context_length", "num_layers", "num_heads", "width"):
+            _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        _require(
+            self.width % self.num_heads == 0,
+            "model.width",
+            self.width,
+            f"a multiple of num_heads={self.num_heads}",
+        )
+        for name in ("dropout", "return_dropout"):
+            value = getattr(self, name)
+            _require(0.0 <= value < 1.0, f"model.{name}", value, "in [0, 1)")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What the model learns from, and how much of it one update sees."""
+
+    source: Annotated[str, tyro.conf.arg(aliases=["--data"])] = ""
+    """A file or a local Minari id; 'demo:cartpole' makes its own."""
+    batch_size: int = 64
+    """Windows of context_length timesteps an update."""
+    windows_per_segment: int = 2
+    """Consecutive windows trained as one segment; above 1 the cached policy is what was trained."""
+
+    num_micro_batches: int = 1
+    """Parts whose gradients are summed one after the other; small parts stay in a CPU's cache."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "windows_per_segment", "num_micro_batches"):
+            _require(getattr(self, name) >= 1, f"data.{name}", getattr(self, name), "at least 1")
+        _require(
+            self.batch_size % self.windows_per_segment == 0,
+            "data.batch_size",
+            self.batch_size,
+            f"a multiple of windows_per_segment={self.windows_per_segment}",
+        )
+
+        _require(
+            self.num_segments % self.num_micro_batches == 0,
+            "data.num_micro_batches",
+            self.num_micro_batches,
+            f"a divisor of the {self.num_segments} segments of a batch",
+        )
+
+    @property
+    def num_segments(self) -> int:
+        """Rows of a batch."""
+        return self.batch_size // self.windows_per_segment
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW with a linear warm-up."""
+
+    learning_rate: float = 3e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 1000
+    final_fraction: float = 0.1
+    """Learning rate at the end of the cosine, as a share of the peak."""
+    weight_decay: float = 1e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip_norm: float = 0.25
+
+    def __post_init__(self) -> None:
+        value = self.learning_rate
+        _require(value > 0, "optimizer.learning_rate", value, "above 0")
+        _require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
+        _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "0 or more")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """The score card at the end of training, and the environment it is played in."""
+
+    env: str = ""
+    """Environment id; empty: the data's own."""
+    max_episode_steps: int = 0
+    """Time limit; 0: the environment's own."""
+    num_targets: int = 7
+    """Targets, equally spaced from the 5th to the 95th percentile of the data's returns."""
+    episodes: int = 20
+    """Episodes for each target."""
+    interval: int = 0
+    """Updates between cards; 0: only at the end. The best card's checkpoint is kept."""
+    reference: tuple[str, float, float] | None = None
+    """Source, random and expert return of a normalised score; data may bring its own."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_targets", "episodes"):
+            value = getattr(self, name)
+            _require(value >= 1, f"evaluation.{name}", value, "at least 1")
+
+    @property
+    def known_reference(self) -> Reference | None:
+        return Reference(*self.reference) if self.reference else None
+
+    @property
+    def env_kwargs(self) -> dict[str, Any]:
+        return {"max_episode_steps": self.max_episode_steps} if self.max_episode_steps else {}
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides a run."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    num_steps: int = 10_000
+    """Updates."""
+    seed: int = 0
+    run_dir: str = ""
+    """Where the run is written; empty: runs/PRESET, numbered if that is taken."""
+    log_interval: int = 100
+    """Updates between log lines; they run as one compiled program."""
+    checkpoint_interval: int = 2000
+    keep_checkpoints: int = 2
+    """Newest checkpoints kept, beside the best."""
+    resume: bool = False
+    """Go on from the run directory's newest sound checkpoint."""
+
+    def __post_init__(self) -> None:
+        for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "cartpole": TrainConfig(
+        data=DataConfig(source="demo:cartpole"),
+        model=ModelConfig(num_layers=2, width=64),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
+        evaluation=EvaluationConfig(env="CartPole-v1", max_episode_steps=200, episodes=50),
+        num_steps=3000,
+        checkpoint_interval=1000,
+    ),
+    "hopper": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
+        ),
+    ),
+    "halfcheetah": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="HalfCheetah-v4", reference=("D4RL (Fu et al. 2020)", -280.178953, 12135.0)
+        ),
+    ),
+    "door": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="AdroitHandDoor-v1",
+            reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
+        ),
+    ),
+}
+
+
+def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
+    """`[PRESET] [--flags]` -> the preset's name and the configuration.
+
+    Raises:
+        ValueError: for an unknown preset, naming the nearest, or a value out of range.
+        SystemExit: from tyro, for --help and for flags it does not know.
+    """
+    preset = "cartpole"
+    if args and not args[0].startswith("-"):
+        preset, args = args[0], args[1:]
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
+    description = (
+        "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
+        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
+        "its own data). The defaults below are the preset's."
+    )
+    config = tyro.cli(
+        TrainConfig, default=PRESETS[preset], args=args, description=description, prog="train.py"
+    )
+    return preset, config
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values."""
+    return dataclasses.asdict(config)
+
+
+def from_json(values: dict[str, Any]) -> TrainConfig:
+    """The inverse of `to_json` for a whole run."""
+    optimizer = {**values["optimizer"], "betas": tuple(values["optimizer"]["betas"])}
+    evaluation = dict(values["evaluation"])
+    if evaluation["reference"] is not None:
+        evaluation["reference"] = tuple(evaluation["reference"])
+    return TrainConfig(
+        **{
+            **values,
+            "data": DataConfig(**values["data"]),
+            "model": ModelConfig(**values["model"]),
+            "optimizer": OptimizerConfig(**optimizer),
+            "evaluation": EvaluationConfig(**evaluation),
+        }
+    )

@@ -1,0 +1,39 @@
+"""What is in a data set, in numbers small enough to travel with a policy?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dt.data.episodes import EpisodeDataset
+
+
+@dataclass(frozen=True)
+class DatasetSummary:
+    """Size and spread of returns: what targets, cards and pictures need of the data."""
+
+    name: str
+    episodes: int
+    steps: int
+    return_mean: float
+    return_percentiles: tuple[float, ...]  # 0, 1, ..., 100
+    histogram_edges: tuple[float, ...]
+    histogram_counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, dataset: EpisodeDataset, num_bins: int = 40) -> DatasetSummary:
+        counts, edges = np.histogram(dataset.returns, bins=num_bins)
+        return cls(
+            name=dataset.name,
+            episodes=len(dataset),
+            steps=dataset.num_steps,
+            return_mean=float(dataset.returns.mean()),
+            return_percentiles=tuple(np.percentile(dataset.returns, range(101)).tolist()),
+            histogram_edges=tuple(edges.tolist()),
+            histogram_counts=tuple(counts.tolist()),
+        )
+
+    def percentile(self, p: float) -> float:
+        """The p-th percentile of the episodes' returns, p from 0 to 100."""
+        return float(np.interp(p, np.arange(101), self.return_percentiles))

@@ -1,0 +1,66 @@
+"""Which spaces does a data set live in: the environment's, or those its arrays suggest?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+
+def environment_spaces(
+    env_id: str, env_kwargs: dict[str, Any] | None = None
+) -> tuple[gymnasium.Space, gymnasium.Space]:
+    """Observation and action space of a registered environment.
+
+    Raises:
+        ValueError: when Gymnasium cannot make it, with Gymnasium's reason.
+    """
+    try:
+        env = gymnasium.make(env_id, **(env_kwargs or {}))
+    except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
+        raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
+    try:
+        return env.observation_space, env.action_space
+    finally:
+        env.close()
+
+
+def infer_spaces(
+    observations: np.ndarray, actions: np.ndarray
+) -> tuple[gymnasium.Space, gymnasium.Space]:
+    """Spaces for arrays of an environment that cannot be made here.
+
+    Integer actions become Discrete(largest + 1). Float actions within [-1, 1] become that Box,
+    the convention of every continuous Gymnasium task; others an unbounded Box.
+    """
+    observation_space = spaces.Box(-np.inf, np.inf, observations.shape[1:], np.float32)
+    if np.issubdtype(actions.dtype, np.integer) and actions.ndim == 1:
+        return observation_space, spaces.Discrete(int(actions.max(initial=0)) + 1)
+    bound = 1.0 if np.abs(actions).max(initial=0.0) <= 1.0 else np.inf
+    return observation_space, spaces.Box(-bound, bound, actions.shape[1:], np.float32)
+
+
+def resolve_spaces(
+    env_id: str | None,
+    env_kwargs: dict[str, Any],
+    observations: np.ndarray,
+    actions: np.ndarray,
+) -> tuple[gymnasium.Space, gymnasium.Space]:
+    """The environment's spaces where it is installed here, else those the arrays suggest."""
+    if env_id is not None and is_registered(env_id):
+        try:
+            return environment_spaces(env_id, env_kwargs)
+        except ValueError:
+            pass  # registered, but its simulator is not installed: training does not need it
+    return infer_spaces(observations, actions)
+
+
+def is_registered(env_id: str) -> bool:
+    """Whether Gymnasium knows the id; an id "module:Name-v0" imports its module first."""
+    return env_id.rpartition(":")[2] in gymnasium.registry or ":" in env_id
+
+
+def first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,89 @@
+"""Which steps does batch number `step` hold? A pure function of (seed, step, row)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+
+class Batch(NamedTuple):
+    """B windows of T consecutive steps, padded on the right; padding has `mask` False.
+
+    NumPy or JAX arrays. Observations are normalised vectors, returns_to_go are normalised,
+    continuous actions lie in the model's own units (see `dt.spec.ActionScaler`).
+    """
+
+    observations: Any  # (B, T, O) float32
+    actions: Any  # (B, T, A) float32, or (B, T) int32
+    returns_to_go: Any  # (B, T) float32
+    timesteps: Any  # (B, T) int32, counted from the start of the episode
+    mask: Any  # (B, T) bool
+
+
+class Steps(NamedTuple):
+    """The training data itself: flat arrays over all N steps, in the model's units."""
+
+    observations: Any  # (N, O) float32
+    actions: Any  # (N, A) float32, or (N,) int32
+    returns_to_go: Any  # (N,) float32
+
+
+class Windows(NamedTuple):
+    """Where windows lie in `Steps`: three integers each, so batches travel as indices."""
+
+    start: Any  # row of the first step
+    length: Any  # real steps, 1 to T
+    timestep: Any  # timestep of the first step within its episode
+
+
+def draw_windows(
+    offsets: Int[np.ndarray, " E+1"], num_steps: int, seed: int, step: int, rows: range
+) -> Windows:
+    """Draw one window of up to `num_steps` steps for each row of batch number `step`.
+
+    A step of the data is drawn uniformly (so episodes are drawn in proportion to length), then
+    its place within the window; the window is moved inside its episode where it fits. Every step
+    of every episode can appear, and no window crosses an episode's end.
+
+    Args:
+        rows: the rows wanted; a process of a larger run asks for its own rows only.
+    """
+    key = _hash(_hash(np.uint64([seed])) ^ np.uint64(step))
+    first = _hash(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
+    middle = _uniform(first, offsets[-1])
+    episode = np.searchsorted(offsets, middle, side="right") - 1
+    begin, end = offsets[episode], offsets[episode + 1]
+    place = _uniform(_hash(first), num_steps)
+    start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
+    length = np.minimum(end - start, num_steps)
+    return Windows(start.astype(np.int32), length.astype(np.int32), (start - begin).astype(np.int32))
+
+
+def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:
+    """Cut the windows out of the flat arrays; the same code for NumPy and for JAX arrays."""
+    step = np.arange(num_steps, dtype=np.int32)
+    mask = step < windows.length[:, None]
+    # Padding repeats the window's last real step, so an index never leaves the arrays.
+    rows = windows.start[:, None] + step * mask + (windows.length - 1)[:, None] * ~mask
+    return Batch(
+        observations=steps.observations[rows],
+        actions=steps.actions[rows],
+        returns_to_go=steps.returns_to_go[rows],
+        timesteps=windows.timestep[:, None] + rows - windows.start[:, None],
+        mask=mask,
+    )
+
+
+def _hash(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """SplitMix64's mixing function (Steele et al. 2014): a counter in, random bits out."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def _uniform(bits: UInt64[np.ndarray, " n"], below: int) -> Int[np.ndarray, " n"]:
+    """Integers in [0, below) from the upper 53 bits."""
+    return ((bits >> np.uint64(11)) * 2.0**-53 * below).astype(np.int64)

@@ -1,0 +1,123 @@
+"""How does one batch change the weights? A pure step, and many of them in one program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from dt.config import TrainConfig
+from dt.data.windows import Batch, Steps, Windows, gather
+from dt.model.decision_transformer import DecisionTransformer, abstract_model
+from dt.optimizer import OptimizerState, Transformation, make_optimizer
+from dt.spec import PolicySpec
+
+Metrics = dict[str, Float[Array, ""]]
+
+
+class TrainState(NamedTuple):
+    """All that training changes; with the configuration and the data, all that a resume needs."""
+
+    params: Any  # the model's nnx.State of parameters
+    optimizer: OptimizerState
+    step: Int[Array, ""]  # updates done
+
+
+class Learner:
+    """The compiled pieces of training for one model, optimiser and seed."""
+
+    def __init__(self, spec: PolicySpec, config: TrainConfig):
+        self.graph, _ = nnx.split(abstract_model(spec))
+        self.spec = spec
+        self.config = config
+        self.optimizer: Transformation = make_optimizer(config.optimizer, config.num_steps)
+        self.num_steps_of_window = config.model.context_length * config.data.windows_per_segment
+
+    def init(self) -> TrainState:
+        """Fresh weights from the seed."""
+        model = DecisionTransformer(self.spec, rngs=nnx.Rngs(self.config.seed))
+        params = nnx.state(model)
+        return TrainState(params, self.optimizer.init(params), jnp.zeros((), jnp.int32))
+
+    def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        """One update. Pure; randomness comes from (seed, step) alone."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), state.step)
+        null_key, dropout_key = jax.random.split(key)
+        is_null = jax.random.bernoulli(
+            null_key, self.config.model.return_dropout, (len(batch.mask),)
+        )
+        loss, grads = self.loss_and_gradient(state.params, batch, is_null, dropout_key)
+        updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params)
+        params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
+        metrics = {"loss": loss, "grad_norm": global_norm(grads)}
+        return TrainState(params, optimizer, state.step + 1), metrics
+
+    def loss_and_gradient(
+        self, params: Any, batch: Batch, is_null: Bool[Array, " B"], dropout_key: Array
+    ) -> tuple[Float[Array, ""], Any]:
+        """The batch's loss and gradient, summed over micro-batches that fit the cache.
+
+        Each micro-batch's sum is divided by the count of the whole batch: a mean of means would
+        weigh steps by how much padding they happen to lie beside.
+        """
+        num_micro = self.config.data.num_micro_batches
+        count = batch.mask.sum()
+        parts = jax.tree.map(
+            lambda x: x.reshape(num_micro, len(x) // num_micro, *x.shape[1:]), (batch, is_null)
+        )
+        gradient = jax.value_and_grad(self.loss_fn)
+
+        def add(carry: Any, part: Any) -> tuple[Any, None]:
+            (rows, null), key = part
+            return jax.tree.map(jnp.add, carry, gradient(params, rows, null, key, count)), None
+
+        zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+        keys = jax.random.split(dropout_key, num_micro)
+        return jax.lax.scan(add, zeros, (parts, keys))[0]
+
+    def loss_fn(
+        self,
+        params: Any,
+        batch: Batch,
+        is_null: Bool[Array, " b"],
+        dropout_key: Array,
+        count: Int[Array, ""],
+    ) -> Float[Array, ""]:
+        """Summed loss of the real steps, over `count`: padding counts on neither side."""
+        model = nnx.merge(self.graph, params)
+        prediction = model(batch, is_null, rngs=nnx.Rngs(dropout=dropout_key))
+        losses = model.head.loss(prediction, batch.actions)
+        return jnp.where(batch.mask, losses, 0.0).sum() / count
+
+    def make_train_steps(self) -> Callable[[TrainState, Steps, Windows, Any], Any]:
+        """The compiled program that runs the updates of one round.
+
+        Its arguments are the state (donated), the data on the device, windows of shape (U, B) for
+        up to U updates, and how many of the U to run: one program serves every round, the shorter
+        last one too. It returns the new state and the metrics' means over the round.
+        """
+
+        def train_steps(
+            state: TrainState, steps: Steps, windows: Windows, num_updates: Array
+        ) -> tuple[TrainState, Metrics]:
+            def update(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+                state, sums = carry
+                row = Windows(*(field[i] for field in windows))
+                batch = gather(steps, row, self.num_steps_of_window)
+                state, metrics = self.train_step(state, batch)
+                return state, jax.tree.map(jnp.add, sums, metrics)
+
+            zeros = {"loss": jnp.zeros(()), "grad_norm": jnp.zeros(())}
+            state, sums = jax.lax.fori_loop(0, num_updates, update, (state, zeros))
+            return state, jax.tree.map(lambda s: s / num_updates, sums)
+
+        return jax.jit(train_steps, donate_argnums=0)
+
+
+def global_norm(grads: Any) -> Float[Array, ""]:
+    """Length of the whole gradient, before clipping."""
+    return jnp.sqrt(sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(grads)))

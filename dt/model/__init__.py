@@ -1,0 +1,1 @@
+"""The decision transformer: tokens, embeddings, transformer, heads."""

@@ -1,0 +1,90 @@
+"""How do observations, actions, returns and timesteps become vectors?"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from dt.model.layers import LayerNorm, Linear
+
+from dt.data.windows import Batch
+from dt.model.tokens import TokenLayout
+
+EMBEDDING_INIT = nnx.initializers.normal(0.02)
+
+
+class ReturnEmbedding(nnx.Module):
+    """A number -> a vector, or the learned null vector where no return is asked for.
+
+    One hidden layer whose kinks are spread over the data's range (a normalised return is mostly
+    within +-2), so that returns 10 % apart can get unlike vectors; a single linear map cannot
+    tell them apart once the layer norms have removed its length.
+    """
+
+    def __init__(self, width: int, *, rngs: nnx.Rngs):
+        spread = nnx.initializers.uniform(6.0)  # biases in [0, 6), shifted to [-3, 3) below
+        self.hidden = Linear(
+            1,
+            width,
+            kernel_init=nnx.initializers.normal(2.0),
+            bias_init=lambda *args: spread(*args) - 3.0,
+            rngs=rngs,
+        )
+        self.out = Linear(width, width, rngs=rngs)
+        self.null = nnx.Param(EMBEDDING_INIT(rngs.params(), (width,)))
+
+    def __call__(
+        self, returns: Float[Array, "*b"], is_null: Bool[Array, "*b"]
+    ) -> Float[Array, "*b D"]:
+        vectors = self.out(jax.nn.gelu(self.hidden(returns[..., None])))
+        return jnp.where(is_null[..., None], self.null[...], vectors)
+
+
+class Embed(nnx.Module):
+    """A batch of timesteps -> the token vectors of each, in the layout's order."""
+
+    def __init__(
+        self,
+        layout: TokenLayout,
+        observation_dim: int,
+        action_dim: int,
+        discrete: bool,
+        width: int,
+        max_timesteps: int,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.layout = layout
+        self.observation = Linear(observation_dim, width, rngs=rngs)
+        self.action: Linear | nnx.Embed
+        if discrete:
+            self.action = nnx.Embed(action_dim, width, rngs=rngs)
+        else:
+            self.action = Linear(action_dim, width, rngs=rngs)
+        if layout.conditional:
+            self.returns = ReturnEmbedding(width, rngs=rngs)
+        self.kind = nnx.Param(EMBEDDING_INIT(rngs.params(), (layout.tokens_per_step, width)))
+        self.timestep = nnx.Embed(max_timesteps, width, embedding_init=EMBEDDING_INIT, rngs=rngs)
+        self.norm = LayerNorm(width, rngs=rngs)
+
+    def __call__(
+        self, batch: Batch, null_returns: Bool[Array, " B"]
+    ) -> Float[Array, "B T n D"]:
+        """One vector for each of the n tokens of a step.
+
+        Args:
+            null_returns: rows whose returns are replaced by the null token.
+        """
+        vectors = {
+            "observation": self.observation(batch.observations),
+            "action": self.action(batch.actions),
+        }
+        if self.layout.conditional:
+            is_null = jnp.broadcast_to(null_returns[:, None], batch.returns_to_go.shape)
+            vectors["return"] = self.returns(batch.returns_to_go, is_null)
+        tokens = jnp.stack([vectors[name] for name in self.layout.step], axis=2)
+        tokens = tokens + self.kind[...]
+        return self.norm(tokens + self.timestep(batch.timesteps)[:, :, None])

@@ -1,0 +1,76 @@
+"""Linear and LayerNorm whose backward passes XLA's CPU compiler cannot smear across layers.
+
+The same numbers as `nnx.Linear` and `nnx.LayerNorm`, and the same parameters. Derived by JAX, the
+backward pass of a stack of layers is one long chain that XLA:CPU fuses and recomputes with strided
+writes; with these hand-written rules each layer keeps its own (measured on 2 cores, the paper's
+model: 108 ms an update with nnx's layers, 87 ms with these and 4 micro-batches). Elsewhere they
+cost nothing.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+EPSILON = 1e-6
+
+Residuals = tuple[Array, ...]
+
+
+class Linear(nnx.Linear):
+    """x @ kernel + bias."""
+
+    def __call__(self, x: Float[Array, "*b I"]) -> Float[Array, "*b O"]:  # type: ignore[override]
+        assert self.bias is not None
+        return _linear(x, self.kernel[...], self.bias[...])
+
+
+class LayerNorm(nnx.LayerNorm):
+    """Zero mean and unit variance over the last axis, then scale and bias."""
+
+    def __call__(self, x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:  # type: ignore[override]
+        assert self.scale is not None and self.bias is not None
+        return _layer_norm(x, self.scale[...], self.bias[...])
+
+
+@jax.custom_vjp
+def _linear(x: Array, kernel: Array, bias: Array) -> Array:
+    return x @ kernel + bias
+
+
+def _linear_forward(x: Array, kernel: Array, bias: Array) -> tuple[Array, Residuals]:
+    return x @ kernel + bias, (x, kernel)
+
+
+def _linear_backward(residuals: Residuals, g: Array) -> Residuals:
+    x, kernel = residuals
+    flat_x, flat_g = x.reshape(-1, x.shape[-1]), g.reshape(-1, g.shape[-1])
+    return (flat_g @ kernel.T).reshape(x.shape), flat_x.T @ flat_g, flat_g.sum(axis=0)
+
+
+_linear.defvjp(_linear_forward, _linear_backward)
+
+
+@jax.custom_vjp
+def _layer_norm(x: Array, scale: Array, bias: Array) -> Array:
+    return _layer_norm_forward(x, scale, bias)[0]
+
+
+def _layer_norm_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, Residuals]:
+    mean = x.mean(axis=-1, keepdims=True)
+    inverse_std = jax.lax.rsqrt(jnp.square(x - mean).mean(axis=-1, keepdims=True) + EPSILON)
+    return (x - mean) * inverse_std * scale + bias, (x, mean, inverse_std, scale)
+
+
+def _layer_norm_backward(residuals: Residuals, g: Array) -> Residuals:
+    x, mean, inverse_std, scale = residuals
+    normal = (x - mean) * inverse_std
+    rows = tuple(range(x.ndim - 1))
+    h = g * scale
+    along = h.mean(axis=-1, keepdims=True) + normal * (h * normal).mean(axis=-1, keepdims=True)
+    return inverse_std * (h - along), (g * normal).sum(axis=rows), g.sum(axis=rows)
+
+
+_layer_norm.defvjp(_layer_norm_forward, _layer_norm_backward)

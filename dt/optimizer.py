@@ -1,0 +1,47 @@
+"""How do gradients change the weights? Schedule, clipping, decay mask: the only optax."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import optax
+
+from dt.config import OptimizerConfig
+
+Transformation = optax.GradientTransformation
+OptimizerState = optax.OptState
+
+
+def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
+    """AdamW: clip by the global norm, adapt, decay, then scale by the schedule.
+
+    The schedule stands last: before Adam it would cancel out, since Adam divides it away.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.scale_by_adam(b1=config.betas[0], b2=config.betas[1]),
+        optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+        optax.scale_by_learning_rate(make_schedule(config, num_steps)),
+    )
+
+
+def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
+    """Linear warm-up to the peak, then flat or a cosine down to `final_fraction` of it."""
+    peak = config.learning_rate
+    warmup_steps = min(config.warmup_steps, num_steps)
+    if config.schedule == "constant":
+        after: optax.Schedule = optax.constant_schedule(peak)
+    else:
+        decay_steps = max(num_steps - warmup_steps, 1)
+        after = optax.cosine_decay_schedule(peak, decay_steps, config.final_fraction)
+    # Starting at 1 / warmup_steps rather than 0, so that the first update already learns.
+    warmup = optax.linear_schedule(peak / max(warmup_steps, 1), peak, max(warmup_steps - 1, 1))
+    return optax.join_schedules([warmup, after], [warmup_steps])
+
+
+def decay_mask(params: Any) -> Any:
+    """Decay matrices of linear layers; never biases, norms, embeddings or learned tokens."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: any(getattr(key, "key", None) == "kernel" for key in path), params
+    )

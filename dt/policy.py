@@ -1,0 +1,166 @@
+"""How does a trained model act? Ask for a return, then act and observe, a batch at a time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from dt.model.decision_transformer import Moment, abstract_model
+from dt.model.transformer import RingCache
+from dt.spec import PolicySpec
+
+
+class PolicyState(NamedTuple):
+    """What a batch of running episodes remembers; every row has its own clock."""
+
+    cache: RingCache
+    timestep: Int[Array, " B"]  # of the next observation
+    return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
+    previous_action: Any  # (B, A) float32, or (B,) int32, in the model's units
+    seed: Any  # (B,) uint32; decides an episode's sampled actions, whatever row it runs in
+
+
+class ReturnConditionedPolicy:
+    """A batch of agents, each steered by the return it is asked for.
+
+    >>> policy.reset(target_returns=[50.0, 150.0])
+    >>> actions = policy.act(observations)     # (2, ...), inside the action space
+    >>> policy.observe(rewards)                # (2,), lowers what is still asked for
+
+    The past of every row lies in a ring cache, so a step costs the same at any length.
+    """
+
+    def __init__(
+        self, params: Any, spec: PolicySpec, *, deterministic: bool = False, null: bool = False
+    ):
+        """
+        Args:
+            deterministic: take the likeliest action instead of sampling (discrete actions).
+            null: put the null token where the return would stand: the unconditional policy.
+        """
+        self.params = params
+        self.spec = spec
+        self.deterministic = deterministic
+        self.null = null
+        self._graph, _ = nnx.split(abstract_model(spec))
+        self._step = jax.jit(self._pure_step, donate_argnums=1)
+        self._state: PolicyState | None = None
+
+    def reset(
+        self,
+        target_returns: Float[np.ndarray, " B"] | list[float],
+        *,
+        seeds: Int[np.ndarray, " B"] | list[int] | None = None,
+        where: Bool[np.ndarray, " B"] | None = None,
+    ) -> None:
+        """Start new episodes in the rows of `where` (all by default), asking for these returns.
+
+        Args:
+            seeds: of the sampled actions, one a row; 0, 1, 2, ... by default.
+        """
+        targets = np.asarray(target_returns, np.float32)
+        if targets.ndim != 1 or not np.isfinite(targets).all():
+            raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
+        if self._state is None or len(self._state.timestep) != len(targets):
+            if where is not None and not np.all(where):
+                raise ValueError(
+                    f"where resets some of {len(targets)} rows, but no episodes of that many rows "
+                    f"are running; reset all rows first"
+                )
+            self._state = self._empty(len(targets))
+            where = None
+        self._targets = targets
+        self._seeds = np.asarray(
+            np.arange(len(targets)) if seeds is None else seeds, np.uint32
+        )
+        self._resets = np.ones(len(targets), bool) if where is None else np.array(where, bool)
+        self._rewards = np.zeros(len(targets), np.float32)
+        self._timesteps = np.where(self._resets, 0, getattr(self, "_timesteps", 0))
+
+    def act(self, observations: np.ndarray) -> np.ndarray:
+        """Actions for a batch of observations, (B, *observation shape) -> (B, *action shape).
+
+        Raises:
+            ValueError: before a reset, for a shape that is not the space's, and past the longest
+                timestep that the model has a position for.
+        """
+        if self._state is None:
+            raise ValueError("act() before reset(): say which returns to ask for first")
+        observations = np.asarray(observations)
+        expected = (len(self._timesteps), *(self.spec.observation_space.shape or ()))
+        if observations.shape != expected:
+            raise ValueError(
+                f"observations have shape {observations.shape}; this policy was reset for "
+                f"{expected}"
+            )
+        longest = self._timesteps.max()
+        if longest >= self.spec.max_timesteps:
+            raise ValueError(
+                f"timestep {longest} is past the longest this model knows, "
+                f"{self.spec.max_timesteps}; end the episode there, or train with a larger "
+                f"--model.max-timesteps"
+            )
+        encoded = self.spec.encode_observation(observations)
+        actions, self._state = self._step(
+            self.params,
+            self._state,
+            encoded,
+            self._rewards,
+            (self._resets, self._targets, self._seeds),
+        )
+        self._resets = np.zeros_like(self._resets)
+        self._rewards = np.zeros_like(self._rewards)
+        self._timesteps = self._timesteps + 1
+        return self.spec.decode_action(np.asarray(actions))
+
+    def observe(self, rewards: np.ndarray) -> None:
+        """The rewards that the last actions brought; they are subtracted from the returns."""
+        self._rewards = self._rewards + np.asarray(rewards, np.float32)
+
+    def _empty(self, batch_size: int) -> PolicyState:
+        model = abstract_model(self.spec)
+        shape = (batch_size,) if self.spec.discrete else (batch_size, self.spec.action_dim)
+        return PolicyState(
+            cache=model.init_cache(batch_size),
+            timestep=jnp.zeros(batch_size, jnp.int32),
+            return_to_go=jnp.zeros(batch_size, jnp.float32),
+            previous_action=jnp.zeros(shape, jnp.int32 if self.spec.discrete else jnp.float32),
+            seed=jnp.zeros(batch_size, jnp.uint32),
+        )
+
+    def _pure_step(
+        self,
+        params: Any,
+        state: PolicyState,
+        observation: Float[Array, "B O"],
+        reward: Float[Array, " B"],
+        start: tuple[Bool[Array, " B"], Float[Array, " B"], Array],
+    ) -> tuple[Any, PolicyState]:
+        """Reset the rows that start, act in all: one program for every step of every episode."""
+        resets, targets, seeds = start
+        held = jnp.where(resets[:, None], -1, state.cache.timesteps)
+        timestep = jnp.where(resets, 0, state.timestep)
+        return_to_go = jnp.where(resets, targets, state.return_to_go - reward)
+        seed = jnp.where(resets, seeds, state.seed)
+
+        model = nnx.merge(self._graph, params)
+        moment = Moment(
+            previous_action=state.previous_action,
+            observation=observation,
+            # An agent that got more than it was asked for, or is asked for more than the data
+            # holds, sees the nearest return that the data does hold.
+            return_to_go=self.spec.return_normalizer(
+                jnp.clip(return_to_go, *self.spec.return_range)
+            ),
+            timestep=timestep,
+        )
+        is_null = jnp.full(len(timestep), self.null)
+        prediction, cache = model.step(moment, is_null, state.cache._replace(timesteps=held))
+        keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
+        action = jax.vmap(lambda p, k: model.head.act(p, k, self.deterministic))(prediction, keys)
+        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)

@@ -1,0 +1,48 @@
+"""Which devices hold what? The mesh and its shardings: the only jax.sharding."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
+    if jax.config.jax_compilation_cache_dir is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "dt-steer" / "jax"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
+    """All devices (or those given) in a line along the axis `data`."""
+    devices = jax.devices() if devices is None else devices
+    # Said aloud: JAX's default axis type is Explicit, which wants shardings in every type.
+    return Mesh(np.array(devices), ("data",), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The whole array on every device: parameters, optimiser state, data that fits."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def along_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
+    """The axis of a batch's rows divided over the devices."""
+    return NamedSharding(mesh, PartitionSpec(*[None] * axis, "data"))
+
+
+def place(tree: Any, sharding: NamedSharding) -> Any:
+    """Copy a tree of host arrays to the devices."""
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+def usable_devices(rows: int) -> list[jax.Device]:
+    """The most devices that a batch of `rows` divides over evenly."""
+    devices = jax.devices()
+    count = max(n for n in range(1, len(devices) + 1) if rows % n == 0)
+    return devices[:count]

@@ -1,0 +1,210 @@
+"""What must a policy know besides its weights? Spaces, units, limits, and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+import platform
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from dt.config import ModelConfig
+from dt.data.describe import DatasetSummary
+from dt.data.episodes import EpisodeDataset, Normalizer, Reference, returns_to_go
+from dt.data.windows import Steps
+from dt.model.tokens import TokenLayout
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class PolicySpec:
+    """Everything that stands between an environment's numbers and the model's.
+
+    Raises:
+        ValueError: for a space that the model does not read or write.
+    """
+
+    model: ModelConfig
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    observation_normalizer: Normalizer  # over flattened observations, (O,)
+    return_normalizer: Normalizer  # of returns-to-go, a scalar
+    action_normalizer: Normalizer  # of continuous actions, (A,); unused for discrete ones
+    return_range: tuple[float, float]  # of returns-to-go in the data, the environment's units
+    max_timesteps: int
+    dataset: DatasetSummary
+    env_id: str | None
+    env_kwargs: dict[str, Any]
+    reference: Reference | None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.observation_space, spaces.Box):
+            raise ValueError(f"observation space {self.observation_space}: Box vectors only")
+        if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
+            raise ValueError(f"action space {self.action_space}: Box or Discrete only")
+
+    @classmethod
+    def of(
+        cls,
+        dataset: EpisodeDataset,
+        model: ModelConfig,
+        max_episode_steps: int | None = None,
+        reference: Reference | None = None,
+    ) -> PolicySpec:
+        """Fit the units on the data.
+
+        Args:
+            max_episode_steps: the environment's time limit, so that positions reach it.
+        """
+        known = max(int(dataset.lengths.max()), max_episode_steps or 0)
+        if 0 < model.max_timesteps < dataset.lengths.max():
+            raise ValueError(
+                f"model.max_timesteps is {model.max_timesteps}, but the data's longest episode has "
+                f"{dataset.lengths.max()} steps; raise it, or leave it 0"
+            )
+        rtg = returns_to_go(dataset.rewards, dataset.offsets)
+        return cls(
+            model=model,
+            observation_space=dataset.observation_space,
+            action_space=dataset.action_space,
+            observation_normalizer=Normalizer.fit(_flat(dataset.observations)),
+            return_normalizer=Normalizer.fit(rtg),
+            action_normalizer=_action_normalizer(dataset.action_space, dataset.actions),
+            return_range=(float(rtg.min()), float(rtg.max())),
+            max_timesteps=model.max_timesteps or known,
+            dataset=DatasetSummary.of(dataset),
+            env_id=dataset.env_id,
+            env_kwargs=dataset.env_kwargs,
+            reference=reference or dataset.reference,
+        )
+
+    @cached_property
+    def layout(self) -> TokenLayout:
+        return TokenLayout.parse(self.model.layout)
+
+    @property
+    def observation_dim(self) -> int:
+        return int(np.prod(self.observation_space.shape or ()))
+
+    @property
+    def discrete(self) -> bool:
+        return isinstance(self.action_space, spaces.Discrete)
+
+    @property
+    def action_dim(self) -> int:
+        """Numbers of a continuous action, or the number of discrete ones."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return int(self.action_space.n)
+        return int(np.prod(self.action_space.shape or ()))
+
+    @property
+    def bounded(self) -> bool:
+        """Whether actions lie in a finite box, so that tanh reaches exactly the space."""
+        space = self.action_space
+        return isinstance(space, spaces.Box) and space.is_bounded()
+
+    def encode(self, dataset: EpisodeDataset) -> Steps:
+        """The data in the model's units."""
+        rtg = returns_to_go(dataset.rewards, dataset.offsets)
+        actions = dataset.actions
+        if isinstance(self.action_space, spaces.Discrete):
+            encoded = (actions - self.action_space.start).astype(np.int32)
+        else:
+            encoded = self.action_normalizer(_flat(actions).astype(np.float32))
+        return Steps(
+            observations=self.encode_observation(dataset.observations),
+            actions=encoded,
+            returns_to_go=self.return_normalizer(rtg),
+        )
+
+    def encode_observation(self, observations: np.ndarray) -> np.ndarray:
+        """(B, *shape) of the environment -> (B, O) float32 in the model's units."""
+        return self.observation_normalizer(_flat(np.asarray(observations)).astype(np.float32))
+
+    def decode_action(self, actions: np.ndarray) -> np.ndarray:
+        """The model's actions -> (B, *shape) of the environment, inside its space."""
+        space = self.action_space
+        if isinstance(space, spaces.Discrete):
+            return actions.astype(np.int64) + space.start
+        assert isinstance(space, spaces.Box)
+        shaped = self.action_normalizer.invert(actions).reshape(-1, *space.shape)
+        return np.clip(shaped, space.low, space.high).astype(space.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        from minari.serialization import serialize_space
+
+        return {
+            "format": FORMAT,
+            "model": dataclasses.asdict(self.model),
+            "observation_space": serialize_space(self.observation_space),
+            "action_space": serialize_space(self.action_space),
+            "observation_normalizer": _normalizer_to_json(self.observation_normalizer),
+            "return_normalizer": _normalizer_to_json(self.return_normalizer),
+            "action_normalizer": _normalizer_to_json(self.action_normalizer),
+            "return_range": list(self.return_range),
+            "max_timesteps": self.max_timesteps,
+            "dataset": dataclasses.asdict(self.dataset),
+            "env_id": self.env_id,
+            "env_kwargs": self.env_kwargs,
+            "reference": self.reference and dataclasses.asdict(self.reference),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> PolicySpec:
+        from minari.serialization import deserialize_space
+
+        if values["format"] != FORMAT:
+            raise ValueError(
+                f"spec.json has format {values['format']}, this code reads {FORMAT}; "
+                f"use the version of dt that wrote it"
+            )
+        summary = {k: tuple(v) if isinstance(v, list) else v for k, v in values["dataset"].items()}
+        return cls(
+            model=ModelConfig(**values["model"]),
+            observation_space=deserialize_space(values["observation_space"]),
+            action_space=deserialize_space(values["action_space"]),
+            observation_normalizer=_normalizer_from_json(values["observation_normalizer"]),
+            return_normalizer=_normalizer_from_json(values["return_normalizer"]),
+            action_normalizer=_normalizer_from_json(values["action_normalizer"]),
+            return_range=tuple(values["return_range"]),
+            max_timesteps=values["max_timesteps"],
+            dataset=DatasetSummary(**summary),
+            env_id=values["env_id"],
+            env_kwargs=values["env_kwargs"],
+            reference=Reference(**values["reference"]) if values["reference"] else None,
+        )
+
+
+def code_versions() -> dict[str, str]:
+    """Versions of what decides a number, for cards and checkpoints."""
+    packages = ("dt-steer", "jax", "flax", "optax", "orbax-checkpoint", "gymnasium", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1)
+
+
+def _action_normalizer(space: gymnasium.Space, actions: np.ndarray) -> Normalizer:
+    """Bounded actions map to [-1, 1], others are standardised; discrete ones stay as they are."""
+    if not isinstance(space, spaces.Box):
+        return Normalizer.identity(())
+    if not space.is_bounded():
+        return Normalizer.fit(_flat(actions))
+    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    mean, scale = (low + high) / 2, np.maximum((high - low) / 2, 1e-8)
+    return Normalizer(mean.astype(np.float32), scale.astype(np.float32))
+
+
+def _normalizer_to_json(normalizer: Normalizer) -> dict[str, Any]:
+    return {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
+
+
+def _normalizer_from_json(values: dict[str, Any]) -> Normalizer:
+    return Normalizer(np.float32(values["mean"]), np.float32(values["scale"]))

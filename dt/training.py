@@ -1,0 +1,198 @@
+"""How does a run get from update 0 to the last, and stop early without loss?"""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dt.checkpoint import Checkpointer, restore_state, write_json
+from dt.config import TrainConfig, to_json
+from dt.data.episodes import EpisodeDataset
+from dt.data.windows import Windows, draw_windows
+from dt.learner import Learner, TrainState
+from dt.metrics import MetricWriter
+from dt.sharding import along_rows, make_mesh, place, replicated, usable_devices
+from dt.spec import PolicySpec
+
+# May differ between a run and its continuation; everything else decides the weights.
+FREE_ON_RESUME = ("resume", "run_dir", "log_interval", "checkpoint_interval", "keep_checkpoints")
+
+CONFIG = "config.json"
+
+
+def train(
+    spec: PolicySpec,
+    dataset: EpisodeDataset,
+    config: TrainConfig,
+    run_dir: Path,
+    *,
+    say: Callable[[str], None] = print,
+    on_round: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
+    measure: Callable[[TrainState], float] | None = None,
+) -> TrainState:
+    """Run the updates that are left, logging and saving on the way; the last state is saved.
+
+    The result depends on the data, the configuration and the seed alone: not on where rounds and
+    saves fall, nor on interruptions. SIGINT and SIGTERM end the round under way, save, and raise
+    KeyboardInterrupt.
+
+    Args:
+        on_round: called with the updates done and the round's mean metrics.
+        measure: called every `evaluation.interval` updates; the lowest value's state is kept as
+            the best.
+    """
+    learner = Learner(spec, config)
+    mesh = make_mesh(usable_devices(config.data.num_segments // config.data.num_micro_batches))
+    if config.resume:
+        state = restore_state(run_dir, learner, say)
+    else:
+        state = learner.init()
+    state = place(state, replicated(mesh))
+    steps = place(spec.encode(dataset), replicated(mesh))
+    train_steps = learner.make_train_steps()
+    done = int(state.step)
+    checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
+    writer = MetricWriter(run_dir, resume_at=done if config.resume else None)
+    try:
+        with _deferred_signals() as interrupted:
+            while done < config.num_steps and not interrupted:
+                end = _round_end(done, config)
+                windows = _draw_round(dataset, config, done, learner.num_steps_of_window)
+                begin = time.perf_counter()
+                state, means = train_steps(
+                    state, steps, place(windows, along_rows(mesh, axis=1)), np.int32(end - done)
+                )
+                metrics = {name: float(value) for name, value in means.items()}
+                metrics["updates_per_second"] = (end - done) / (time.perf_counter() - begin)
+                done = end
+                if not np.isfinite(metrics["loss"]):
+                    raise ValueError(
+                        f"the loss is {metrics['loss']} in the updates up to {done}; lower "
+                        f"--optimizer.learning-rate (the last checkpoint is before it)"
+                    )
+                writer.write(done, metrics)
+                on_round(done, metrics)
+                interval = config.evaluation.interval
+                if measure is not None and interval and done % interval == 0:
+                    checkpointer.save(state, measure(state))
+                elif done % config.checkpoint_interval == 0:
+                    checkpointer.save(state)
+            checkpointer.save(state)
+            if interrupted:
+                checkpointer.wait()
+                raise KeyboardInterrupt(
+                    f"stopped at update {done} of {config.num_steps}, saved; --resume continues"
+                )
+    finally:
+        checkpointer.wait()
+        writer.close()
+    return state
+
+
+def open_run(preset: str, config: TrainConfig) -> Path:
+    """The run's directory: made for a new run, checked against this configuration for a resumed.
+
+    Raises:
+        ValueError: when it is taken, missing, or its configuration differs.
+    """
+    run_dir = _choose_dir(preset, config)
+    if config.resume:
+        _check_same(run_dir, config)
+        return run_dir
+    if (run_dir / CONFIG).exists():
+        raise ValueError(
+            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
+        )
+    run_dir.mkdir(parents=True, exist_ok=True)
+    return run_dir
+
+
+def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
+    write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
+
+
+def _choose_dir(preset: str, config: TrainConfig) -> Path:
+    if config.run_dir:
+        return Path(config.run_dir)
+    names = [Path("runs") / preset]
+    while (names[-1] / CONFIG).exists():
+        names.append(Path("runs") / f"{preset}-{len(names) + 1}")
+    if config.resume and len(names) > 1:
+        return names[-2]  # the newest that exists
+    return names[-1]
+
+
+def _check_same(run_dir: Path, config: TrainConfig) -> None:
+    path = run_dir / CONFIG
+    if not path.exists():
+        raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
+    before = json.loads(path.read_text())
+    del before["preset"]
+    now = json.loads(json.dumps(to_json(config)))
+    for name, old, new in _differences(before, now):
+        if name not in FREE_ON_RESUME and not name.startswith("evaluation."):
+            raise ValueError(
+                f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
+                f"give the same value, or start another run"
+            )
+
+
+def _differences(
+    before: dict[str, Any], now: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key in now:
+        old, new = before.get(key), now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new
+
+
+def _round_end(done: int, config: TrainConfig) -> int:
+    """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""
+    intervals = [config.log_interval, config.checkpoint_interval, config.evaluation.interval]
+    ends = [done + interval - done % interval for interval in intervals if interval]
+    return min([*ends, config.num_steps])
+
+
+def _draw_round(
+    dataset: EpisodeDataset, config: TrainConfig, step: int, num_steps: int
+) -> Windows:
+    """Windows (U, B) of the next `log_interval` updates; a shorter round leaves the rest unused."""
+    rows = range(config.data.num_segments)
+    draws = [
+        draw_windows(dataset.offsets, num_steps, config.seed, step + i, rows)
+        for i in range(config.log_interval)
+    ]
+    return Windows(*(np.stack(field) for field in zip(*draws, strict=True)))
+
+
+@contextmanager
+def _deferred_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying; a second SIGINT interrupts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: Any) -> None:
+        if number == signal.SIGINT and received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    try:
+        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: whoever owns it decides about signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
