@@ -66,21 +66,29 @@ class ReturnConditionedPolicy:
         targets = np.asarray(target_returns, np.float32)
         if targets.ndim != 1 or not np.isfinite(targets).all():
             raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
-        if self._state is None or len(self._state.timestep) != len(targets):
+        num_rows = len(targets)
+        if self._state is None or len(self._state.timestep) != num_rows:
             if where is not None and not np.all(where):
                 raise ValueError(
-                    f"where resets some of {len(targets)} rows, but no episodes of that many rows "
-                    f"are running; reset all rows first"
+                    f"where resets some of {num_rows} rows, but no episodes of that many rows are "
+                    f"running; reset all rows first"
                 )
-            self._state = self._empty(len(targets))
+            self._state = self._empty(num_rows)
             where = None
-        self._targets = targets
-        self._seeds = np.asarray(
-            np.arange(len(targets)) if seeds is None else seeds, np.uint32
-        )
-        self._resets = np.ones(len(targets), bool) if where is None else np.array(where, bool)
-        self._rewards = np.zeros(len(targets), np.float32)
-        self._timesteps = np.where(self._resets, 0, getattr(self, "_timesteps", 0))
+        resets = np.ones(num_rows, bool) if where is None else np.array(where, bool)
+        if resets.all():
+            self._starting = np.zeros(num_rows, bool)
+            self._targets = np.zeros(num_rows, np.float32)
+            self._seeds = np.zeros(num_rows, np.uint32)
+            self._rewards = np.zeros(num_rows, np.float32)
+            self._timesteps = np.zeros(num_rows, np.int64)
+        # Rows that go on keep what is pending for them: their rewards above all.
+        new_seeds = np.arange(num_rows) if seeds is None else np.asarray(seeds)
+        self._starting = self._starting | resets
+        self._targets = np.where(resets, targets, self._targets)
+        self._seeds = np.where(resets, new_seeds, self._seeds).astype(np.uint32)
+        self._rewards = np.where(resets, 0, self._rewards).astype(np.float32)
+        self._timesteps = np.where(resets, 0, self._timesteps)
 
     def act(self, observations: np.ndarray) -> np.ndarray:
         """Actions for a batch of observations, (B, *observation shape) -> (B, *action shape).
@@ -111,9 +119,9 @@ class ReturnConditionedPolicy:
             self._state,
             encoded,
             self._rewards,
-            (self._resets, self._targets, self._seeds),
+            (self._starting, self._targets, self._seeds),
         )
-        self._resets = np.zeros_like(self._resets)
+        self._starting = np.zeros_like(self._starting)
         self._rewards = np.zeros_like(self._rewards)
         self._timesteps = self._timesteps + 1
         return self.spec.decode_action(np.asarray(actions))
