@@ -30,13 +30,14 @@ def run(preset: str, config: TrainConfig) -> int:
     from dt.learner import TrainState
     from dt.policy import ReturnConditionedPolicy
     from dt.report import episode_progress, print_card, training_progress, write_card
-    from dt.sharding import use_compilation_cache
+    from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
     from dt.spec import PolicySpec
     from dt.training import open_run, train, write_config
     from envs import load_demo
 
     console = Console(highlight=False)
     use_compilation_cache()
+    use_cpu_cores()
     source, evaluation = config.data.source, config.evaluation
     if not source:
         raise ValueError(f"preset {preset} brings no data; name it with --data SOURCE")
@@ -65,7 +66,7 @@ def run(preset: str, config: TrainConfig) -> int:
     ) -> dict[str, Any]:
         assert dataset.env_id is not None
         return evaluate_policy(
-            ReturnConditionedPolicy(state.params, spec),
+            ReturnConditionedPolicy(one_device(state.params), spec),
             parse_targets([f"p5:p95:{evaluation.num_targets}"], spec.dataset),
             episodes,
             env_id=dataset.env_id,

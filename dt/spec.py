@@ -207,4 +207,4 @@ def _normalizer_to_json(normalizer: Normalizer) -> dict[str, Any]:
 
 
 def _normalizer_from_json(values: dict[str, Any]) -> Normalizer:
-    return Normalizer(np.float32(values["mean"]), np.float32(values["scale"]))
+    return Normalizer(*(np.asarray(values[key], np.float32) for key in ("mean", "scale")))

@@ -21,8 +21,9 @@ from dt.metrics import MetricWriter
 from dt.sharding import along_rows, make_mesh, place, replicated, usable_devices
 from dt.spec import PolicySpec
 
-# May differ between a run and its continuation; everything else decides the weights.
-FREE_ON_RESUME = ("resume", "run_dir", "log_interval", "checkpoint_interval", "keep_checkpoints")
+# May differ between a run and its continuation; everything else decides the weights. The log
+# interval does too: it shapes the compiled program, and other programs round differently.
+FREE_ON_RESUME = ("resume", "run_dir", "checkpoint_interval", "keep_checkpoints")
 
 CONFIG = "config.json"
 
@@ -39,8 +40,8 @@ def train(
 ) -> TrainState:
     """Run the updates that are left, logging and saving on the way; the last state is saved.
 
-    The result depends on the data, the configuration and the seed alone: not on where rounds and
-    saves fall, nor on interruptions. SIGINT and SIGTERM end the round under way, save, and raise
+    The result depends on the data, the configuration and the seed alone: not on where saves fall,
+    nor on interruptions. SIGINT and SIGTERM end the round under way, save, and raise
     KeyboardInterrupt.
 
     Args:

@@ -12,11 +12,12 @@ TIME_LIMIT = 200
 GAINS = np.array([0.05, 0.15, 1.0, 0.4])
 
 
-def collect_cartpole(num_episodes: int = 4000, seed: int = 0) -> EpisodeDataset:
+def collect_cartpole(num_episodes: int = 2000, seed: int = 0) -> EpisodeDataset:
     """Play whole episodes at once, a row each, in Gymnasium's vectorised CartPole.
 
-    A player knows how to balance the pole, but pushes at random every so often. Skill is the share
-    of pushes that are not random, drawn for each episode, so that returns cover 10 to 200.
+    A player balances the pole well until attention is lost, and then pushes at random. Skill is
+    how long attention lasts on average, 10 to 260 steps, drawn for each episode, so that returns
+    cover 10 to 200; on top of that every push is random with a chance of 0 to 20 %.
     """
     rng = np.random.default_rng(seed)
     envs = gymnasium.make_vec(
@@ -25,12 +26,15 @@ def collect_cartpole(num_episodes: int = 4000, seed: int = 0) -> EpisodeDataset:
         vectorization_mode="vector_entry_point",
         max_episode_steps=TIME_LIMIT,
     )
-    clumsiness = rng.uniform(0.2, 1.0, size=num_episodes)
+    hazard = 1.0 / (10.0 + 250.0 * rng.uniform(size=num_episodes))
+    noise = rng.uniform(0.0, 0.2, size=num_episodes)
+    attentive = np.ones(num_episodes, bool)
     alive = np.ones(num_episodes, bool)
     log = []
     observations, _ = envs.reset(seed=seed)
     for _ in range(TIME_LIMIT):
-        skilled = rng.uniform(size=num_episodes) >= clumsiness
+        attentive &= rng.uniform(size=num_episodes) >= hazard
+        skilled = attentive & (rng.uniform(size=num_episodes) >= noise)
         pushes = rng.integers(0, 2, size=num_episodes)
         actions = np.where(skilled, observations @ GAINS > 0, pushes).astype(np.int64)
         before = observations

@@ -9,7 +9,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,9 @@ class Episode:
 
     observations: np.ndarray
     actions: np.ndarray
-    rewards: Float[np.ndarray, " T"]
-    terminations: Bool[np.ndarray, " T"]
-    truncations: Bool[np.ndarray, " T"]
+    rewards: np.ndarray  # (T,)
+    terminations: np.ndarray  # (T,)
+    truncations: np.ndarray  # (T,)
 
     def __len__(self) -> int:
         return len(self.rewards)
@@ -53,10 +53,10 @@ class EpisodeDataset:
     name: str
     observations: np.ndarray  # (N, *observation shape)
     actions: np.ndarray  # (N, *action shape)
-    rewards: Float[np.ndarray, " N"]
-    terminations: Bool[np.ndarray, " N"]
-    truncations: Bool[np.ndarray, " N"]
-    offsets: Int[np.ndarray, " E+1"]
+    rewards: np.ndarray  # (N,)
+    terminations: np.ndarray  # (N,)
+    truncations: np.ndarray  # (N,)
+    offsets: np.ndarray  # (E + 1,)
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     env_id: str | None = None
@@ -193,7 +193,7 @@ class EpisodeDataset:
 
 
 def returns_to_go(
-    rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E+1"]
+    rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"]
 ) -> Float[np.ndarray, " N"]:
     """R_t = r_t + r_{t+1} + ... to the end of the episode, undiscounted (Chen et al. 2021, 3)."""
     rewards = rewards.astype(np.float64)
@@ -215,7 +215,8 @@ class Normalizer:
         mean = values.mean(axis=0, dtype=np.float64)
         std = values.std(axis=0, dtype=np.float64)
         floor = 1e-6 * np.maximum(1.0, np.abs(mean))
-        return cls(mean.astype(np.float32), np.where(std > floor, std, 1.0).astype(np.float32))
+        scale = np.where(std > floor, std, 1.0)
+        return cls(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
 
     @classmethod
     def identity(cls, shape: tuple[int, ...]) -> Normalizer:

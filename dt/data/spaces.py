@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium
@@ -17,14 +20,24 @@ def environment_spaces(
     Raises:
         ValueError: when Gymnasium cannot make it, with Gymnasium's reason.
     """
-    try:
+    with making(env_id):
         env = gymnasium.make(env_id, **(env_kwargs or {}))
-    except (gymnasium.error.Error, ModuleNotFoundError, AttributeError) as error:
-        raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
     try:
         return env.observation_space, env.action_space
     finally:
         env.close()
+
+
+@contextmanager
+def making(env_id: str) -> Iterator[None]:
+    """Turn what Gymnasium raises for an environment it cannot make into one line."""
+    try:
+        with warnings.catch_warnings():
+            # Data of v4 needs v4: that a v5 exists is no news.
+            warnings.filterwarnings("ignore", message=".*is out of date.*")
+            yield
+    except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
 
 
 def infer_spaces(

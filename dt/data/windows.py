@@ -39,7 +39,7 @@ class Windows(NamedTuple):
 
 
 def draw_windows(
-    offsets: Int[np.ndarray, " E+1"], num_steps: int, seed: int, step: int, rows: range
+    offsets: Int[np.ndarray, " E1"], num_steps: int, seed: int, step: int, rows: range
 ) -> Windows:
     """Draw one window of up to `num_steps` steps for each row of batch number `step`.
 
@@ -52,7 +52,7 @@ def draw_windows(
     """
     key = _hash(_hash(np.uint64([seed])) ^ np.uint64(step))
     first = _hash(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
-    middle = _uniform(first, offsets[-1])
+    middle = _uniform(first, int(offsets[-1]))
     episode = np.searchsorted(offsets, middle, side="right") - 1
     begin, end = offsets[episode], offsets[episode + 1]
     place = _uniform(_hash(first), num_steps)

@@ -69,8 +69,8 @@ class DecisionTransformer(nnx.Module):
         if null_returns is None:
             null_returns = jnp.zeros(len(batch.timesteps), bool)
         tokens = self.embed(batch, null_returns)
-        outputs = self.transformer(tokens, batch.timesteps, batch.mask, rngs=rngs)
-        return self.head(outputs[:, :, self.layout.action_predictor])
+        read = self.layout.action_predictor
+        return self.head(self.transformer(tokens, batch.mask, read, rngs=rngs))
 
     def init_cache(self, batch_size: int) -> RingCache:
         return self.transformer.init_cache(batch_size)

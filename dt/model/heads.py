@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -48,7 +47,8 @@ class CategoricalHead(nnx.Module):
         self, prediction: Float[Array, "*b A"], actions: Int[Array, "*b"]
     ) -> Float[Array, "*b"]:
         """Negative log-likelihood of each step, in nats."""
-        return optax.softmax_cross_entropy_with_integer_labels(prediction, actions)
+        log_probabilities = jax.nn.log_softmax(prediction)
+        return -jnp.take_along_axis(log_probabilities, actions[..., None], axis=-1)[..., 0]
 
     def act(
         self, prediction: Float[Array, " A"], key: Array, deterministic: bool

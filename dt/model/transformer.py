@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
@@ -74,9 +75,16 @@ class Block(nnx.Module):
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(
-        self, x: Float[Array, "B L D"], mask: Bool[Array, "#B L L"], rngs: nnx.Rngs | None
-    ) -> Float[Array, "B L D"]:
+        self,
+        x: Float[Array, "B L D"],
+        mask: Bool[Array, "#B L L"],
+        rngs: nnx.Rngs | None,
+        read: Int[np.ndarray, " R"] | None = None,
+    ) -> Float[Array, "B R D"]:
+        """All tokens, or only those at the positions `read`: the last block need not do more."""
         q, k, v = self.attention.project(self.norm_attention(x))
+        if read is not None:
+            x, q, mask = x[:, read], q[:, read], mask[:, read]
         x = x + dropped(self.dropout, self.attention.attend(q, k, v, mask), rngs)
         return x + dropped(self.dropout, self.mlp(x), rngs)
 
@@ -122,15 +130,16 @@ class Transformer(nnx.Module):
     def __call__(
         self,
         tokens: Float[Array, "B T n D"],
-        timesteps: Int[Array, "B T"],
         mask: Bool[Array, "B T"],
+        read: int,
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "B T n D"]:
-        """A whole segment at once.
+    ) -> Float[Array, "B T D"]:
+        """A whole segment at once; the outputs of one token of each timestep.
 
         Args:
             mask: real timesteps; no token attends to padding, on whichever side it lies.
+            read: the place, within a timestep, of the token whose outputs are wanted.
             rngs: for dropout; without them the model is deterministic.
         """
         B, T, n, D = tokens.shape
@@ -141,9 +150,10 @@ class Transformer(nnx.Module):
         allowed = band & jnp.repeat(mask, n, axis=1)[:, None, :]
         allowed = allowed | jnp.eye(T * n, dtype=bool)  # padding sees itself: no empty softmax
         x = dropped(self.dropout, tokens.reshape(B, T * n, D), rngs)
-        for block in self.blocks:
+        *blocks, last = self.blocks
+        for block in blocks:
             x = block(x, allowed, rngs)
-        return self.norm(x).reshape(B, T, n, D)
+        return self.norm(last(x, allowed, rngs, np.arange(read, T * n, n)))
 
     def init_cache(self, batch_size: int, dtype: Any = jnp.float32) -> RingCache:
         """An empty ring for `batch_size` rows."""

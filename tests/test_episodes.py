@@ -1,0 +1,204 @@
+"""Are episodes stored as they were logged, and is data that cannot be right refused by name?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from gymnasium import spaces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dt.data import Episode, EpisodeDataset, Normalizer, Reference, returns_to_go
+
+PLANE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+LEVER = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+
+def make_episode(num_steps: int, first: float = 0.0, extra: int = 0) -> Episode:
+    """Observations count up from `first`, so that a row tells where it came from."""
+    rows = np.arange(first, first + num_steps + extra, dtype=np.float32)
+    return Episode(
+        observations=np.stack([rows, -rows], axis=1),
+        actions=np.full((num_steps, 1), 0.5, np.float32),
+        rewards=np.ones(num_steps, np.float32),
+        terminations=np.arange(num_steps) == num_steps - 1,
+        truncations=np.zeros(num_steps, bool),
+    )
+
+
+def make_dataset(*episodes: Episode, **changes: object) -> EpisodeDataset:
+    """Two episodes of 3 and 2 steps unless told otherwise."""
+    spaces_ = {"observation_space": PLANE, "action_space": LEVER}
+    kept = episodes or (make_episode(3), make_episode(2, first=10.0))
+    return EpisodeDataset.from_episodes("logged", kept, **{**spaces_, **changes})
+
+
+def test_returns_to_go_of_three_steps_by_hand() -> None:
+    rewards = np.array([1.0, 2.0, 4.0], np.float32)
+    assert returns_to_go(rewards, np.array([0, 3])).tolist() == [7.0, 6.0, 4.0]
+
+
+def test_returns_to_go_start_anew_in_each_episode() -> None:
+    rewards = np.array([1.0, 2.0, 4.0, 8.0, 16.0], np.float32)
+    assert returns_to_go(rewards, np.array([0, 2, 5])).tolist() == [3.0, 2.0, 28.0, 24.0, 16.0]
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.lists(
+        st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=6), min_size=1, max_size=5
+    )
+)
+def test_returns_to_go_equal_a_plain_loop(episodes: list[list[float]]) -> None:
+    rewards = np.array([r for episode in episodes for r in episode], np.float32)
+    offsets = np.cumsum([0, *map(len, episodes)])
+    by_hand = [sum(episode[t:]) for episode in episodes for t in range(len(episode))]
+    np.testing.assert_allclose(returns_to_go(rewards, offsets), by_hand, rtol=1e-6, atol=1e-4)
+
+
+def test_returns_to_go_of_a_long_log_do_not_drift() -> None:
+    rewards = np.full(200_000, 0.1, np.float32)
+    late = returns_to_go(rewards, np.array([0, 199_998, 200_000]))[-2:]
+    np.testing.assert_allclose(late, [0.2, 0.1], rtol=1e-6)
+
+
+def test_episodes_come_back_as_they_went_in() -> None:
+    episodes = [make_episode(3), make_episode(2, first=10.0), make_episode(1, first=20.0)]
+    dataset = make_dataset(*episodes)
+    assert (len(dataset), dataset.num_steps) == (3, 6)
+    assert dataset.lengths.tolist() == [3, 2, 1]
+    for given_episode, kept in zip(episodes, dataset, strict=True):
+        for name in ("observations", "actions", "rewards", "terminations", "truncations"):
+            np.testing.assert_array_equal(getattr(kept, name), getattr(given_episode, name))
+
+
+def test_the_observation_after_the_last_action_is_dropped_from_every_episode() -> None:
+    dataset = make_dataset(make_episode(3, extra=1), make_episode(2, first=10.0, extra=1))
+    assert dataset.observations[:, 0].tolist() == [0.0, 1.0, 2.0, 10.0, 11.0]
+
+
+def test_negative_indices_count_from_the_end_and_others_are_refused() -> None:
+    dataset = make_dataset()
+    assert dataset[-1].observations[0, 0] == 10.0
+    with pytest.raises(IndexError, match="episode 2 of 2"):
+        dataset[2]
+
+
+def test_returns_are_summed_by_episode() -> None:
+    rewarded = replace(make_episode(3), rewards=np.array([1.0, 2.0, 4.0], np.float32))
+    assert make_dataset(rewarded, make_episode(2)).returns.tolist() == [7.0, 2.0]
+
+
+def test_locate_finds_the_episode_and_step_of_a_row() -> None:
+    dataset = make_dataset()
+    found = [dataset.locate(row) for row in range(5)]
+    assert found == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1)]
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "terminations", "truncations"])
+def test_a_field_of_another_length_than_the_rewards_is_named(name: str) -> None:
+    dataset = make_dataset()
+    with pytest.raises(ValueError, match=f"{name} has 4 rows, rewards has 5"):
+        replace(dataset, **{name: getattr(dataset, name)[:4]})
+
+
+def test_episodes_whose_ragged_fields_add_up_all_the_same_are_refused() -> None:
+    """An action too many here and one too few there would shift every action between them."""
+    long = replace(make_episode(3), actions=np.zeros((4, 1), np.float32))
+    short = replace(make_episode(3), actions=np.zeros((2, 1), np.float32))
+    with pytest.raises(ValueError, match="episode 0.*actions|actions.*episode 0"):
+        make_dataset(long, short)
+
+
+def test_too_many_observations_name_the_episode() -> None:
+    with pytest.raises(ValueError, match="episode 1 has 4 observations for 2 rewards"):
+        make_dataset(make_episode(3), make_episode(2, extra=2))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_a_number_that_is_not_finite_names_field_episode_and_step(name: str, value: float) -> None:
+    values = getattr(make_dataset(), name).copy()
+    values[4] = value
+    with pytest.raises(ValueError, match=f"{name} at episode 1, step 1 is not finite"):
+        replace(make_dataset(), **{name: values})
+
+
+def test_infinities_of_both_signs_are_refused_like_one() -> None:
+    values = make_dataset().observations.copy()
+    values[1], values[2] = np.inf, -np.inf
+    with pytest.raises(ValueError, match="observations at episode 0, step 1 is not finite"):
+        replace(make_dataset(), observations=values)
+
+
+def test_no_episode_is_refused() -> None:
+    with pytest.raises(ValueError, match="holds no episode"):
+        EpisodeDataset.from_episodes("none", [], observation_space=PLANE, action_space=LEVER)
+
+
+def test_an_episode_without_a_step_is_named() -> None:
+    with pytest.raises(ValueError, match="episode 1 has 0 steps"):
+        make_dataset(make_episode(3), make_episode(0), make_episode(2))
+
+
+def test_offsets_that_do_not_cover_the_steps_are_refused() -> None:
+    with pytest.raises(ValueError, match="cover 4 steps, but rewards has 5"):
+        replace(make_dataset(), offsets=np.array([0, 3, 4]))
+
+
+def test_rewards_of_more_than_one_number_a_step_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"rewards has shape \(5, 1\)"):
+        replace(make_dataset(), rewards=np.ones((5, 1), np.float32))
+
+
+def test_float_actions_of_a_discrete_space_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"actions are float32, but the space is Discrete\(3\)"):
+        replace(make_dataset(), actions=np.ones(5, np.float32), action_space=spaces.Discrete(3))
+
+
+@pytest.mark.parametrize("outside", [0, 4])
+def test_a_discrete_action_outside_its_space_names_episode_and_step(outside: int) -> None:
+    actions = np.array([1, 2, 3, outside, 1])
+    with pytest.raises(ValueError, match=f"actions at episode 1, step 0 is {outside}, outside"):
+        replace(make_dataset(), actions=actions, action_space=spaces.Discrete(3, start=1))
+
+
+@pytest.mark.parametrize("name", ["observations", "actions"])
+def test_values_of_another_shape_than_their_space_are_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} have shape \(7,\) a step"):
+        replace(make_dataset(), **{name: np.zeros((5, 7), np.float32)})
+
+
+def test_a_normalizer_gives_mean_zero_and_deviation_one() -> None:
+    values = np.random.default_rng(0).normal([5.0, -300.0], [0.1, 20.0], size=(500, 2))
+    scaled = Normalizer.fit(values)(values)
+    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-3)
+    np.testing.assert_allclose(scaled.std(axis=0), 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.0, 7.0, 1e6])
+def test_a_constant_feature_becomes_zero_and_stays_finite(constant: float) -> None:
+    values = np.stack([np.full(9, constant), np.arange(9.0)], axis=1).astype(np.float32)
+    normalizer = Normalizer.fit(values)
+    assert normalizer.scale[0] == 1.0
+    np.testing.assert_array_equal(normalizer(values)[:, 0], 0.0)
+
+
+def test_invert_undoes_a_normalizer() -> None:
+    values = np.random.default_rng(1).normal(3.0, 4.0, size=(20, 3)).astype(np.float32)
+    normalizer = Normalizer.fit(values)
+    assert not np.allclose(normalizer(values), values)
+    np.testing.assert_allclose(normalizer.invert(normalizer(values)), values, rtol=1e-5, atol=1e-5)
+
+
+def test_the_identity_changes_nothing() -> None:
+    values = np.array([[1.5, -2.0]], np.float32)
+    np.testing.assert_array_equal(Normalizer.identity((2,))(values), values)
+
+
+def test_a_reference_maps_random_to_0_and_expert_to_100() -> None:
+    reference = Reference("by hand", low=-20.0, high=180.0)
+    scores = reference.normalize(np.array([-20.0, 80.0, 180.0, 280.0]))
+    assert scores.tolist() == [0.0, 50.0, 100.0, 150.0]

@@ -1,0 +1,153 @@
+"""Does the policy act as the model was trained: same returns, same positions, same outputs?"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import make_config, make_dataset
+from flax import nnx
+from gymnasium import spaces
+
+from dt.data import EpisodeDataset, Windows, gather
+from dt.model.decision_transformer import DecisionTransformer
+from dt.policy import ReturnConditionedPolicy
+from dt.spec import PolicySpec
+
+
+def make_policy(
+    dataset: EpisodeDataset, **options: bool
+) -> tuple[DecisionTransformer, ReturnConditionedPolicy]:
+    spec = PolicySpec.of(dataset, make_config().model, max_episode_steps=40)
+    model = DecisionTransformer(spec, rngs=nnx.Rngs(3))
+    return model, ReturnConditionedPolicy(nnx.state(model), spec, **options)
+
+
+def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: EpisodeDataset) -> None:
+    """act() at step t is the training forward at step t: the same return-to-go, the same position,
+    the same actions before it. A return off by one or a shifted position would show."""
+    model, policy = make_policy(tiny_dataset)
+    episode = tiny_dataset[2]
+    windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2], 11, 0)))
+    batch = jax.tree.map(jnp.asarray, gather(policy.spec.encode(tiny_dataset), windows, 11))
+    trained = policy.spec.decode_action(np.asarray(model(batch)[0]))
+    policy.reset([float(tiny_dataset.returns[2])])
+    for t in range(11):
+        acted = policy.act(episode.observations[t : t + 1])
+        np.testing.assert_allclose(acted[0], trained[t], atol=1e-5)
+        # What was done is what the log did, not what the policy would have done.
+        assert policy._state is not None
+        done = policy.spec.encode(tiny_dataset).actions[tiny_dataset.offsets[2] + t]
+        policy._state = policy._state._replace(previous_action=jnp.asarray(done[None]))
+        policy.observe(episode.rewards[t : t + 1])
+
+
+def test_a_row_that_starts_again_leaves_the_others_alone(tiny_dataset: EpisodeDataset) -> None:
+    """Rewards that the other rows have just earned must still be subtracted."""
+    _, policy = make_policy(tiny_dataset)
+    observations = np.random.default_rng(0).normal(size=(2, 8, 3)).astype(np.float32)
+
+    def play(restart: bool) -> list[np.ndarray]:
+        policy.reset([2.0, 2.0])
+        acted = []
+        for t in range(8):
+            acted.append(policy.act(observations[:, t])[0])
+            policy.observe(np.array([0.7, 0.1]))
+            if restart and t in (2, 5):
+                policy.reset([9.0, 1.5], where=np.array([False, True]))
+        return acted
+
+    np.testing.assert_array_equal(play(restart=True), play(restart=False))
+
+
+def test_a_restarted_row_forgets(tiny_dataset: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_dataset)
+    observations = np.random.default_rng(0).normal(size=(1, 6, 3)).astype(np.float32)
+
+    def first_three() -> list[np.ndarray]:
+        acted = []
+        for t in range(3):
+            acted.append(policy.act(observations[:, t]))
+            policy.observe(np.array([0.5]))
+        return acted
+
+    policy.reset([2.0])
+    fresh = first_three()
+    policy.act(observations[:, 3])
+    policy.observe(np.array([5.0]))
+    policy.reset([2.0])
+    np.testing.assert_array_equal(first_three(), fresh)
+
+
+def test_returns_outside_the_data_are_shown_as_its_nearest(tiny_dataset: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_dataset)
+    observation = np.zeros((1, 3), np.float32)
+    acted = []
+    for target in (policy.spec.return_range[1], 1e4, policy.spec.return_range[0]):
+        policy.reset([target])
+        acted.append(policy.act(observation))
+    np.testing.assert_array_equal(acted[0], acted[1])
+    assert (acted[0] != acted[2]).any()
+
+
+def test_the_null_policy_does_not_hear_its_target(tiny_dataset: EpisodeDataset) -> None:
+    for null in (True, False):
+        _, policy = make_policy(tiny_dataset, null=null)
+        policy.reset([0.1, 5.0])
+        a, b = policy.act(np.zeros((2, 3), np.float32))
+        assert np.array_equal(a, b) == null
+
+
+def test_sampled_actions_follow_the_seed_not_the_row(tiny_discrete: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_discrete)
+    observations = np.zeros((64, 3), np.float32)
+    policy.reset([1.0] * 64, seeds=np.arange(64))
+    one = policy.act(observations)
+    policy.reset([1.0] * 64, seeds=np.arange(64)[::-1])
+    np.testing.assert_array_equal(policy.act(observations), one[::-1])
+    assert len(np.unique(one)) > 1
+    _, greedy = make_policy(tiny_discrete, deterministic=True)
+    greedy.reset([1.0] * 64)
+    assert len(np.unique(greedy.act(observations))) == 1
+
+
+def test_one_program_serves_every_step_and_reset(tiny_dataset: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_dataset)
+    policy.reset([1.0, 2.0])
+    for t in range(7):
+        policy.act(np.zeros((2, 3), np.float32))
+        policy.observe(np.zeros(2))
+        if t == 4:
+            policy.reset([1.0, 2.0], where=np.array([True, False]))
+    assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
+
+
+def test_actions_lie_in_the_space() -> None:
+    space = spaces.Discrete(3, start=2)
+    _, policy = make_policy(make_dataset([9, 9], space))
+    policy.reset([1.0] * 20)
+    assert all(space.contains(action) for action in policy.act(np.zeros((20, 3), np.float32)))
+
+
+def test_misuse_is_named(tiny_dataset: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_dataset)
+    with pytest.raises(ValueError, match=r"act\(\) before reset"):
+        policy.act(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="finite"):
+        policy.reset([float("nan")])
+    with pytest.raises(ValueError, match="reset all rows first"):
+        policy.reset([1.0, 2.0], where=np.array([True, False]))
+    policy.reset([1.0])
+    with pytest.raises(ValueError, match=r"shape \(1, 4\)"):
+        policy.act(np.zeros((1, 4)))
+
+
+def test_no_position_past_the_longest_known(tiny_dataset: EpisodeDataset) -> None:
+    _, policy = make_policy(tiny_dataset)
+    policy.reset([1.0])
+    for _ in range(40):
+        policy.act(np.zeros((1, 3)))
+        policy.observe(np.zeros(1))
+    with pytest.raises(ValueError, match="timestep 40 is past the longest"):
+        policy.act(np.zeros((1, 3)))

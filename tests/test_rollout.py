@@ -1,0 +1,96 @@
+"""Are episodes counted exactly, and does each depend on its own target and seed alone?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from conftest import make_config, make_dataset
+from flax import nnx
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+
+from dt.model.decision_transformer import DecisionTransformer
+from dt.policy import ReturnConditionedPolicy
+from dt.rollout import Rollouts, make_envs, run_episodes
+from dt.spec import PolicySpec
+
+
+class Walk(gymnasium.Env):
+    """Ends after 3 to 12 steps, as its seed decides; the reward depends on the action."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    action_space = spaces.Box(-2.0, 2.0, (2,), np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.left = int(self.np_random.integers(3, 13))
+        self.position = self.np_random.normal(size=3).astype(np.float32)
+        return self.position, {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.left > 0, "stepped after its end"
+        self.left -= 1
+        self.position = self.position + np.float32(action.sum() / 10)
+        return self.position, 1.0 + float(action[0]), self.left == 0, False, {}
+
+
+def make_policy() -> ReturnConditionedPolicy:
+    dataset = make_dataset([7, 2, 11])
+    spec = PolicySpec.of(dataset, make_config().model, max_episode_steps=40)
+    return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
+
+
+def play(num_envs: int, num_episodes: int = 7) -> Rollouts:
+    envs = SyncVectorEnv([Walk] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+    targets = np.linspace(1.0, 9.0, num_episodes)
+    return run_episodes(make_policy(), envs, targets, np.arange(num_episodes) * 11)
+
+
+def test_an_episode_depends_on_its_target_and_seed_alone() -> None:
+    """Not on the row it runs in, nor on who else ends meanwhile, nor on the size of the batch."""
+    alone = play(num_envs=1)
+    for num_envs in (3, 7, 10):
+        together = play(num_envs)
+        np.testing.assert_array_equal(together.lengths, alone.lengths)
+        np.testing.assert_allclose(together.returns, alone.returns, rtol=1e-4)
+
+
+def test_every_episode_is_played_once_and_whole() -> None:
+    rollouts = play(num_envs=3)
+    for length, seed in zip(rollouts.lengths, np.arange(7) * 11, strict=True):
+        env = Walk()
+        env.reset(seed=int(seed))
+        assert length == env.left
+    assert (rollouts.returns != 0).all()
+
+
+def test_progress_counts_episodes_and_their_steps() -> None:
+    seen: list[tuple[int, int]] = []
+    envs = SyncVectorEnv([Walk] * 10, autoreset_mode=AutoresetMode.DISABLED)
+    rollouts = run_episodes(
+        make_policy(), envs, np.ones(4), np.arange(4), lambda done, steps: seen.append((done, steps))
+    )
+    assert seen[-1] == (4, rollouts.lengths.sum())
+    assert seen == sorted(seen)
+
+
+def test_environments_are_made_with_their_time_limit() -> None:
+    envs = make_envs("CartPole-v1", 2, {"max_episode_steps": 3})
+    envs.reset(seed=0)
+    ends = [envs.step(np.array([t % 2, t % 2]))[3].all() for t in range(3)]
+    envs.close()
+    assert ends == [False, False, True]
+
+
+def test_other_spaces_and_unknown_environments_are_named() -> None:
+    envs = make_envs("CartPole-v1", 1)
+    with pytest.raises(ValueError, match="observation space.*trained on"):
+        run_episodes(make_policy(), envs, np.ones(1), np.arange(1))
+    envs.close()
+    with pytest.raises(ValueError, match="cannot make environment 'Nowhere-v0'"):
+        make_envs("Nowhere-v0", 1)
