@@ -17,7 +17,7 @@ class EvaluateConfig:
     run_dir: Annotated[Path, tyro.conf.Positional]
     """The run directory; nothing else is needed."""
     targets: list[str] = field(default_factory=lambda: ["p5:p95:7"])
-    """Returns (50 100 200), percentiles of the data's returns (p50) or a span of them (p5:p95:7)."""
+    """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7)."""
     episodes: int = 50
     """Episodes for each target."""
     env: str = ""
@@ -35,8 +35,12 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.episodes < 1:
             raise ValueError(f"--episodes is {self.episodes}; it must be at least 1")
-        if self.seed < 0:
-            raise ValueError(f"--seed is {self.seed}; it must be 0 or more")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"--seed is {self.seed}; it must be from 0 to 2^32 - 1")
+        if not self.targets:
+            raise ValueError("--targets is empty; give returns (50 100) or a span (p5:p95:7)")
+        if self.json is not None and not self.json.parent.is_dir():
+            raise ValueError(f"--json {self.json}: there is no folder {self.json.parent}")
 
 
 def main() -> int:
@@ -62,12 +66,15 @@ def run(config: EvaluateConfig) -> int:
     console = Console(highlight=False)
     use_compilation_cache()
     null = config.baseline == "null"
+    best = config.checkpoint == "best"
     folder = find_checkpoint(config.run_dir, config.checkpoint)
     policy = load_policy(
         config.run_dir, int(folder.name), deterministic=config.deterministic, null=null
     )
     spec = policy.spec
-    if not (config.env or spec.env_id):
+    newest = find_checkpoint(config.run_dir, "last")
+    env_id = config.env or spec.env_id
+    if not env_id:
         raise ValueError(f"{config.run_dir}: the data names no environment; give one with --env")
     targets = parse_targets(config.targets, spec.dataset)
     with episode_progress(console, len(targets) * config.episodes) as on_step:
@@ -75,21 +82,24 @@ def run(config: EvaluateConfig) -> int:
             policy,
             targets,
             config.episodes,
-            env_id=config.env or spec.env_id or "",
-            env_kwargs={} if config.env else spec.env_kwargs,
+            env_id=env_id,
+            env_kwargs=spec.env_kwargs if env_id == spec.env_id else {},
             seed=config.seed,
             checkpoint_step=int(folder.name),
-            selection="best" if config.checkpoint == "best" else "last",
+            selection="best" if best else "last" if folder == newest else "chosen",
             command=" ".join(["evaluate.py", *sys.argv[1:]]),
             on_step=on_step,
         )
     print_card(card, console)
-    name = config.baseline if null else ""
+    # The headline card is that of the last checkpoint in its own environment; others say so.
+    name = "-".join(
+        [*(["null"] if null else []), *([] if folder == newest else [f"update-{folder.name}"])]
+    )
     written = write_card(card, config.run_dir, name)
     if config.json is not None:
         write_json(config.json, card)
         written.append(config.json)
-    console.print("wrote " + ", ".join(map(str, written)))
+    console.print("wrote " + ", ".join(map(str, written)), markup=False)
     return 0
 
 

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from dt.config import TrainConfig, parse_train_args
+from dt.config import PRESETS, TrainConfig, parse_train_args
+from dt.data import EpisodeDataset
 
 
 def main() -> int:
@@ -25,7 +26,7 @@ def run(preset: str, config: TrainConfig) -> int:
     # Imported here so that --help and a mistyped preset answer at once.
     from rich.console import Console
 
-    from dt.data import EpisodeDataset, load_dataset
+    from dt.data.spaces import why_not_playable
     from dt.evaluation import evaluate_policy, parse_targets, time_limit
     from dt.learner import TrainState
     from dt.policy import ReturnConditionedPolicy
@@ -33,32 +34,30 @@ def run(preset: str, config: TrainConfig) -> int:
     from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
     from dt.spec import PolicySpec
     from dt.training import open_run, train, write_config
-    from envs import load_demo
 
     console = Console(highlight=False)
     use_compilation_cache()
     use_cpu_cores()
-    source, evaluation = config.data.source, config.evaluation
-    if not source:
-        raise ValueError(f"preset {preset} brings no data; name it with --data SOURCE")
-    env_id, env_kwargs = evaluation.env or None, evaluation.env_kwargs
-    dataset: EpisodeDataset = (
-        load_demo(source)
-        if source.startswith("demo:")
-        else load_dataset(source, env_id, env_kwargs)
-    )
-    run_dir = open_run(preset, config)
+    evaluation = config.evaluation
+    dataset = load_data(preset, config)
+    problem = "the data names no environment"
+    if dataset.env_id is not None:
+        problem = why_not_playable(dataset.env_id, dataset.env_kwargs) or ""
+    if problem:
+        console.print(f"no score card: {problem}", markup=False)
     spec = PolicySpec.of(
         dataset,
         config.model,
         max_episode_steps=time_limit(dataset.env_id, dataset.env_kwargs),
         reference=evaluation.known_reference,
     )
+    run_dir = open_run(preset, config)
     if not config.resume:
         write_config(run_dir, preset, config)
     console.print(
         f"{dataset.name}: {len(dataset)} episodes, {dataset.num_steps} steps, returns "
-        f"{spec.dataset.percentile(5):.4g} (p5) to {spec.dataset.percentile(95):.4g} (p95)"
+        f"{spec.dataset.percentile(5):.4g} (p5) to {spec.dataset.percentile(95):.4g} (p95)",
+        markup=False,
     )
 
     def card_of(
@@ -89,17 +88,47 @@ def run(preset: str, config: TrainConfig) -> int:
             run_dir,
             say=console.print,
             on_round=on_round,
-            measure=measure if dataset.env_id else None,
+            measure=None if problem else measure,
         )
-    if dataset.env_id is None:
-        console.print(f"{run_dir}: trained. The data names no environment: no score card.")
+    if problem:
+        console.print(f"trained {run_dir}", markup=False)
         return 0
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
         card = card_of(state, evaluation.episodes, on_step)
     written = write_card(card, run_dir)
     print_card(card, console)
-    console.print("wrote " + ", ".join(map(str, [run_dir, *written])))
+    console.print("wrote " + ", ".join(map(str, [run_dir, *written])), markup=False)
     return 0
+
+
+def load_data(preset: str, config: TrainConfig) -> EpisodeDataset:
+    """The preset's demo or the user's source, in the environment that is asked for.
+
+    A preset's environment that is not installed is no obstacle to training; one that the user
+    named is.
+    """
+    from dt.data import load_dataset
+    from dt.data.spaces import why_not_playable
+    from envs import load_demo
+
+    source, evaluation = config.data.source, config.evaluation
+    usual = PRESETS[preset].evaluation
+    if not source:
+        raise ValueError(f"preset {preset} brings no data; name it with --data SOURCE")
+    if source.startswith("demo:"):
+        if (evaluation.env, evaluation.env_kwargs) != (usual.env, usual.env_kwargs):
+            raise ValueError(
+                f"--evaluation.env {evaluation.env} {evaluation.env_kwargs or ''} with --data "
+                f"{source}: the demo is played in its own environment; leave it out"
+            )
+        return load_demo(source)
+    env_id: str | None = evaluation.env or None
+    if env_id is not None:
+        reason = why_not_playable(env_id, evaluation.env_kwargs)
+        if reason and env_id != usual.env:
+            raise ValueError(f"--evaluation.env: {reason}")
+        env_id = None if reason else env_id
+    return load_dataset(source, env_id, evaluation.env_kwargs)
 
 
 if __name__ == "__main__":

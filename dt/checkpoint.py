@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from orbax.checkpoint import v1 as ocp
 from dt.learner import Learner, TrainState
 from dt.model.decision_transformer import abstract_model
 from dt.policy import ReturnConditionedPolicy
+from dt.sharding import abstract_on_one_device
 from dt.spec import PolicySpec
 
 MANIFEST = "manifest.json"
@@ -82,19 +82,22 @@ class Checkpointer:
 
 
 def restore_state(run_dir: Path, learner: Learner, warn: Callable[[str], None]) -> TrainState:
-    """The newest state of a run that verifies; damaged ones are named and passed over.
+    """The newest state of a run that verifies; damaged ones are named and set aside.
 
     Raises:
-        ValueError: when there is none.
+        ValueError: when there is none, or the run's data or model were others.
     """
     directory = run_dir.resolve() / "checkpoints"
+    damaged: list[Path] = []
     for step in reversed(complete_steps(directory)):
         folder = directory / str(step)
         try:
             verify(folder)
         except ValueError as error:
             warn(f"{error}; going back to an older checkpoint")
+            damaged.append(folder)
             continue
+        _check_spec(folder, learner.spec)
         empty = jax.eval_shape(learner.init)
         target = {"params": nnx.to_pure_dict(empty.params), "optimizer": _plain(empty)}
         trees = _load(folder, target)
@@ -102,6 +105,8 @@ def restore_state(run_dir: Path, learner: Learner, warn: Callable[[str], None]) 
         nnx.replace_by_pure_dict(params, trees["params"])
         leaves = jax.tree.leaves(trees["optimizer"]["leaves"])
         optimizer = jax.tree.unflatten(jax.tree.structure(empty.optimizer), leaves)
+        for each in damaged:  # out of the way of the sound ones that will take their steps
+            each.rename(each.with_name(each.name + ".damaged"))
         return TrainState(params, optimizer, trees["optimizer"]["step"])
     raise ValueError(f"{run_dir}: no sound checkpoint to resume from; train without --resume")
 
@@ -185,7 +190,9 @@ def verify(folder: Path) -> None:
     Raises:
         ValueError: naming a file that is missing, added or changed since it was written.
     """
-    written = _read_manifest(folder).get("files", {})
+    written = _read_manifest(folder).get("files")
+    if not written:
+        raise ValueError(f"{folder}: {MANIFEST} is unreadable; this checkpoint cannot be trusted")
     present = {str(p.relative_to(folder)) for p in _files(folder)}
     for name in sorted(set(written) | present):
         if name not in present:
@@ -201,6 +208,21 @@ def write_json(path: Path, values: Any) -> None:
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(json.dumps(values, indent=1) + "\n")
     beside.replace(path)
+
+
+def _check_spec(folder: Path, spec: PolicySpec) -> None:
+    """Refuse to go on with other units than the weights were trained in."""
+    before = json.loads((folder / "spec.json").read_text())
+    now = json.loads(json.dumps(spec.to_json()))
+    for name in ("env_id", "env_kwargs", "reference"):  # these decide no number of the model's
+        before.pop(name), now.pop(name)
+    before["dataset"].pop("name"), now["dataset"].pop("name")
+    for name in now:
+        if before.get(name) != now[name]:
+            raise ValueError(
+                f"--resume with another {name} than {folder} was trained with: the data or the "
+                f"environment have changed; start another run"
+            )
 
 
 def _annotate(folder: Path, metric: float | None) -> None:
@@ -233,7 +255,4 @@ def _plain(state: TrainState) -> dict[str, Any]:
 
 
 def _load(folder: Path, target: dict[str, Any]) -> dict[str, Any]:
-    with warnings.catch_warnings():
-        # Orbax warns that files lie on whatever devices are here now; that is the intention.
-        warnings.filterwarnings("ignore", message=".*[Ss]harding.*")
-        return ocp.load_checkpointables(folder, target)
+    return ocp.load_checkpointables(folder, abstract_on_one_device(target))

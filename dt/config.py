@@ -38,6 +38,7 @@ class ModelConfig:
     def __post_init__(self) -> None:
         for name in ("context_length", "num_layers", "num_heads", "width"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
+        _require(self.max_timesteps >= 0, "model.max_timesteps", self.max_timesteps, "0 or more")
         _require(
             self.width % self.num_heads == 0,
             "model.width",
@@ -102,6 +103,10 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         value = self.learning_rate
         _require(value > 0, "optimizer.learning_rate", value, "above 0")
+        _require(self.weight_decay >= 0, "optimizer.weight_decay", self.weight_decay, "0 or more")
+        _require(
+            all(0 <= b < 1 for b in self.betas), "optimizer.betas", self.betas, "each in [0, 1)"
+        )
         _require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
         _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "0 or more")
 
@@ -127,6 +132,9 @@ class EvaluationConfig:
         for name in ("num_targets", "episodes"):
             value = getattr(self, name)
             _require(value >= 1, f"evaluation.{name}", value, "at least 1")
+        for name in ("interval", "max_episode_steps"):
+            value = getattr(self, name)
+            _require(value >= 0, f"evaluation.{name}", value, "0 or more")
 
     @property
     def known_reference(self) -> Reference | None:
@@ -161,7 +169,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -185,7 +193,7 @@ PRESETS: dict[str, TrainConfig] = {
     ),
     "door": TrainConfig(
         evaluation=EvaluationConfig(
-            env="AdroitHandDoor-v1",
+            env="gymnasium_robotics:AdroitHandDoor-v1",
             reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
         ),
     ),
@@ -196,8 +204,8 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
     """`[PRESET] [--flags]` -> the preset's name and the configuration.
 
     Raises:
-        ValueError: for an unknown preset, naming the nearest, or a value out of range.
-        SystemExit: from tyro, for --help and for flags it does not know.
+        ValueError: for an unknown preset, naming the nearest.
+        SystemExit: from tyro, for --help, and for flags and values that are not allowed.
     """
     preset = "cartpole"
     if args and not args[0].startswith("-"):

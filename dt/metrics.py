@@ -42,5 +42,5 @@ def _step(line: str) -> float:
     """The step of a line; a line cut off by a crash belongs to none."""
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         return float("inf")

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import optax
 
 from dt.config import OptimizerConfig
 
-Transformation = optax.GradientTransformation
-OptimizerState = optax.OptState
+Transformation: TypeAlias = optax.GradientTransformation
+OptimizerState: TypeAlias = optax.OptState
 
 
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:

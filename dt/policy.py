@@ -50,6 +50,7 @@ class ReturnConditionedPolicy:
         self._graph, _ = nnx.split(abstract_model(spec))
         self._step = jax.jit(self._pure_step, donate_argnums=1)
         self._state: PolicyState | None = None
+        self._next_seed = 0
 
     def reset(
         self,
@@ -61,7 +62,11 @@ class ReturnConditionedPolicy:
         """Start new episodes in the rows of `where` (all by default), asking for these returns.
 
         Args:
-            seeds: of the sampled actions, one a row; 0, 1, 2, ... by default.
+            seeds: of the sampled actions, one a row; by default 0, 1, 2, ... and for later
+                episodes the numbers after those.
+
+        Raises:
+            ValueError: for returns that are not finite, and for rows that are not running.
         """
         targets = np.asarray(target_returns, np.float32)
         if targets.ndim != 1 or not np.isfinite(targets).all():
@@ -76,6 +81,8 @@ class ReturnConditionedPolicy:
             self._state = self._empty(num_rows)
             where = None
         resets = np.ones(num_rows, bool) if where is None else np.array(where, bool)
+        if resets.shape != (num_rows,):
+            raise ValueError(f"where has shape {resets.shape}; give one Boolean for each row")
         if resets.all():
             self._starting = np.zeros(num_rows, bool)
             self._targets = np.zeros(num_rows, np.float32)
@@ -83,7 +90,8 @@ class ReturnConditionedPolicy:
             self._rewards = np.zeros(num_rows, np.float32)
             self._timesteps = np.zeros(num_rows, np.int64)
         # Rows that go on keep what is pending for them: their rewards above all.
-        new_seeds = np.arange(num_rows) if seeds is None else np.asarray(seeds)
+        new_seeds = self._next_seed + np.arange(num_rows) if seeds is None else np.asarray(seeds)
+        self._next_seed += num_rows
         self._starting = self._starting | resets
         self._targets = np.where(resets, targets, self._targets)
         self._seeds = np.where(resets, new_seeds, self._seeds).astype(np.uint32)
@@ -127,8 +135,17 @@ class ReturnConditionedPolicy:
         return self.spec.decode_action(np.asarray(actions))
 
     def observe(self, rewards: np.ndarray) -> None:
-        """The rewards that the last actions brought; they are subtracted from the returns."""
-        self._rewards = self._rewards + np.asarray(rewards, np.float32)
+        """The rewards that the last actions brought; they are subtracted from the returns.
+
+        Args:
+            rewards: (B,).
+        """
+        rewards = np.asarray(rewards, np.float32)
+        if self._state is None or rewards.shape != self._rewards.shape:
+            raise ValueError(
+                f"rewards have shape {rewards.shape}; give one for each row that was reset"
+            )
+        self._rewards = self._rewards + rewards
 
     def _empty(self, batch_size: int) -> PolicyState:
         model = abstract_model(self.spec)

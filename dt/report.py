@@ -95,9 +95,10 @@ def print_card(card: dict[str, Any], console: Console) -> None:
         console.print(f"normalised by {card['reference']}'s random and expert returns")
     calibration = card["calibration"]
     if calibration is not None:
-        low, high = calibration["slope_ci95"]
+        interval = calibration["slope_ci95"]
+        between = "({:.3f} to {:.3f})".format(*interval) if interval else "(no interval)"
         console.print(
-            f"slope {calibration['slope']:.3f} ({low:.3f} to {high:.3f}), error "
+            f"slope {calibration['slope']:.3f} {between}, error "
             f"{100 * calibration['mae_over_range']:.1f} % of the range, monotone "
             f"{calibration['monotone']}: [bold]{calibration['verdict']}[/bold]"
         )

@@ -8,12 +8,12 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
         jax.config.update("jax_compilation_cache_dir", str(Path(home) / "dt-steer" / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
@@ -25,7 +25,8 @@ def use_cpu_cores() -> None:
     Two halves of a batch on a core each train 10 to 15 % faster than one batch on both cores:
     what XLA runs on one thread then runs twice at once. More than two were not measured.
     """
-    if (os.cpu_count() or 1) >= 2 and jax.config.jax_num_cpu_devices < 0:
+    unset = jax.config.jax_num_cpu_devices < 0  # type: ignore[attr-defined]
+    if (os.cpu_count() or 1) >= 2 and unset:
         jax.config.update("jax_num_cpu_devices", 2)
 
 
@@ -54,6 +55,12 @@ def place(tree: Any, sharding: NamedSharding) -> Any:
 def one_device(tree: Any) -> Any:
     """A copy on the first device alone, for work that is not divided."""
     return jax.device_put(jax.device_get(tree), jax.devices()[0])
+
+
+def abstract_on_one_device(tree: Any) -> Any:
+    """Shapes of a tree, to be loaded onto the first device, wherever it was saved from."""
+    sharding = SingleDeviceSharding(jax.devices()[0])
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
 
 
 def usable_devices(rows: int) -> list[jax.Device]:

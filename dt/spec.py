@@ -44,6 +44,7 @@ class PolicySpec:
     reference: Reference | None
 
     def __post_init__(self) -> None:
+        TokenLayout.parse(self.model.layout)
         if not isinstance(self.observation_space, spaces.Box):
             raise ValueError(f"observation space {self.observation_space}: Box vectors only")
         if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
@@ -63,10 +64,10 @@ class PolicySpec:
             max_episode_steps: the environment's time limit, so that positions reach it.
         """
         known = max(int(dataset.lengths.max()), max_episode_steps or 0)
-        if 0 < model.max_timesteps < dataset.lengths.max():
+        if 0 < model.max_timesteps < known:
             raise ValueError(
-                f"model.max_timesteps is {model.max_timesteps}, but the data's longest episode has "
-                f"{dataset.lengths.max()} steps; raise it, or leave it 0"
+                f"model.max_timesteps is {model.max_timesteps}, but episodes of the data or the "
+                f"environment have up to {known} steps; raise it, or leave it 0"
             )
         rtg = returns_to_go(dataset.rewards, dataset.offsets)
         return cls(
@@ -134,6 +135,8 @@ class PolicySpec:
             return actions.astype(np.int64) + space.start
         assert isinstance(space, spaces.Box)
         shaped = self.action_normalizer.invert(actions).reshape(-1, *space.shape)
+        if np.issubdtype(space.dtype, np.integer):
+            shaped = np.rint(shaped)
         return np.clip(shaped, space.low, space.high).astype(space.dtype)
 
     def to_json(self) -> dict[str, Any]:
@@ -164,7 +167,9 @@ class PolicySpec:
                 f"spec.json has format {values['format']}, this code reads {FORMAT}; "
                 f"use the version of dt that wrote it"
             )
-        summary = {k: tuple(v) if isinstance(v, list) else v for k, v in values["dataset"].items()}
+        summary: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values["dataset"].items()
+        }
         return cls(
             model=ModelConfig(**values["model"]),
             observation_space=deserialize_space(values["observation_space"]),
@@ -197,7 +202,7 @@ def _action_normalizer(space: gymnasium.Space, actions: np.ndarray) -> Normalize
         return Normalizer.identity(())
     if not space.is_bounded():
         return Normalizer.fit(_flat(actions))
-    low, high = space.low.reshape(-1), space.high.reshape(-1)
+    low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
     mean, scale = (low + high) / 2, np.maximum((high - low) / 2, 1e-8)
     return Normalizer(mean.astype(np.float32), scale.astype(np.float32))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import time
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dt.checkpoint import Checkpointer, restore_state, write_json
+from dt.checkpoint import Checkpointer, complete_steps, restore_state, write_json
 from dt.config import TrainConfig, to_json
 from dt.data.episodes import EpisodeDataset
 from dt.data.windows import Windows, draw_windows
@@ -51,10 +52,11 @@ def train(
     """
     learner = Learner(spec, config)
     mesh = make_mesh(usable_devices(config.data.num_segments // config.data.num_micro_batches))
-    if config.resume:
+    state = learner.init()
+    if config.resume and complete_steps(run_dir / "checkpoints"):
         state = restore_state(run_dir, learner, say)
-    else:
-        state = learner.init()
+    elif config.resume:
+        say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
     state = place(state, replicated(mesh))
     steps = place(spec.encode(dataset), replicated(mesh))
     train_steps = learner.make_train_steps()
@@ -73,15 +75,16 @@ def train(
                 metrics = {name: float(value) for name, value in means.items()}
                 metrics["updates_per_second"] = (end - done) / (time.perf_counter() - begin)
                 done = end
-                if not np.isfinite(metrics["loss"]):
+                if not np.isfinite([metrics["loss"], metrics["grad_norm"]]).all():
                     raise ValueError(
-                        f"the loss is {metrics['loss']} in the updates up to {done}; lower "
-                        f"--optimizer.learning-rate (the last checkpoint is before it)"
+                        f"loss {metrics['loss']}, gradient {metrics['grad_norm']} in the updates "
+                        f"up to {done}; lower --optimizer.learning-rate (nothing of it is saved)"
                     )
                 writer.write(done, metrics)
                 on_round(done, metrics)
                 interval = config.evaluation.interval
                 if measure is not None and interval and done % interval == 0:
+                    checkpointer.save(state)  # before the card, which takes its time
                     checkpointer.save(state, measure(state))
                 elif done % config.checkpoint_interval == 0:
                     checkpointer.save(state)
@@ -103,11 +106,14 @@ def open_run(preset: str, config: TrainConfig) -> Path:
     Raises:
         ValueError: when it is taken, missing, or its configuration differs.
     """
-    run_dir = _choose_dir(preset, config)
     if config.resume:
+        run_dir = Path(config.run_dir) if config.run_dir else _newest_run(preset)
         _check_same(run_dir, config)
         return run_dir
-    if (run_dir / CONFIG).exists():
+    if not config.run_dir:
+        return _claim_run(preset)
+    run_dir = Path(config.run_dir)
+    if complete_steps(run_dir / "checkpoints"):
         raise ValueError(
             f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
         )
@@ -119,15 +125,25 @@ def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
     write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
 
 
-def _choose_dir(preset: str, config: TrainConfig) -> Path:
-    if config.run_dir:
-        return Path(config.run_dir)
-    names = [Path("runs") / preset]
-    while (names[-1] / CONFIG).exists():
-        names.append(Path("runs") / f"{preset}-{len(names) + 1}")
-    if config.resume and len(names) > 1:
-        return names[-2]  # the newest that exists
-    return names[-1]
+def _claim_run(preset: str) -> Path:
+    """The first of runs/PRESET, runs/PRESET-2, ... that nobody has; making it claims it."""
+    for number in itertools.count(1):
+        run_dir = Path("runs") / (preset if number == 1 else f"{preset}-{number}")
+        try:
+            run_dir.mkdir(parents=True)
+            return run_dir
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def _newest_run(preset: str) -> Path:
+    numbers = {1: Path("runs") / preset}
+    for path in Path("runs").glob(f"{preset}-*"):
+        suffix = path.name.removeprefix(f"{preset}-")
+        if suffix.isdigit():
+            numbers[int(suffix)] = path
+    return numbers[max(numbers)]
 
 
 def _check_same(run_dir: Path, config: TrainConfig) -> None:
@@ -135,7 +151,7 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
     if not path.exists():
         raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
     before = json.loads(path.read_text())
-    del before["preset"]
+    before.pop("preset", None)
     now = json.loads(json.dumps(to_json(config)))
     for name, old, new in _differences(before, now):
         if name not in FREE_ON_RESUME and not name.startswith("evaluation."):
@@ -163,14 +179,12 @@ def _round_end(done: int, config: TrainConfig) -> int:
     return min([*ends, config.num_steps])
 
 
-def _draw_round(
-    dataset: EpisodeDataset, config: TrainConfig, step: int, num_steps: int
-) -> Windows:
+def _draw_round(dataset: EpisodeDataset, config: TrainConfig, step: int, num_steps: int) -> Windows:
     """Windows (U, B) of the next `log_interval` updates; a shorter round leaves the rest unused."""
     rows = range(config.data.num_segments)
     draws = [
         draw_windows(dataset.offsets, num_steps, config.seed, step + i, rows)
-        for i in range(config.log_interval)
+        for i in range(min(config.log_interval, config.num_steps))
     ]
     return Windows(*(np.stack(field) for field in zip(*draws, strict=True)))
 
@@ -195,5 +209,3 @@ def _deferred_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-

@@ -17,7 +17,12 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
-with install_import_hook("dt", "beartype.beartype"):
+# A float annotation takes an int, as PEP 484 says.
+BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+
+with install_import_hook("dt", BEARTYPE):
+    import dt.evaluation
+    import dt.training  # noqa: F401 (these two import all that is to be checked)
     from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
     from dt.data import EpisodeDataset
     from dt.spec import PolicySpec

@@ -139,7 +139,8 @@ def strings(tree: ast.AST) -> Iterator[str]:
 
 def test_no_environment_is_known_by_name_outside_the_presets() -> None:
     names = {spec.name for spec in gymnasium.registry.values()} | set(PRESETS)
-    names |= {preset.evaluation.env.partition("-")[0] for preset in PRESETS.values()}
+    environments = [preset.evaluation.env for preset in PRESETS.values()]  # [module:]Name-v0
+    names |= {env.rpartition(":")[2].partition("-")[0] for env in environments}
     assert {"CartPole", "Hopper", "HalfCheetah", "hopper"} <= names
     pattern = re.compile(rf"\b({'|'.join(map(re.escape, sorted(names)))})(?:-v\d+)?\b", re.I)
     assert any(pattern.search(text) for text in strings(TREES["dt.config"]))

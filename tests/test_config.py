@@ -30,6 +30,7 @@ from dt.config import (
         (ModelConfig, {"width": -8}, "model.width"),
         (ModelConfig, {"width": 10, "num_heads": 4}, "model.width"),
         (ModelConfig, {"dropout": 1.0}, "model.dropout"),
+        (ModelConfig, {"max_timesteps": -1}, "model.max_timesteps"),
         (ModelConfig, {"return_dropout": -0.1}, "model.return_dropout"),
         (DataConfig, {"batch_size": 0}, "data.batch_size"),
         (DataConfig, {"batch_size": 7, "windows_per_segment": 2}, "data.batch_size"),
@@ -41,11 +42,14 @@ from dt.config import (
         (OptimizerConfig, {"warmup_steps": -1}, "optimizer.warmup_steps"),
         (EvaluationConfig, {"num_targets": 0}, "evaluation.num_targets"),
         (EvaluationConfig, {"episodes": 0}, "evaluation.episodes"),
+        (EvaluationConfig, {"interval": -1}, "evaluation.interval"),
+        (EvaluationConfig, {"max_episode_steps": -1}, "evaluation.max_episode_steps"),
         (TrainConfig, {"num_steps": 0}, "num_steps"),
         (TrainConfig, {"log_interval": 0}, "log_interval"),
         (TrainConfig, {"checkpoint_interval": 0}, "checkpoint_interval"),
         (TrainConfig, {"keep_checkpoints": 0}, "keep_checkpoints"),
         (TrainConfig, {"seed": -1}, "seed"),
+        (TrainConfig, {"seed": 2**32}, "seed"),
     ],
 )
 def test_a_value_out_of_range_names_its_field_and_itself(

@@ -127,6 +127,12 @@ def test_an_agent_that_does_the_same_or_the_reverse_ignores_the_return(means: np
     assert calibrated(means, noise=5.0)["verdict"] == "ignores the return"
 
 
+def test_a_slope_that_chance_explains_ignores_the_return() -> None:
+    result = calibrated(50.0 + 0.3 * TARGETS, noise=100.0)
+    assert result["slope"] > 0.1 and result["slope_ci95"][0] < 0
+    assert result["verdict"] == "ignores the return"
+
+
 def test_returns_that_are_all_alike_cover_nothing_whatever_the_agent_does() -> None:
     expert = summarize(np.random.default_rng(3).normal(3000.0, 10.0, size=500))
     verdict = calibrated(TARGETS, data=expert)["verdict"]
@@ -153,6 +159,20 @@ def test_a_start_that_shifts_every_target_alike_does_not_widen_the_slope() -> No
     result = calibrate(TARGETS, TARGETS[:, None] + luck, WIDE, np.random.default_rng(0))
     assert result is not None
     np.testing.assert_allclose(result["slope_ci95"], [1.0, 1.0], atol=1e-9)
+
+
+def test_one_episode_a_target_has_no_interval_and_no_verdict() -> None:
+    result = calibrated(TARGETS, episodes=1)
+    assert result["slope_ci95"] is None and result["slope"] == pytest.approx(1.0, abs=0.05)
+    assert result["verdict"] == "one episode a target: too few to say"
+
+
+def test_the_line_through_all_episodes_is_the_least_squares_line() -> None:
+    returns = play(0.4 * TARGETS + 7.0, noise=30.0)
+    result = calibrate(TARGETS, returns, WIDE, np.random.default_rng(0))
+    assert result is not None
+    by_numpy = np.polyfit(np.repeat(TARGETS, returns.shape[1]), returns.ravel(), 1)[0]
+    assert result["slope"] == pytest.approx(by_numpy)
 
 
 def test_monotone_counts_the_pairs_that_rise() -> None:

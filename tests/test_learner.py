@@ -65,9 +65,7 @@ def test_padding_weighs_nothing_in_the_loss() -> None:
 
 def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
     config = make_config(dropout=0.0, return_dropout=0.0)
-    split = dataclasses.replace(
-        config, data=dataclasses.replace(config.data, num_micro_batches=4)
-    )
+    split = dataclasses.replace(config, data=dataclasses.replace(config.data, num_micro_batches=4))
     results = []
     for each in (config, split):
         learner = make_learner(tiny_dataset, each)
@@ -114,8 +112,7 @@ def test_each_step_has_its_own_randomness(
     batch, state = batch_of(learner, tiny_dataset), learner.init()
     train_step = jax.jit(learner.train_step)
     losses = [
-        float(train_step(state._replace(step=jnp.int32(i)), batch)[1]["loss"])
-        for i in (0, 0, 1)
+        float(train_step(state._replace(step=jnp.int32(i)), batch)[1]["loss"]) for i in (0, 0, 1)
     ]
     assert losses[0] == losses[1] != losses[2]
 

@@ -58,9 +58,9 @@ def test_a_prediction_depends_on_its_window_and_nothing_later(layout: str) -> No
 
 def test_layers_widen_what_is_seen_by_one_window_each() -> None:
     model, batch = build(num_layers=2)
-    gradient = jax.grad(
-        lambda x: jnp.square(model(batch._replace(observations=x))[0, 8]).sum()
-    )(batch.observations)
+    gradient = jax.grad(lambda x: jnp.square(model(batch._replace(observations=x))[0, 8]).sum())(
+        batch.observations
+    )
     seen = np.abs(np.asarray(gradient[0])).sum(axis=1) > 0
     assert seen.tolist() == [False] * 4 + [True] * 5
 

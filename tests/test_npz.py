@@ -96,9 +96,27 @@ def test_episodes_known_by_length_alone_count_as_truncated(path: Path) -> None:
     np.testing.assert_array_equal(dataset.truncations, marks(2, 4))
 
 
-def test_marks_of_another_length_than_the_rewards_are_refused(path: Path) -> None:
-    np.savez(path, **make_arrays(terminations=np.zeros(4, bool)))
-    with pytest.raises(ValueError, match="terminations has 4 rows, rewards has 5"):
+@pytest.mark.parametrize("lengths", [np.array([3, 2]), None])
+@pytest.mark.parametrize("key", ["terminations", "truncations"])
+def test_marks_of_another_length_than_the_rewards_are_refused(
+    path: Path, key: str, lengths: np.ndarray | None
+) -> None:
+    np.savez(path, **make_arrays(episode_lengths=lengths, **{key: np.ones(4, bool)}))
+    with pytest.raises(ValueError, match=f"{key} has .*4.*, rewards .*5"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("lengths", [[5, 0], [7, -2], [2.5, 2.5], [[3], [2]]])
+def test_lengths_that_are_no_positive_integers_are_refused(path: Path, lengths: list[Any]) -> None:
+    np.savez(path, **make_arrays(episode_lengths=np.array(lengths)))
+    with pytest.raises(ValueError, match=r"log\.npz: episode_lengths needs one positive integer"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("key", ["observations", "actions", "rewards"])
+def test_words_in_place_of_numbers_are_refused_by_key(path: Path, key: str) -> None:
+    np.savez(path, **make_arrays(**{key: np.array(["a", "b", "c", "d", "e"])}))
+    with pytest.raises(ValueError, match=rf"log\.npz: {key} is <U1 .* needs numbers"):
         read_npz(path)
 
 
@@ -108,6 +126,13 @@ def test_integer_actions_are_discrete(path: Path, shape: tuple[int, ...]) -> Non
     dataset = read_npz(path)
     assert dataset.action_space == spaces.Discrete(3)
     assert dataset.actions.tolist() == [0, 2, 1, 0, 1]
+
+
+def test_true_and_false_are_the_discrete_actions_1_and_0(path: Path) -> None:
+    np.savez(path, **make_arrays(actions=marks(1, 4)))
+    dataset = read_npz(path)
+    assert dataset.action_space == spaces.Discrete(2)
+    assert dataset.actions.tolist() == [0, 1, 0, 0, 1]
 
 
 @pytest.mark.parametrize(("largest", "bound"), [(1.0, 1.0), (1.5, np.inf)])

@@ -103,11 +103,19 @@ def test_the_picture_is_drawn_at_its_size(tmp_path: Path, targets: tuple[float, 
     assert 0.01 < (pixels[..., :3] < 0.9).any(axis=-1).mean() < 0.5  # lines on mostly white
 
 
-def test_the_picture_shows_the_card_s_numbers(tmp_path: Path) -> None:
-    for gain in (1.0, 0.5):
-        plot_calibration(make_card(gain=gain), tmp_path / f"{gain}.png")
-    asked, halved = (matplotlib.image.imread(tmp_path / f"{gain}.png") for gain in (1.0, 0.5))
-    assert (asked != halved).any(axis=-1).mean() > 0.01
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("return_mean", 6.0), ("return_ci95", [3.0, 7.0]), ("episode_returns", [3.0, 4.0, 6.0, 7.0])],
+)
+def test_the_picture_shows_each_number_of_a_target(
+    tmp_path: Path, field: str, value: float | list[float]
+) -> None:
+    card = make_card()
+    plot_calibration(card, tmp_path / "before.png")
+    card["targets"][1][field] = value
+    plot_calibration(card, tmp_path / "after.png")
+    before, after = (matplotlib.image.imread(tmp_path / f"{n}.png") for n in ("before", "after"))
+    assert (before != after).any(axis=-1).sum() > 50  # pixels
 
 
 def test_the_table_shows_what_was_asked_and_what_came() -> None:

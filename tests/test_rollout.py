@@ -73,7 +73,11 @@ def test_progress_counts_episodes_and_their_steps() -> None:
     seen: list[tuple[int, int]] = []
     envs = SyncVectorEnv([Walk] * 10, autoreset_mode=AutoresetMode.DISABLED)
     rollouts = run_episodes(
-        make_policy(), envs, np.ones(4), np.arange(4), lambda done, steps: seen.append((done, steps))
+        make_policy(),
+        envs,
+        np.ones(4),
+        np.arange(4),
+        lambda done, steps: seen.append((done, steps)),
     )
     assert seen[-1] == (4, rollouts.lengths.sum())
     assert seen == sorted(seen)

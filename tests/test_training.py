@@ -92,7 +92,7 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(
 ) -> None:
     nowhere = dataclasses.replace(tiny_spec.return_normalizer, scale=np.array(np.nan, np.float32))
     broken = dataclasses.replace(tiny_spec, return_normalizer=nowhere)
-    with pytest.raises(ValueError, match="the loss is nan in the updates up to 2"):
+    with pytest.raises(ValueError, match="loss nan, gradient nan in the updates up to 2"):
         run(broken, tiny_dataset, tiny_config, tmp_path)
     assert complete_steps(tmp_path / "checkpoints") == []
 

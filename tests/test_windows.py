@@ -92,6 +92,17 @@ def test_episodes_are_drawn_in_proportion_to_their_length() -> None:
     np.testing.assert_allclose(share, np.array(LENGTHS) / sum(LENGTHS), atol=0.014)
 
 
+def test_a_step_and_its_place_in_the_window_are_drawn_apart() -> None:
+    """All pairs (step, place) are equally likely; each names one window of the step's episode."""
+    expected = np.zeros(OFFSETS[-1])
+    for begin, end in zip(OFFSETS[:-1], OFFSETS[1:], strict=True):
+        for step in range(begin, end):
+            for place in range(NUM_STEPS):
+                expected[max(min(step - place, end - NUM_STEPS), begin)] += 1
+    drawn = np.bincount(draw(seed=2, rows=range(20_000)).start, minlength=OFFSETS[-1])
+    np.testing.assert_allclose(drawn / 20_000, expected / expected.sum(), atol=0.012)
+
+
 def test_steps_of_one_row_share_nothing_with_the_next_step_of_the_run() -> None:
     """A batch number and a row are mixed apart: batch s, row r + 1 is not batch s + 1, row r."""
     starts = np.stack([draw(step=step).start for step in range(50)])

@@ -23,7 +23,10 @@ class DatasetSummary:
 
     @classmethod
     def of(cls, dataset: EpisodeDataset, num_bins: int = 40) -> DatasetSummary:
-        counts, edges = np.histogram(dataset.returns, bins=num_bins)
+        low, high = dataset.returns.min(), dataset.returns.max()
+        if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # too alike to be told apart
+            low, high = low - 0.5, high + 0.5
+        counts, edges = np.histogram(dataset.returns, bins=num_bins, range=(low, high))
         return cls(
             name=dataset.name,
             episodes=len(dataset),

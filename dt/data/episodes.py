@@ -37,6 +37,10 @@ class Reference:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        if not self.high > self.low:
+            raise ValueError(f"{self.source}: reference {self.high} is not above {self.low}")
+
     def normalize(self, returns: np.ndarray | float) -> np.ndarray | float:
         return 100.0 * (returns - self.low) / (self.high - self.low)
 
@@ -83,6 +87,12 @@ class EpisodeDataset:
                     f"{name}: episode {e} has {len(episode.observations)} observations for "
                     f"{num_steps} rewards; it needs {num_steps} or {num_steps + 1}"
                 )
+            for field_name in ("actions", "terminations", "truncations"):
+                if len(getattr(episode, field_name)) != num_steps:
+                    raise ValueError(
+                        f"{name}: episode {e} has {len(getattr(episode, field_name))} "
+                        f"{field_name} for {num_steps} rewards; it needs one a step"
+                    )
         return cls(
             name=name,
             observations=np.concatenate([e.observations[: len(e)] for e in kept]),
@@ -165,7 +175,7 @@ class EpisodeDataset:
                 )
             outside = np.flatnonzero((values < space.start) | (values >= space.start + space.n))
             if len(outside):
-                episode, step = self.locate(outside[0])
+                episode, step = self.locate(int(outside[0]))
                 raise ValueError(
                     f"{self.name}: {name} at episode {episode}, step {step} is "
                     f"{values[outside[0]]}, outside {space}"
@@ -174,7 +184,9 @@ class EpisodeDataset:
     def _check_finite(self, name: str, values: np.ndarray) -> None:
         if not np.issubdtype(values.dtype, np.floating):
             return
-        if np.isfinite(values.sum(dtype=np.float64)):  # one pass, no copy: the common case
+        with np.errstate(invalid="ignore", over="ignore"):
+            total = values.sum(dtype=np.float64)  # one pass, no copy: the common case
+        if np.isfinite(total):
             return
         finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
         if finite.all():  # the sum overflowed, the values did not

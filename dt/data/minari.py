@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 import minari
 import numpy as np
+from gymnasium import spaces
 
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.spaces import environment_spaces, first_line
@@ -42,11 +43,21 @@ def read_minari(
     elif spec is not None:
         env_id = spec.id
         kwargs = {**_plain(spec), **kwargs}
-    if not isinstance(observation_space, gymnasium.spaces.Box):
+    if not isinstance(observation_space, spaces.Box):
         raise ValueError(
             f"{dataset_id}: observations are {observation_space}; this version reads Box vectors"
         )
-    episodes = (
+    if not isinstance(action_space, spaces.Box | spaces.Discrete):
+        raise ValueError(
+            f"{dataset_id}: actions are {action_space}; this version reads Box and Discrete"
+        )
+    try:
+        episodes = list(dataset.iterate_episodes())
+    except (OSError, KeyError) as error:
+        raise ValueError(
+            f"{dataset_id}: unreadable ({first_line(error)}); fetch it anew"
+        ) from error
+    kept = (
         Episode(
             np.asarray(e.observations),
             np.asarray(e.actions),
@@ -54,11 +65,11 @@ def read_minari(
             np.asarray(e.terminations, bool),
             np.asarray(e.truncations, bool),
         )
-        for e in dataset.iterate_episodes()
+        for e in episodes
     )
     return EpisodeDataset.from_episodes(
         dataset_id,
-        episodes,
+        kept,
         observation_space=observation_space,
         action_space=action_space,
         env_id=env_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def load_dataset(
     Raises:
         ValueError: when nothing is there, or no reader knows the content.
     """
-    path = Path(source).expanduser()
+    path = Path(os.path.expanduser(source))
     if path.is_file():
         if is_npz(path):
             return read_npz(path, env_id, env_kwargs)

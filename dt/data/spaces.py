@@ -36,7 +36,7 @@ def making(env_id: str) -> Iterator[None]:
             # Data of v4 needs v4: that a v5 exists is no news.
             warnings.filterwarnings("ignore", message=".*is out of date.*")
             yield
-    except (gymnasium.error.Error, ImportError, AttributeError, TypeError) as error:
+    except (gymnasium.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
 
 
@@ -71,8 +71,17 @@ def resolve_spaces(
 
 
 def is_registered(env_id: str) -> bool:
-    """Whether Gymnasium knows the id; an id "module:Name-v0" imports its module first."""
-    return env_id.rpartition(":")[2] in gymnasium.registry or ":" in env_id
+    """Whether Gymnasium knows the id. A data file's "module:Name-v0" does not import the module."""
+    return env_id in gymnasium.registry
+
+
+def why_not_playable(env_id: str, env_kwargs: dict[str, Any]) -> str | None:
+    """Gymnasium's reason that the environment cannot be made here; None when it can."""
+    try:
+        environment_spaces(env_id, env_kwargs)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def first_line(error: BaseException) -> str:

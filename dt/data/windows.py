@@ -50,7 +50,7 @@ def draw_windows(
     Args:
         rows: the rows wanted; a process of a larger run asks for its own rows only.
     """
-    key = _hash(_hash(np.uint64([seed])) ^ np.uint64(step))
+    key = _hash(_hash(np.array([seed], np.uint64)) ^ np.uint64(step))
     first = _hash(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
     middle = _uniform(first, int(offsets[-1]))
     episode = np.searchsorted(offsets, middle, side="right") - 1
@@ -58,7 +58,9 @@ def draw_windows(
     place = _uniform(_hash(first), num_steps)
     start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
     length = np.minimum(end - start, num_steps)
-    return Windows(start.astype(np.int32), length.astype(np.int32), (start - begin).astype(np.int32))
+    return Windows(
+        start.astype(np.int32), length.astype(np.int32), (start - begin).astype(np.int32)
+    )
 
 
 def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
-
-from dt.model.layers import LayerNorm, Linear
+from jaxtyping import Array, Bool, Float
 
 from dt.data.windows import Batch
+from dt.model.layers import LayerNorm, Linear
 from dt.model.tokens import TokenLayout
 
 EMBEDDING_INIT = nnx.initializers.normal(0.02)
@@ -70,9 +68,7 @@ class Embed(nnx.Module):
         self.timestep = nnx.Embed(max_timesteps, width, embedding_init=EMBEDDING_INIT, rngs=rngs)
         self.norm = LayerNorm(width, rngs=rngs)
 
-    def __call__(
-        self, batch: Batch, null_returns: Bool[Array, " B"]
-    ) -> Float[Array, "B T n D"]:
+    def __call__(self, batch: Batch, null_returns: Bool[Array, " B"]) -> Float[Array, "B T n D"]:
         """One vector for each of the n tokens of a step.
 
         Args:

@@ -1,0 +1,142 @@
+"""Do the scripts work from end to end, and answer bad input with one line and exit code 2?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
+SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
+
+
+def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".jax_cache")
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *map(str, args)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+    )
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A trained run of the default preset, as tiny as it goes."""
+    folder = tmp_path_factory.mktemp("work")
+    done = script("train.py", *TINY, *SHORT, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "target" in done.stdout and "slope" in done.stdout
+    return folder / "runs" / "cartpole"
+
+
+@pytest.mark.slow
+def test_training_leaves_everything_a_run_is(run_dir: Path) -> None:
+    names = {path.name for path in run_dir.iterdir()}
+    assert {"config.json", "metrics.jsonl", "card.json", "calibration.png", "checkpoints"} <= names
+    card = json.loads((run_dir / "card.json").read_text())
+    assert len(card["targets"]) == 7 and card["checkpoint_step"] == 4
+    lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4]
+
+
+@pytest.mark.slow
+def test_evaluation_needs_the_run_directory_alone(run_dir: Path, tmp_path: Path) -> None:
+    card_file = tmp_path / "card.json"
+    args = ("--targets", "30", "p50", "--episodes", 3, "--json", card_file)
+    done = script("evaluate.py", run_dir, *args, "--baseline", "null", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = json.loads(card_file.read_text())
+    assert card["baseline"] == "null" and card["targets"][0]["target"] == 30.0
+    # Without a return to go by, the same seeds play the same episodes.
+    first, second = (row["episode_returns"] for row in card["targets"])
+    assert first == second and card["calibration"]["slope"] == 0.0
+    assert (run_dir / "null-card.json").exists()
+
+
+@pytest.mark.slow
+def test_resume_goes_on_and_refuses_another_model(run_dir: Path) -> None:
+    folder = run_dir.parent.parent
+    wider = [*TINY, *SHORT, "--resume", "--model.width", 16]
+    done = script("train.py", *wider, cwd=folder)
+    assert done.returncode == 2 and "--resume with model.width 16" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    done = script("train.py", *TINY, *SHORT, "--resume", cwd=folder)
+    assert done.returncode == 0, done.stderr
+
+
+def write_npz(path: Path, **changes: np.ndarray) -> Path:
+    arrays = {
+        "observations": np.zeros((6, 4), np.float32),
+        "actions": np.array([0, 1, 0, 1, 0, 1]),
+        "rewards": np.ones(6, np.float32),
+        "episode_lengths": np.array([3, 3]),
+    }
+    np.savez(path, **{**arrays, **changes})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["cartpol"], "unknown preset 'cartpol'; did you mean 'cartpole'?"),
+        (["hopper"], "preset hopper brings no data; name it with --data"),
+        (["cartpole", "--data", "missing.npz"], "--data missing.npz: no such file"),
+        (["cartpole", "--data", "nan.npz"], "observations at episode 1, step 1 is not finite"),
+        (["cartpole", "--data", "wide.npz"], "observations have shape (5,) a step"),
+        (["cartpole", "--data", "text.npz"], "text.npz: unknown content"),
+        (["cartpole", "--data", "good.npz", "--evaluation.env", "No-v0"], "make environment"),
+        (["cartpole", "--model.layout", "return-action"], "layout 'return-action'"),
+        (["cartpole", "--resume", "--run-dir", "nowhere"], "no run to resume there"),
+    ],
+)
+def test_bad_input_to_training_is_one_line_and_exit_2(
+    tmp_path: Path, args: list[str], message: str
+) -> None:
+    observations = np.zeros((6, 4), np.float32)
+    observations[4, 2] = np.nan
+    write_npz(tmp_path / "nan.npz", observations=observations)
+    write_npz(tmp_path / "wide.npz", observations=np.zeros((6, 5), np.float32))
+    write_npz(tmp_path / "good.npz")
+    (tmp_path / "text.npz").write_text("no arrays here")
+    before = sorted(tmp_path.iterdir())
+    done = script("train.py", *args, cwd=tmp_path)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before  # nothing half made is left
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--targets", "abc"], "--targets 'abc' is no target"),
+        (["--targets", "p5:p200:3"], "is no target"),
+        (["--targets"], "--targets is empty"),
+        (["--env", "Pendulum-v1"], "observation space"),
+        (["--checkpoint", "77"], "no checkpoint '77'"),
+        (["--checkpoint", "best"], "no checkpoint has a score card"),
+        (["--json", "nowhere/card.json"], "there is no folder"),
+    ],
+)
+def test_bad_input_to_evaluation_is_one_line_and_exit_2(
+    run_dir: Path, args: list[str], message: str
+) -> None:
+    done = script("evaluate.py", run_dir, "--episodes", 1, *args, cwd=run_dir)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_directory_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    done = script("evaluate.py", tmp_path, cwd=tmp_path)
+    assert done.returncode == 2 and "holds no checkpoint" in done.stderr
