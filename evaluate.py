@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dt.cli import parse_args
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -45,7 +47,7 @@ class EvaluateConfig:
 
 def main() -> int:
     try:
-        return run(tyro.cli(EvaluateConfig, prog="evaluate.py"))
+        return run(parse_args(EvaluateConfig, None, "evaluate.py"))
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2

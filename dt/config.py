@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from dt.cli import parse_args
 from dt.data.episodes import Reference
 
 
@@ -204,8 +205,9 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
     """`[PRESET] [--flags]` -> the preset's name and the configuration.
 
     Raises:
-        ValueError: for an unknown preset, naming the nearest.
-        SystemExit: from tyro, for --help, and for flags and values that are not allowed.
+        ValueError: for an unknown preset, naming the nearest, and for flags and values that are
+            not allowed.
+        SystemExit: after --help.
     """
     preset = "cartpole"
     if args and not args[0].startswith("-"):
@@ -219,10 +221,10 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
         "its own data). The defaults below are the preset's."
     )
-    config = tyro.cli(
-        TrainConfig, default=PRESETS[preset], args=args, description=description, prog="train.py"
+    default = PRESETS[preset]
+    return preset, parse_args(
+        TrainConfig, args, "train.py", default=default, description=description
     )
-    return preset, config
 
 
 def to_json(config: Any) -> dict[str, Any]:

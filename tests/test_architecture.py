@@ -22,14 +22,14 @@ FILES = {
 }
 TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
-# A package of others, and the one module that may import it.
+# A package of others, and who may import it.
 SOLE_OWNERS = {
-    "orbax": "dt.checkpoint",
-    "optax": "dt.optimizer",
-    "jax.sharding": "dt.sharding",
-    "tyro": "dt.config",
-    "matplotlib": "dt.plots",
-    "tensorboardX": "dt.metrics",
+    "orbax": {"dt.checkpoint"},
+    "optax": {"dt.optimizer"},
+    "jax.sharding": {"dt.sharding"},
+    "tyro": {"dt.cli", "dt.config", "dt.data.__main__"},
+    "matplotlib": {"dt.plots"},
+    "tensorboardX": {"dt.metrics"},
 }
 TRAINING = ("dt.learner", "dt.training", "dt.optimizer", "dt.metrics", "dt.sharding")
 ABOVE_MODEL = ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.report", *TRAINING)
@@ -78,9 +78,10 @@ def users_of(package: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("package", "owner"), SOLE_OWNERS.items())
-def test_a_package_is_imported_by_its_owner_alone(package: str, owner: str) -> None:
-    assert users_of(package) == {owner}
+@pytest.mark.parametrize(("package", "owners"), SOLE_OWNERS.items())
+def test_a_package_is_imported_by_its_owners_alone(package: str, owners: set[str]) -> None:
+    assert users_of(package), "nobody uses it"
+    assert users_of(package) <= owners
 
 
 @pytest.mark.parametrize("package", ["jax", "jaxlib", "flax"])

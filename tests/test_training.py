@@ -98,13 +98,19 @@ def test_a_loss_that_is_no_number_stops_before_it_is_saved(
 
 
 def test_a_taken_directory_and_a_different_model_are_refused(
-    tmp_path: Path, tiny_config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    tiny_spec: PolicySpec,
+    tiny_dataset: EpisodeDataset,
+    tiny_config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"))
+    config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"), num_steps=2)
     resuming = dataclasses.replace(config, resume=True)
     with pytest.raises(ValueError, match="no run to resume"):
         open_run("cartpole", resuming)
     write_config(open_run("cartpole", config), "cartpole", config)
+    open_run("cartpole", config)  # nothing was trained yet: beginning again loses nothing
+    run(tiny_spec, tiny_dataset, config, tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run"):
         open_run("cartpole", config)
     assert open_run("cartpole", resuming) == tmp_path / "run"

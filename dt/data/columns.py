@@ -1,0 +1,100 @@
+"""Which numbers of a row never vary, are not finite, or leave their bounds? Counted in passing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+Bounds = tuple[np.ndarray, np.ndarray]
+
+EDGE = 1e-3  # an action this near its bound, in half-ranges of the space, is saturated
+
+
+class Columns:
+    """Running counts of each number of a step's row, so that the rows need not stay in memory."""
+
+    def __init__(self, shape: tuple[int, ...], bounds: Bounds | None = None):
+        self.shape, self.bounds = shape, bounds
+        size = int(np.prod(shape))
+        self.rows = 0
+        self.low = np.full(size, np.inf)  # of the finite values
+        self.high = np.full(size, -np.inf)
+        self.bad_rows = 0
+        self.bad = np.zeros(size, np.int64)
+        self.first_bad = np.full(size, -1)  # the row, counted from the first of the data set
+        self.outside = np.zeros(size, np.int64)
+        self.at_bound = np.zeros(size, np.int64)
+
+    def add(self, rows: np.ndarray) -> None:
+        """Count the next rows."""
+        flat = rows.reshape(len(rows), -1)
+        self._add_bad(flat)
+        with np.errstate(invalid="ignore"):  # comparisons with NaN
+            low, high = flat.min(axis=0), flat.max(axis=0)
+            if not np.isfinite(low).all() or not np.isfinite(high).all():
+                finite = np.isfinite(flat)
+                low = np.where(finite, flat, np.inf).min(axis=0)
+                high = np.where(finite, flat, -np.inf).max(axis=0)
+            self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
+            if self.bounds is not None:
+                self._add_bounded(flat, *self.bounds)
+        self.rows += len(flat)
+
+    def _add_bad(self, flat: np.ndarray) -> None:
+        if not np.issubdtype(flat.dtype, np.floating):
+            return
+        with np.errstate(invalid="ignore", over="ignore"):
+            if np.isfinite(flat.sum(dtype=np.float64)):  # one pass, no copy: the common case
+                return
+        bad = ~np.isfinite(flat)
+        self.bad_rows += int(bad.any(axis=1).sum())
+        self.bad += bad.sum(axis=0)
+        new = bad.any(axis=0) & (self.first_bad < 0)
+        self.first_bad[new] = self.rows + bad.argmax(axis=0)[new]
+
+    def _add_bounded(self, flat: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+        edge = EDGE * (high - low) / 2
+        at_bound = (flat <= low + edge) | (flat >= high - edge)
+        self.at_bound += at_bound.sum(axis=0)
+        # Rounding to float32 may carry a clipped value past its bound by a hair.
+        hair = 1e-5 * (high - low)
+        self.outside += ((flat < low - hair) | (flat > high + hair)).sum(axis=0)
+
+    def name(self, column: int) -> str:
+        """The column's index within a row: 3, or 1,2 of a matrix; empty for a lone number."""
+        return ",".join(str(i) for i in np.unravel_index(column, self.shape)) if self.shape else ""
+
+    def constant(self) -> list[str]:
+        """The columns that a normaliser cannot scale, for they do not vary."""
+        with np.errstate(invalid="ignore"):  # infinity less infinity: a column without a number
+            spread = self.high - self.low
+        still = spread <= 1e-6 * np.maximum(1.0, np.abs(self.low))
+        return [self.name(int(column)) for column in np.flatnonzero(still)]
+
+    def not_finite(self, locate: Any) -> list[dict[str, Any]]:
+        """Where NaN and infinity stand, worst column first.
+
+        Args:
+            locate: turns a row into its (episode, step).
+        """
+        worst = np.argsort(-self.bad, kind="stable")[: int((self.bad > 0).sum())]
+        found = []
+        for column in worst.tolist():
+            episode, step = locate(int(self.first_bad[column]))
+            place = {"first_episode": episode, "first_step": step}
+            found.append({"column": self.name(column), "rows": int(self.bad[column]), **place})
+        return found
+
+    def saturation(self) -> list[float] | None:
+        """The share of entries at a bound, column by column; None where nothing bounds them."""
+        return None if self.bounds is None else (self.at_bound / max(self.rows, 1)).tolist()
+
+
+def box_bounds(space: gymnasium.Space) -> Bounds | None:
+    """The lowest and the highest value of each number, where the space limits all of them."""
+    if not isinstance(space, spaces.Box) or not space.is_bounded():
+        return None
+    return space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)
