@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -74,9 +75,65 @@ def test_episodes_come_back_as_they_went_in() -> None:
             np.testing.assert_array_equal(getattr(kept, name), getattr(given_episode, name))
 
 
-def test_the_observation_after_the_last_action_is_dropped_from_every_episode() -> None:
+def test_the_observation_after_the_last_action_is_kept_apart() -> None:
     dataset = make_dataset(make_episode(3, extra=1), make_episode(2, first=10.0, extra=1))
     assert dataset.observations[:, 0].tolist() == [0.0, 1.0, 2.0, 10.0, 11.0]
+    assert dataset.final_observations is not None
+    assert dataset.final_observations[:, 0].tolist() == [3.0, 12.0]
+    assert [e.observations[-1, 0] for e in dataset] == [3.0, 12.0]
+
+
+def test_last_observations_are_kept_of_all_episodes_or_of_none() -> None:
+    dataset = make_dataset(make_episode(3, extra=1), make_episode(2, first=10.0))
+    assert dataset.final_observations is None
+    assert [len(e.observations) for e in dataset] == [3, 2]
+
+
+def test_last_observations_go_with_the_episodes_that_are_selected() -> None:
+    episodes = [make_episode(2, first=10.0 * e, extra=1) for e in range(4)]
+    chosen = make_dataset(*episodes).select(np.array([3, 1]))
+    assert [e.observations[-1, 0] for e in chosen] == [32.0, 12.0]
+
+
+def test_a_last_observation_is_checked_like_the_others() -> None:
+    dataset = make_dataset(make_episode(3, extra=1), make_episode(2, first=10.0, extra=1))
+    assert dataset.final_observations is not None
+    finals = dataset.final_observations.copy()
+    finals[1, 0] = np.nan
+    with pytest.raises(ValueError, match="observations at episode 1, step 2 is not finite"):
+        replace(dataset, final_observations=finals)
+    with pytest.raises(ValueError, match="final_observations has 1 rows for 2 episodes"):
+        replace(dataset, final_observations=dataset.final_observations[:1])
+    with pytest.raises(ValueError, match=r"observations have shape \(1,\) a step"):
+        replace(dataset, final_observations=dataset.final_observations[:, :1])
+
+
+def test_episodes_of_two_shapes_are_refused_by_number() -> None:
+    other = replace(make_episode(2), observations=np.zeros((2, 3), np.float32))
+    with pytest.raises(ValueError, match=r"episode 1 has observations of shape \(3,\) a step"):
+        make_dataset(make_episode(3), other)
+
+
+@pytest.mark.parametrize("name", ["observations", "actions", "rewards"])
+def test_words_are_no_numbers(name: str) -> None:
+    words = np.full(getattr(make_dataset(), name).shape, "word")
+    with pytest.raises(ValueError, match=f"logged: {name} are <U4; give numbers"):
+        replace(make_dataset(), **{name: words})
+
+
+def test_sums_that_overflow_do_not_make_finite_numbers_infinite() -> None:
+    rewards = np.full(5, 1e308)
+    assert replace(make_dataset(), rewards=rewards).rewards.tolist() == rewards.tolist()
+
+
+def test_the_checks_copy_no_array() -> None:
+    dataset = make_dataset(make_episode(100_000))
+    actions = np.zeros(100_000, np.int64)
+    tracemalloc.start()
+    replace(dataset, actions=actions, action_space=spaces.Discrete(3))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < dataset.observations.nbytes / 8
 
 
 def test_negative_indices_count_from_the_end_and_others_are_refused() -> None:
@@ -173,7 +230,7 @@ def test_values_of_another_shape_than_their_space_are_refused(name: str) -> None
 
 def test_a_normalizer_gives_mean_zero_and_deviation_one() -> None:
     values = np.random.default_rng(0).normal([5.0, -300.0], [0.1, 20.0], size=(500, 2))
-    scaled = Normalizer.fit(values)(values)
+    scaled = Normalizer.of(values.mean(axis=0), values.std(axis=0))(values)
     np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-3)
     np.testing.assert_allclose(scaled.std(axis=0), 1.0, rtol=1e-3)
 
@@ -181,14 +238,14 @@ def test_a_normalizer_gives_mean_zero_and_deviation_one() -> None:
 @pytest.mark.parametrize("constant", [0.0, 0.1, 1e6 + 0.1])
 def test_a_constant_feature_gets_scale_1_whatever_its_mean_rounds_to(constant: float) -> None:
     values = np.stack([np.full(1001, constant), np.arange(1001.0)], axis=1)
-    normalizer = Normalizer.fit(values)
+    normalizer = Normalizer.of(values.mean(axis=0), values.std(axis=0))
     assert normalizer.scale[0] == 1.0
     np.testing.assert_allclose(normalizer(values)[:, 0], 0.0, atol=0.1)
 
 
 def test_invert_undoes_a_normalizer() -> None:
     values = np.random.default_rng(1).normal(3.0, 4.0, size=(20, 3)).astype(np.float32)
-    normalizer = Normalizer.fit(values)
+    normalizer = Normalizer.of(values.mean(axis=0), values.std(axis=0))
     assert not np.allclose(normalizer(values), values)
     np.testing.assert_allclose(normalizer.invert(normalizer(values)), values, rtol=1e-5, atol=1e-5)
 

@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from hypothesis import given, settings
+from random_logs import assert_same_steps, episodes
 
+from dt.data import Episode
 from dt.data.npz import is_npz, read_npz
 
 
@@ -175,6 +178,31 @@ def test_a_reference_score_is_read_when_both_ends_are_there(path: Path) -> None:
     assert reference is not None and reference.normalize(80.0) == 50.0
     np.savez(path, **make_arrays(ref_min=-20.0))
     assert read_npz(path).reference is None
+
+
+def test_other_keys_are_left_alone(path: Path, tmp_path: Path) -> None:
+    trace = tmp_path / "unpickled"
+    np.savez(path, **make_arrays(agent=np.array([Witness(trace)], object), seed=7))
+    assert read_npz(path).returns.tolist() == [7.0, 24.0]
+    assert not trace.exists()
+
+
+@settings(deadline=None, max_examples=25)
+@given(episodes())
+def test_random_logs_come_back(
+    tmp_path_factory: pytest.TempPathFactory, logged: list[Episode]
+) -> None:
+    path = tmp_path_factory.mktemp("npz") / "log.npz"
+    arrays = {
+        "observations": np.concatenate([e.observations[: len(e)] for e in logged]),
+        "episode_lengths": np.array([len(e) for e in logged]),
+    }
+    for key in ("actions", "rewards", "terminations", "truncations"):
+        arrays[key] = np.concatenate([getattr(e, key) for e in logged])
+    if len(logged[0].observations) > len(logged[0]):
+        arrays["final_observations"] = np.stack([e.observations[-1] for e in logged])
+    np.savez(path, **arrays)
+    assert_same_steps(read_npz(path), logged)
 
 
 class Witness:

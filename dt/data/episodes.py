@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import gymnasium
 import numpy as np
 from jaxtyping import Float, Int
+
+_VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
+
+
+@contextmanager
+def unchecked_values() -> Iterator[None]:
+    """Within it NaN, infinity and actions that a space lacks are read: for who is to name them."""
+    token = _VALUES_CHECKED.set(False)
+    try:
+        yield
+    finally:
+        _VALUES_CHECKED.reset(token)
 
 
 @dataclass(frozen=True)
@@ -66,33 +80,42 @@ class EpisodeDataset:
     env_id: str | None = None
     env_kwargs: dict[str, Any] = field(default_factory=dict)
     reference: Reference | None = None
+    first_episode: int = 0  # the number of episode 0 in the log that these are a part of
+    # (E, *observation shape): after each episode's last action, where it was logged
+    final_observations: np.ndarray | None = None
+    spaces_inferred: bool = False  # guessed from the arrays, for the data names no environment
+    notes: tuple[str, ...] = ()  # what the reader left out of a log, in sentences
 
     def __post_init__(self) -> None:
         self._check_lengths()
-        self._check_space("observations", self.observations, self.observation_space)
-        self._check_space("actions", self.actions, self.action_space)
-        for name in ("observations", "actions", "rewards"):
-            self._check_finite(name, getattr(self, name))
+        for name, space in (
+            ("observations", self.observation_space),
+            ("actions", self.action_space),
+            ("rewards", None),
+        ):
+            check_values(self.name, name, getattr(self, name), space, self.locate)
+        if self.final_observations is not None:
+            check_values(
+                self.name,
+                "observations",
+                self.final_observations,
+                self.observation_space,
+                lambda e: (self.first_episode + e, int(self.lengths[e])),
+            )
 
     @classmethod
     def from_episodes(cls, name: str, episodes: Iterable[Episode], **kwargs: Any) -> EpisodeDataset:
-        """Lay episodes end to end; a logged observation after the last action is dropped."""
+        """Lay episodes end to end.
+
+        The observations after the last actions are kept where every episode has one.
+        """
         kept = list(episodes)
         if not kept:
             raise ValueError(f"{name}: holds no episode; give a data set with at least one")
-        for e, episode in enumerate(kept):
-            num_steps = len(episode)
-            if len(episode.observations) not in (num_steps, num_steps + 1):
-                raise ValueError(
-                    f"{name}: episode {e} has {len(episode.observations)} observations for "
-                    f"{num_steps} rewards; it needs {num_steps} or {num_steps + 1}"
-                )
-            for field_name in ("actions", "terminations", "truncations"):
-                if len(getattr(episode, field_name)) != num_steps:
-                    raise ValueError(
-                        f"{name}: episode {e} has {len(getattr(episode, field_name))} "
-                        f"{field_name} for {num_steps} rewards; it needs one a step"
-                    )
+        usual = step_shapes(kept[0])
+        for e, episode in enumerate(kept, kwargs.get("first_episode", 0)):
+            check_shapes(name, e, episode, usual)
+        finals = [e.observations[len(e) :] for e in kept]
         return cls(
             name=name,
             observations=np.concatenate([e.observations[: len(e)] for e in kept]),
@@ -101,6 +124,7 @@ class EpisodeDataset:
             terminations=np.concatenate([e.terminations for e in kept]),
             truncations=np.concatenate([e.truncations for e in kept]),
             offsets=np.concatenate([[0], np.cumsum([len(e) for e in kept])]),
+            final_observations=np.concatenate(finals) if all(map(len, finals)) else None,
             **kwargs,
         )
 
@@ -112,8 +136,12 @@ class EpisodeDataset:
             raise IndexError(f"{self.name}: episode {index} of {len(self)}")
         index %= len(self)
         span = slice(self.offsets[index], self.offsets[index + 1])
+        observations = self.observations[span]
+        if self.final_observations is not None:
+            final = self.final_observations[index : index + 1]
+            observations = np.concatenate([observations, final])
         return Episode(
-            self.observations[span],
+            observations,
             self.actions[span],
             self.rewards[span],
             self.terminations[span],
@@ -122,6 +150,24 @@ class EpisodeDataset:
 
     def __iter__(self) -> Iterator[Episode]:
         return (self[e] for e in range(len(self)))
+
+    def select(self, episodes: Int[np.ndarray, " kept"]) -> EpisodeDataset:
+        """These episodes alone, in this order; neighbours share this one's memory."""
+        if len(episodes) and (np.diff(episodes) == 1).all():
+            rows: Any = slice(self.offsets[episodes[0]], self.offsets[episodes[-1] + 1])
+        else:
+            spans = [np.arange(self.offsets[e], self.offsets[e + 1]) for e in episodes]
+            rows = np.concatenate([np.zeros(0, np.int64), *spans])
+        names = ("observations", "actions", "rewards", "terminations", "truncations")
+        return replace(
+            self,
+            **{name: getattr(self, name)[rows] for name in names},
+            final_observations=None
+            if self.final_observations is None
+            else self.final_observations[episodes],
+            offsets=np.concatenate([[0], np.cumsum(self.lengths[episodes])]),
+            first_episode=self.first_episode + (int(episodes[0]) if len(episodes) else 0),
+        )
 
     @property
     def num_steps(self) -> int:
@@ -158,60 +204,119 @@ class EpisodeDataset:
         short = np.flatnonzero(self.lengths < 1)
         if len(short):
             raise ValueError(
-                f"{self.name}: episode {short[0]} has {self.lengths[short[0]]} steps; remove it"
+                f"{self.name}: episode {self.first_episode + short[0]} has "
+                f"{self.lengths[short[0]]} steps; remove it"
             )
-
-    def _check_space(self, name: str, values: np.ndarray, space: gymnasium.Space) -> None:
-        if values.shape[1:] != space.shape:
+        if self.final_observations is not None and len(self.final_observations) != len(self):
             raise ValueError(
-                f"{self.name}: {name} have shape {values.shape[1:]} a step, "
-                f"but the environment's space is {space}; give data of the same environment"
+                f"{self.name}: final_observations has {len(self.final_observations)} rows for "
+                f"{len(self)} episodes; it needs one an episode"
             )
-        if isinstance(space, gymnasium.spaces.Discrete):
-            if not np.issubdtype(values.dtype, np.integer):
-                raise ValueError(
-                    f"{self.name}: {name} are {values.dtype}, but the space is {space}; "
-                    f"give integers"
-                )
-            outside = np.flatnonzero((values < space.start) | (values >= space.start + space.n))
-            if len(outside):
-                episode, step = self.locate(int(outside[0]))
-                raise ValueError(
-                    f"{self.name}: {name} at episode {episode}, step {step} is "
-                    f"{values[outside[0]]}, outside {space}"
-                )
-
-    def _check_finite(self, name: str, values: np.ndarray) -> None:
-        if not np.issubdtype(values.dtype, np.floating):
-            return
-        with np.errstate(invalid="ignore", over="ignore"):
-            total = values.sum(dtype=np.float64)  # one pass, no copy: the common case
-        if np.isfinite(total):
-            return
-        finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-        if finite.all():  # the sum overflowed, the values did not
-            return
-        row = int(np.argmin(finite))
-        episode, step = self.locate(row)
-        raise ValueError(
-            f"{self.name}: {name} at episode {episode}, step {step} is not finite "
-            f"({values[row]}); repair or remove the episode"
-        )
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The (episode, step) of a row of the flat arrays."""
+        """The (episode, step) of a row of the flat arrays, as the log numbers its episodes."""
         episode = int(np.searchsorted(self.offsets, row, side="right")) - 1
-        return episode, int(row - self.offsets[episode])
+        return self.first_episode + episode, int(row - self.offsets[episode])
 
 
-def returns_to_go(
-    rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"]
-) -> Float[np.ndarray, " N"]:
-    """R_t = r_t + r_{t+1} + ... to the end of the episode, undiscounted (Chen et al. 2021, 3)."""
-    rewards = rewards.astype(np.float64)
-    # A suffix sum over everything, less the suffix sum that starts at the episode's end.
-    suffix = np.concatenate([np.cumsum(rewards[::-1])[::-1], [0.0]])
-    return (suffix[:-1] - np.repeat(suffix[offsets[1:]], np.diff(offsets))).astype(np.float32)
+Shapes = dict[str, tuple[int, ...]]
+
+
+def step_shapes(episode: Episode) -> Shapes:
+    """The shape of one step in each field that has numbers."""
+    names = ("observations", "actions", "rewards")
+    return {name: getattr(episode, name).shape[1:] for name in names}
+
+
+def check_shapes(name: str, index: int, episode: Episode, usual: Shapes) -> None:
+    """Refuse an episode whose fields disagree with one another, or with the other episodes'."""
+    num_steps = len(episode)
+    if not num_steps:
+        raise ValueError(f"{name}: episode {index} has 0 steps; remove it")
+    if len(episode.observations) not in (num_steps, num_steps + 1):
+        raise ValueError(
+            f"{name}: episode {index} has {len(episode.observations)} observations for "
+            f"{num_steps} rewards; it needs {num_steps} or {num_steps + 1}"
+        )
+    for field_name in ("actions", "terminations", "truncations"):
+        if len(getattr(episode, field_name)) != num_steps:
+            raise ValueError(
+                f"{name}: episode {index} has {len(getattr(episode, field_name))} "
+                f"{field_name} for {num_steps} rewards; it needs one a step"
+            )
+    for field_name, shape in step_shapes(episode).items():
+        if shape != usual[field_name]:
+            raise ValueError(
+                f"{name}: episode {index} has {field_name} of shape {shape} a step, others have "
+                f"{usual[field_name]}; give data of one environment"
+            )
+
+
+def check_values(
+    name: str,
+    field_name: str,
+    values: np.ndarray,
+    space: gymnasium.Space | None,
+    locate: Callable[[int], tuple[int, int]],
+) -> None:
+    """Refuse values that are no finite numbers of the space.
+
+    Args:
+        locate: turns a row into its (episode, step), for the message.
+    """
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: {field_name} are {values.dtype}; give numbers")
+    if space is not None and values.shape[1:] != space.shape:
+        raise ValueError(
+            f"{name}: {field_name} have shape {values.shape[1:]} a step, "
+            f"but the environment's space is {space}; give data of the same environment"
+        )
+    if isinstance(space, gymnasium.spaces.Discrete):
+        _check_discrete(name, field_name, values, space, locate)
+    if _VALUES_CHECKED.get() and np.issubdtype(values.dtype, np.floating):
+        _check_finite(name, field_name, values, locate)
+
+
+def _check_discrete(
+    name: str,
+    field_name: str,
+    values: np.ndarray,
+    space: gymnasium.spaces.Discrete,
+    locate: Callable[[int], tuple[int, int]],
+) -> None:
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(
+            f"{name}: {field_name} are {values.dtype}, but the space is {space}; give integers"
+        )
+    low, high = int(space.start), int(space.start + space.n) - 1
+    if not _VALUES_CHECKED.get() or not len(values):
+        return
+    if int(values.min()) < low or int(values.max()) > high:
+        row = int(np.argmax((values < low) | (values > high)))
+        episode, step = locate(row)
+        raise ValueError(
+            f"{name}: {field_name} at episode {episode}, step {step} is {values[row]}, "
+            f"outside {space}; remove the episode, or name the environment it is from"
+        )
+
+
+def _check_finite(
+    name: str, field_name: str, values: np.ndarray, locate: Callable[[int], tuple[int, int]]
+) -> None:
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = values.sum(dtype=np.float64)  # one pass, no copy: the common case
+    if np.isfinite(total):
+        return
+    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
+    if finite.all():  # the sum overflowed, the values did not
+        return
+    row = int(np.argmin(finite))
+    episode, step = locate(row)
+    value = values[row] if values[row].size <= 8 else "a row with NaN or infinity"
+    raise ValueError(
+        f"{name}: {field_name} at episode {episode}, step {step} is not finite "
+        f"({value}); repair or remove the episode"
+    )
 
 
 @dataclass(frozen=True)
@@ -222,10 +327,8 @@ class Normalizer:
     scale: np.ndarray
 
     @classmethod
-    def fit(cls, values: np.ndarray) -> Normalizer:
-        """Mean and standard deviation over the first axis; a constant feature gets scale 1."""
-        mean = values.mean(axis=0, dtype=np.float64)
-        std = values.std(axis=0, dtype=np.float64)
+    def of(cls, mean: np.ndarray, std: np.ndarray) -> Normalizer:
+        """By mean and standard deviation; a constant feature gets scale 1."""
         floor = 1e-6 * np.maximum(1.0, np.abs(mean))
         scale = np.where(std > floor, std, 1.0)
         return cls(np.asarray(mean, np.float32), np.asarray(scale, np.float32))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,29 +46,51 @@ def infer_spaces(
 ) -> tuple[gymnasium.Space, gymnasium.Space]:
     """Spaces for arrays of an environment that cannot be made here.
 
-    Integer actions become Discrete(largest + 1). Float actions within [-1, 1] become that Box,
-    the convention of every continuous Gymnasium task; others an unbounded Box.
+    Bytes in two or three axes are images. Integer actions become Discrete(largest + 1). Float
+    actions within [-1, 1] become that Box, the convention of every continuous Gymnasium task;
+    others an unbounded Box.
     """
-    observation_space = spaces.Box(-np.inf, np.inf, observations.shape[1:], np.float32)
+    shape = observations.shape[1:]
+    observation_space: gymnasium.Space = spaces.Box(-np.inf, np.inf, shape, np.float32)
+    if observations.dtype == np.uint8 and len(shape) in (2, 3):
+        observation_space = spaces.Box(0, 255, shape, np.uint8)
     if np.issubdtype(actions.dtype, np.integer) and actions.ndim == 1:
         return observation_space, spaces.Discrete(int(actions.max(initial=0)) + 1)
-    bound = 1.0 if np.abs(actions).max(initial=0.0) <= 1.0 else np.inf
+    inside = actions.min(initial=0.0) >= -1.0 and actions.max(initial=0.0) <= 1.0
+    bound = 1.0 if inside else np.inf
     return observation_space, spaces.Box(-bound, bound, actions.shape[1:], np.float32)
 
 
-def resolve_spaces(
-    env_id: str | None,
-    env_kwargs: dict[str, Any],
-    observations: np.ndarray,
-    actions: np.ndarray,
-) -> tuple[gymnasium.Space, gymnasium.Space]:
-    """The environment's spaces where it is installed here, else those the arrays suggest."""
+def known_spaces(
+    env_id: str | None, env_kwargs: dict[str, Any]
+) -> tuple[gymnasium.Space, gymnasium.Space] | None:
+    """The environment's spaces where it is installed here."""
     if env_id is not None and is_registered(env_id):
         try:
             return environment_spaces(env_id, env_kwargs)
         except ValueError:
             pass  # registered, but its simulator is not installed: training does not need it
-    return infer_spaces(observations, actions)
+    return None
+
+
+def space_to_text(space: gymnasium.Space) -> str:
+    """Minari's JSON of a space, with the integer type of a Discrete one."""
+    from minari.serialization import serialize_space  # an import that most readers skip
+
+    text = serialize_space(space)
+    if isinstance(space, spaces.Discrete):
+        text = json.dumps({**json.loads(text), "dtype": str(space.dtype)})
+    return text
+
+
+def space_from_text(text: str) -> gymnasium.Space:
+    from minari.serialization import deserialize_space
+
+    space = deserialize_space(text)
+    if isinstance(space, spaces.Discrete):
+        dtype: Any = np.dtype(json.loads(text).get("dtype", "int64")).type
+        return spaces.Discrete(space.n, start=space.start, dtype=dtype)
+    return space
 
 
 def is_registered(env_id: str) -> bool:

@@ -1,0 +1,113 @@
+"""How is a log read that need not fit in memory? One episode at a time, from the start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium
+import numpy as np
+
+from dt.data.episodes import (
+    Episode,
+    EpisodeDataset,
+    Reference,
+    check_shapes,
+    check_values,
+    step_shapes,
+)
+
+PIECE_BYTES = 64 * 2**20  # episodes are written together until they fill this much
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeStream:
+    """A log that is read anew in each pass; the fields are those of `EpisodeDataset`."""
+
+    name: str
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    episodes: Callable[[], Iterator[Episode]]  # a fresh pass; one piece of the log in memory
+    env_id: str | None = None
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    reference: Reference | None = None
+    num_episodes: int | None = None  # where it is known before the first pass
+    spaces_inferred: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __iter__(self) -> Iterator[Episode]:
+        """One pass over checked episodes.
+
+        Raises:
+            ValueError: as `EpisodeDataset` does, when the pass comes to what cannot be right.
+        """
+        usual = None
+        for index, episode in enumerate(self.episodes()):
+            usual = usual or step_shapes(episode)
+            check_shapes(self.name, index, episode, usual)
+            self._check(index, episode)
+            yield episode
+        if usual is None:
+            raise ValueError(f"{self.name}: holds no episode; give a data set with at least one")
+
+    def load(self) -> EpisodeDataset:
+        """All of it in memory."""
+        return self._dataset(list(self))
+
+    def pieces(self) -> Iterator[EpisodeDataset]:
+        """One pass in data sets of about `PIECE_BYTES`, or of one episode that is larger."""
+        piece: list[Episode] = []
+        size = done = 0
+        for episode in self:
+            piece.append(episode)
+            size += episode.observations.nbytes + episode.actions.nbytes + episode.rewards.nbytes
+            if size >= PIECE_BYTES:
+                yield self._dataset(piece, done)
+                done += len(piece)
+                piece, size = [], 0
+        if piece:
+            yield self._dataset(piece, done)
+
+    def _dataset(self, episodes: list[Episode], first_episode: int = 0) -> EpisodeDataset:
+        return EpisodeDataset.from_episodes(
+            self.name,
+            episodes,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            env_id=self.env_id,
+            env_kwargs=self.env_kwargs,
+            reference=self.reference,
+            first_episode=first_episode,
+            spaces_inferred=self.spaces_inferred,
+            notes=self.notes,
+        )
+
+    def _check(self, index: int, episode: Episode) -> None:
+        for name, space in (
+            ("observations", self.observation_space),
+            ("actions", self.action_space),
+            ("rewards", None),
+        ):
+            values = getattr(episode, name)
+            check_values(self.name, name, values, space, lambda row: (index, row))
+
+
+def pieces(source: EpisodeDataset | EpisodeStream) -> Iterator[EpisodeDataset]:
+    """The source in data sets that fit in memory: what is there already is one of them."""
+    if isinstance(source, EpisodeDataset):
+        yield source
+    else:
+        yield from source.pieces()
+
+
+def cut_ends(
+    terminations: np.ndarray, truncations: np.ndarray, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as booleans; an episode whose last step is neither was cut, so it was truncated."""
+    terminations, truncations = terminations.astype(bool), truncations.astype(bool)
+    last = offsets[1:] - 1
+    # Where lengths do not add up, or there is no step, the data set is refused later.
+    if len(terminations) == len(truncations) == offsets[-1] > 0:
+        truncations[last] |= ~terminations[last]
+    return terminations, truncations
