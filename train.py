@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dt.config import PRESETS, TrainConfig, parse_train_args
-from dt.data import EpisodeDataset
+from dt.data import TrainingData
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def main() -> int:
@@ -30,7 +33,8 @@ def run(preset: str, config: TrainConfig) -> int:
     from dt.evaluation import evaluate_policy, parse_targets, time_limit
     from dt.learner import TrainState
     from dt.policy import ReturnConditionedPolicy
-    from dt.report import episode_progress, print_card, training_progress, write_card
+    from dt.progress import episode_progress, training_progress
+    from dt.report import print_card, write_card
     from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
     from dt.spec import PolicySpec
     from dt.training import open_run, train, write_config
@@ -39,37 +43,40 @@ def run(preset: str, config: TrainConfig) -> int:
     use_compilation_cache()
     use_cpu_cores()
     evaluation = config.evaluation
-    dataset = load_data(preset, config)
+    data = load_data(preset, config, console)
     problem = "the data names no environment"
-    if dataset.env_id is not None:
-        problem = why_not_playable(dataset.env_id, dataset.env_kwargs) or ""
+    if data.env_id is not None:
+        problem = why_not_playable(data.env_id, data.env_kwargs) or ""
     if problem:
         console.print(f"no score card: {problem}", markup=False)
     spec = PolicySpec.of(
-        dataset,
+        data,
         config.model,
-        max_episode_steps=time_limit(dataset.env_id, dataset.env_kwargs),
+        max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=evaluation.known_reference,
     )
     run_dir = open_run(preset, config)
     if not config.resume:
         write_config(run_dir, preset, config)
     console.print(
-        f"{dataset.name}: {len(dataset)} episodes, {dataset.num_steps} steps, returns "
+        f"{data.name}: {len(data)} episodes, {data.num_steps} steps, returns "
         f"{spec.dataset.percentile(5):.4g} (p5) to {spec.dataset.percentile(95):.4g} (p95)",
         markup=False,
     )
 
+    for note in data.notes:
+        console.print(f"note: {note}", markup=False)
+
     def card_of(
         state: TrainState, episodes: int, on_step: Callable[[int, int], None] = lambda *_: None
     ) -> dict[str, Any]:
-        assert dataset.env_id is not None
+        assert data.env_id is not None
         return evaluate_policy(
             ReturnConditionedPolicy(one_device(state.params), spec),
             parse_targets([f"p5:p95:{evaluation.num_targets}"], spec.dataset),
             episodes,
-            env_id=dataset.env_id,
-            env_kwargs=dataset.env_kwargs,
+            env_id=data.env_id,
+            env_kwargs=data.env_kwargs,
             seed=config.seed,
             checkpoint_step=int(state.step),
             command=" ".join(["train.py", *sys.argv[1:]]),
@@ -83,7 +90,7 @@ def run(preset: str, config: TrainConfig) -> int:
     with training_progress(console, config.num_steps) as on_round:
         state = train(
             spec,
-            dataset,
+            data,
             config,
             run_dir,
             say=console.print,
@@ -101,14 +108,15 @@ def run(preset: str, config: TrainConfig) -> int:
     return 0
 
 
-def load_data(preset: str, config: TrainConfig) -> EpisodeDataset:
+def load_data(preset: str, config: TrainConfig, console: Console) -> TrainingData:
     """The preset's demo or the user's source, in the environment that is asked for.
 
     A preset's environment that is not installed is no obstacle to training; one that the user
     named is.
     """
-    from dt.data import load_dataset
+    from dt.data.cache import load_training_data
     from dt.data.spaces import why_not_playable
+    from dt.progress import reading_progress
     from envs import load_demo
 
     source, evaluation = config.data.source, config.evaluation
@@ -121,14 +129,24 @@ def load_data(preset: str, config: TrainConfig) -> EpisodeDataset:
                 f"--evaluation.env {evaluation.env} {evaluation.env_kwargs or ''} with --data "
                 f"{source}: the demo is played in its own environment; leave it out"
             )
-        return load_demo(source)
+        return TrainingData.of(load_demo(source), config.data.transforms)
     env_id: str | None = evaluation.env or None
     if env_id is not None:
         reason = why_not_playable(env_id, evaluation.env_kwargs)
         if reason and env_id != usual.env:
             raise ValueError(f"--evaluation.env: {reason}")
         env_id = None if reason else env_id
-    return load_dataset(source, env_id, evaluation.env_kwargs)
+    with reading_progress(console) as on_steps:
+        return load_training_data(
+            source,
+            config.data.transforms,
+            env_id=env_id,
+            env_kwargs=evaluation.env_kwargs,
+            reward=config.data.reward,
+            cache_dir=config.data.cache_dir,
+            say=console.print,
+            on_steps=on_steps,
+        )
 
 
 if __name__ == "__main__":

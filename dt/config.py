@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import tyro
 
 from dt.cli import parse_args
 from dt.data.episodes import Reference
+from dt.data.transforms import Transforms
 
 
 def _require(holds: bool, name: str, value: Any, needed: str) -> None:
     if not holds:
         raise ValueError(f"{name} is {value}; it must be {needed}")
+
+
+def cache_home() -> Path:
+    """Where things are kept that can be made again: compiled programs, training stores."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dt-steer"
 
 
 @dataclass(frozen=True)
@@ -61,9 +69,26 @@ class DataConfig:
     """Windows of context_length timesteps an update."""
     windows_per_segment: int = 2
     """Consecutive windows trained as one segment; above 1 the cached policy is what was trained."""
-
     num_micro_batches: int = 1
     """Parts whose gradients are summed one after the other; small parts stay in a CPU's cache."""
+    top_fraction: float = 1.0
+    """Train on the best episodes by return alone; 0.1 without returns in the layout is 10 % BC."""
+    delay_reward: bool = False
+    """All of an episode's reward comes with its last step."""
+    reward_scale: float = 1.0
+    reward_shift: float = 0.0
+    """Rewards become reward * reward_scale + reward_shift, in the data and at play."""
+    discount: float = 1.0
+    """Of the return; targets and scores are then discounted too."""
+    normalize_observations: bool = True
+    unit_actions: bool = False
+    """Logged actions lie in [-1, 1] and are scaled to the bounds of the environment's space."""
+    reward: str = ""
+    """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+    cache: str = ""
+    """Folder of training stores; empty: ~/.cache/dt-steer/data; 'none': keep the data in memory."""
+    placement: Literal["auto", "device", "host", "disk"] = "auto"
+    """Where the data lies while training; auto: on the device, or in memory, if it fits."""
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "windows_per_segment", "num_micro_batches"):
@@ -81,6 +106,23 @@ class DataConfig:
             self.num_micro_batches,
             f"a divisor of the {self.num_segments} segments of a batch",
         )
+        value = self.top_fraction
+        _require(0.0 < value <= 1.0, "data.top_fraction", value, "above 0 and at most 1")
+        _require(0.0 < self.discount <= 1.0, "data.discount", self.discount, "in (0, 1]")
+        value = self.reward_scale
+        _require(value > 0.0, "data.reward_scale", value, "above 0")
+
+    @property
+    def transforms(self) -> Transforms:
+        names = (field.name for field in dataclasses.fields(Transforms))
+        return Transforms(**{name: getattr(self, name) for name in names})
+
+    @property
+    def cache_dir(self) -> Path | None:
+        """Where training stores are kept; None to keep the data in memory."""
+        if self.cache == "none":
+            return None
+        return Path(self.cache).expanduser() if self.cache else cache_home() / "data"
 
     @property
     def num_segments(self) -> int:

@@ -93,21 +93,25 @@ class Learner:
         losses = model.head.loss(prediction, batch.actions)
         return jnp.where(batch.mask, losses, 0.0).sum() / count
 
-    def make_train_steps(self) -> Callable[[TrainState, Steps, Windows, Any], Any]:
+    def make_train_steps(
+        self,
+    ) -> Callable[[TrainState, Steps | None, Windows | Batch, Any], Any]:
         """The compiled program that runs the updates of one round.
 
         Its arguments are the state (donated), the data on the device, windows of shape (U, B) for
         up to U updates, and how many of the U to run: one program serves every round, the shorter
-        last one too. It returns the new state and the metrics' means over the round.
+        last one too. Without the data, the batches themselves stand in the windows' place. It
+        returns the new state and the metrics' means over the round.
         """
 
         def train_steps(
-            state: TrainState, steps: Steps, windows: Windows, num_updates: Array
+            state: TrainState, steps: Steps | None, draw: Windows | Batch, num_updates: Array
         ) -> tuple[TrainState, Metrics]:
             def update(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
                 state, sums = carry
-                row = Windows(*(field[i] for field in windows))
-                batch = gather(steps, row, self.num_steps_of_window)
+                batch = jax.tree.map(lambda field: field[i], draw)
+                if steps is not None:
+                    batch = gather(steps, batch, self.num_steps_of_window)
                 state, metrics = self.train_step(state, batch)
                 return state, jax.tree.map(jnp.add, sums, metrics)
 

@@ -10,12 +10,22 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
+from dt.config import cache_home
+
+# A container's memory limit and use, in the two versions of Linux's control groups.
+_CGROUP_FILES = (
+    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
+    (
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
+    ),
+)
+
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
     if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        jax.config.update("jax_compilation_cache_dir", str(Path(home) / "dt-steer" / "jax"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_home() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
@@ -61,6 +71,31 @@ def abstract_on_one_device(tree: Any) -> Any:
     """Shapes of a tree, to be loaded onto the first device, wherever it was saved from."""
     sharding = SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+
+
+def free_bytes(mesh: Mesh) -> int:
+    """Memory that is free on the smallest device for a copy of something on each.
+
+    A CPU's devices share what the machine, or the container it runs in, has left.
+    """
+    devices = mesh.local_devices
+    if devices[0].platform == "cpu":
+        return free_host_bytes() // len(devices)
+    stats = [device.memory_stats() or {} for device in devices]
+    return min(s.get("bytes_limit", 0) - s.get("bytes_in_use", 0) for s in stats)
+
+
+def free_host_bytes() -> int:
+    """Memory that is free on this machine, or in the container that it lets us have."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():  # counts pages that are only cached as available
+        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
+        free = int(lines["MemAvailable"].split()[0]) * 1024
+    for limit, used in _CGROUP_FILES:
+        if limit.exists() and used.exists() and limit.read_text().strip() != "max":
+            free = min(free, int(limit.read_text()) - int(used.read_text()))
+    return max(0, free)
 
 
 def usable_devices(rows: int) -> list[jax.Device]:

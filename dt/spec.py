@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from typing import Any
@@ -12,10 +12,14 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from jaxtyping import Float
 
 from dt.config import ModelConfig
 from dt.data.describe import DatasetSummary
-from dt.data.episodes import EpisodeDataset, Normalizer, Reference, returns_to_go
+from dt.data.episodes import Normalizer, Reference
+from dt.data.rows import Columns, Moments, TrainingData, are_images
+from dt.data.spaces import space_from_text, space_to_text
+from dt.data.transforms import Transforms
 from dt.data.windows import Steps
 from dt.model.tokens import TokenLayout
 
@@ -42,9 +46,12 @@ class PolicySpec:
     env_id: str | None
     env_kwargs: dict[str, Any]
     reference: Reference | None
+    transforms: Transforms = field(default_factory=Transforms)
 
     def __post_init__(self) -> None:
         TokenLayout.parse(self.model.layout)
+        if are_images(self.observation_space):
+            raise ValueError(f"observation space {self.observation_space}: not pictures yet")
         if not isinstance(self.observation_space, spaces.Box):
             raise ValueError(f"observation space {self.observation_space}: Box vectors only")
         if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
@@ -53,7 +60,7 @@ class PolicySpec:
     @classmethod
     def of(
         cls,
-        dataset: EpisodeDataset,
+        data: TrainingData,
         model: ModelConfig,
         max_episode_steps: int | None = None,
         reference: Reference | None = None,
@@ -63,27 +70,40 @@ class PolicySpec:
         Args:
             max_episode_steps: the environment's time limit, so that positions reach it.
         """
-        known = max(int(dataset.lengths.max()), max_episode_steps or 0)
+        known = max(int(data.lengths.max()), max_episode_steps or 0)
         if 0 < model.max_timesteps < known:
             raise ValueError(
                 f"model.max_timesteps is {model.max_timesteps}, but episodes of the data or the "
                 f"environment have up to {known} steps; raise it, or leave it 0"
             )
-        rtg = returns_to_go(dataset.rewards, dataset.offsets)
+        columns, moments = data.columns, data.moments
+        normalize = data.transforms.normalize_observations
+        observation_dim = columns.observation.stop
         return cls(
             model=model,
-            observation_space=dataset.observation_space,
-            action_space=dataset.action_space,
-            observation_normalizer=Normalizer.fit(_flat(dataset.observations)),
-            return_normalizer=Normalizer.fit(rtg),
-            action_normalizer=_action_normalizer(dataset.action_space, dataset.actions),
-            return_range=(float(rtg.min()), float(rtg.max())),
+            observation_space=data.observation_space,
+            action_space=data.action_space,
+            observation_normalizer=_standardizer(moments, columns.observation)
+            if normalize
+            else Normalizer.identity((observation_dim,)),
+            return_normalizer=_standardizer(moments, columns.return_to_go),
+            action_normalizer=_action_normalizer(data),
+            return_range=(
+                float(moments.low[columns.return_to_go]),
+                float(moments.high[columns.return_to_go]),
+            ),
             max_timesteps=model.max_timesteps or known,
-            dataset=DatasetSummary.of(dataset),
-            env_id=dataset.env_id,
-            env_kwargs=dataset.env_kwargs,
-            reference=reference or dataset.reference,
+            dataset=DatasetSummary.of(data),
+            env_id=data.env_id,
+            env_kwargs=data.env_kwargs,
+            # A reference is in the environment's own rewards.
+            reference=None if data.transforms.changes_returns else reference or data.reference,
+            transforms=data.transforms,
         )
+
+    @cached_property
+    def columns(self) -> Columns:
+        return Columns.of(self.observation_space, self.action_space)
 
     @cached_property
     def layout(self) -> TokenLayout:
@@ -110,23 +130,29 @@ class PolicySpec:
         space = self.action_space
         return isinstance(space, spaces.Box) and space.is_bounded()
 
-    def encode(self, dataset: EpisodeDataset) -> Steps:
-        """The data in the model's units."""
-        rtg = returns_to_go(dataset.rewards, dataset.offsets)
-        actions = dataset.actions
+    def encode(self, rows: Float[np.ndarray, "*N W"]) -> Steps:
+        """Rows of the data (see `dt.data.rows`) in the model's units."""
+        columns = self.columns
+        actions = rows[..., columns.action]
         if isinstance(self.action_space, spaces.Discrete):
-            encoded = (actions - self.action_space.start).astype(np.int32)
+            encoded = actions[..., 0].astype(np.int32) - np.int32(self.action_space.start)
         else:
-            encoded = self.action_normalizer(_flat(actions).astype(np.float32))
+            encoded = self.action_normalizer(actions)
         return Steps(
-            observations=self.encode_observation(dataset.observations),
+            observations=self.observation_normalizer(rows[..., columns.observation]),
             actions=encoded,
-            returns_to_go=self.return_normalizer(rtg),
+            returns_to_go=self.return_normalizer(rows[..., columns.return_to_go]),
         )
 
     def encode_observation(self, observations: np.ndarray) -> np.ndarray:
         """(B, *shape) of the environment -> (B, O) float32 in the model's units."""
         return self.observation_normalizer(_flat(np.asarray(observations)).astype(np.float32))
+
+    def encode_action(self, actions: np.ndarray) -> np.ndarray:
+        """The environment's actions, (B, *shape) -> the model's, (B, A) float32 or (B,) int32."""
+        if isinstance(self.action_space, spaces.Discrete):
+            return (actions - self.action_space.start).astype(np.int32)
+        return self.action_normalizer(_flat(actions).astype(np.float32))
 
     def decode_action(self, actions: np.ndarray) -> np.ndarray:
         """The model's actions -> (B, *shape) of the environment, inside its space."""
@@ -140,13 +166,11 @@ class PolicySpec:
         return np.clip(shaped, space.low, space.high).astype(space.dtype)
 
     def to_json(self) -> dict[str, Any]:
-        from minari.serialization import serialize_space
-
         return {
             "format": FORMAT,
             "model": dataclasses.asdict(self.model),
-            "observation_space": serialize_space(self.observation_space),
-            "action_space": serialize_space(self.action_space),
+            "observation_space": space_to_text(self.observation_space),
+            "action_space": space_to_text(self.action_space),
             "observation_normalizer": _normalizer_to_json(self.observation_normalizer),
             "return_normalizer": _normalizer_to_json(self.return_normalizer),
             "action_normalizer": _normalizer_to_json(self.action_normalizer),
@@ -156,12 +180,11 @@ class PolicySpec:
             "env_id": self.env_id,
             "env_kwargs": self.env_kwargs,
             "reference": self.reference and dataclasses.asdict(self.reference),
+            "transforms": dataclasses.asdict(self.transforms),
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> PolicySpec:
-        from minari.serialization import deserialize_space
-
         if values["format"] != FORMAT:
             raise ValueError(
                 f"spec.json has format {values['format']}, this code reads {FORMAT}; "
@@ -172,8 +195,8 @@ class PolicySpec:
         }
         return cls(
             model=ModelConfig(**values["model"]),
-            observation_space=deserialize_space(values["observation_space"]),
-            action_space=deserialize_space(values["action_space"]),
+            observation_space=space_from_text(values["observation_space"]),
+            action_space=space_from_text(values["action_space"]),
             observation_normalizer=_normalizer_from_json(values["observation_normalizer"]),
             return_normalizer=_normalizer_from_json(values["return_normalizer"]),
             action_normalizer=_normalizer_from_json(values["action_normalizer"]),
@@ -183,6 +206,7 @@ class PolicySpec:
             env_id=values["env_id"],
             env_kwargs=values["env_kwargs"],
             reference=Reference(**values["reference"]) if values["reference"] else None,
+            transforms=Transforms(**values["transforms"]),
         )
 
 
@@ -196,12 +220,17 @@ def _flat(values: np.ndarray) -> np.ndarray:
     return values.reshape(len(values), -1)
 
 
-def _action_normalizer(space: gymnasium.Space, actions: np.ndarray) -> Normalizer:
+def _standardizer(moments: Moments, columns: slice | int) -> Normalizer:
+    return Normalizer.of(np.asarray(moments.mean[columns]), np.asarray(moments.std[columns]))
+
+
+def _action_normalizer(data: TrainingData) -> Normalizer:
     """Bounded actions map to [-1, 1], others are standardised; discrete ones stay as they are."""
+    space = data.action_space
     if not isinstance(space, spaces.Box):
         return Normalizer.identity(())
     if not space.is_bounded():
-        return Normalizer.fit(_flat(actions))
+        return _standardizer(data.moments, data.columns.action)
     low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
     mean, scale = (low + high) / 2, np.maximum((high - low) / 2, 1e-8)
     return Normalizer(mean.astype(np.float32), scale.astype(np.float32))

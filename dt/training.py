@@ -15,23 +15,29 @@ import numpy as np
 
 from dt.checkpoint import Checkpointer, complete_steps, restore_state, write_json
 from dt.config import TrainConfig, to_json
-from dt.data.episodes import EpisodeDataset
-from dt.data.windows import Windows, draw_windows
+from dt.data.rows import TrainingData
+from dt.feeding import Feed
 from dt.learner import Learner, TrainState
 from dt.metrics import MetricWriter
-from dt.sharding import along_rows, make_mesh, place, replicated, usable_devices
+from dt.sharding import make_mesh, place, replicated, usable_devices
 from dt.spec import PolicySpec
 
 # May differ between a run and its continuation; everything else decides the weights. The log
 # interval does too: it shapes the compiled program, and other programs round differently.
-FREE_ON_RESUME = ("resume", "run_dir", "checkpoint_interval", "keep_checkpoints")
+FREE_ON_RESUME = (
+    "resume",
+    "run_dir",
+    "checkpoint_interval",
+    "keep_checkpoints",
+    "data.cache",
+)
 
 CONFIG = "config.json"
 
 
 def train(
     spec: PolicySpec,
-    dataset: EpisodeDataset,
+    data: TrainingData,
     config: TrainConfig,
     run_dir: Path,
     *,
@@ -58,7 +64,7 @@ def train(
     elif config.resume:
         say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
     state = place(state, replicated(mesh))
-    steps = place(spec.encode(dataset), replicated(mesh))
+    feed = Feed(data, spec, config, mesh)
     train_steps = learner.make_train_steps()
     done = int(state.step)
     checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
@@ -66,11 +72,10 @@ def train(
     try:
         with _deferred_signals() as interrupted:
             while done < config.num_steps and not interrupted:
-                end = _round_end(done, config)
-                windows = _draw_round(dataset, config, done, learner.num_steps_of_window)
+                end = _round_end(done, config, feed.updates_per_round)
                 begin = time.perf_counter()
                 state, means = train_steps(
-                    state, steps, place(windows, along_rows(mesh, axis=1)), np.int32(end - done)
+                    state, feed.steps, feed.round(done, end), np.int32(end - done)
                 )
                 metrics = {name: float(value) for name, value in means.items()}
                 metrics["updates_per_second"] = (end - done) / (time.perf_counter() - begin)
@@ -95,6 +100,7 @@ def train(
                     f"stopped at update {done} of {config.num_steps}, saved; --resume continues"
                 )
     finally:
+        feed.close()
         checkpointer.wait()
         writer.close()
     return state
@@ -172,21 +178,11 @@ def _differences(
             yield f"{prefix}{key}", old, new
 
 
-def _round_end(done: int, config: TrainConfig) -> int:
+def _round_end(done: int, config: TrainConfig, most: int) -> int:
     """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""
     intervals = [config.log_interval, config.checkpoint_interval, config.evaluation.interval]
     ends = [done + interval - done % interval for interval in intervals if interval]
-    return min([*ends, config.num_steps])
-
-
-def _draw_round(dataset: EpisodeDataset, config: TrainConfig, step: int, num_steps: int) -> Windows:
-    """Windows (U, B) of the next `log_interval` updates; a shorter round leaves the rest unused."""
-    rows = range(config.data.num_segments)
-    draws = [
-        draw_windows(dataset.offsets, num_steps, config.seed, step + i, rows)
-        for i in range(min(config.log_interval, config.num_steps))
-    ]
-    return Windows(*(np.stack(field) for field in zip(*draws, strict=True)))
+    return min([*ends, config.num_steps, done + most])
 
 
 @contextmanager

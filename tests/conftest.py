@@ -21,10 +21,12 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
 
 with install_import_hook("dt", BEARTYPE):
-    import dt.evaluation
-    import dt.training  # noqa: F401 (these two import all that is to be checked)
+    import dt.aggregate
+    import dt.collection
+    import dt.comparison
+    import dt.training  # noqa: F401 (these import all that is to be checked)
     from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-    from dt.data import EpisodeDataset
+    from dt.data import EpisodeDataset, TrainingData
     from dt.spec import PolicySpec
 
 
@@ -85,4 +87,4 @@ def tiny_config() -> TrainConfig:
 
 @pytest.fixture
 def tiny_spec(tiny_dataset: EpisodeDataset, tiny_config: TrainConfig) -> PolicySpec:
-    return PolicySpec.of(tiny_dataset, tiny_config.model, max_episode_steps=40)
+    return PolicySpec.of(TrainingData.of(tiny_dataset), tiny_config.model, max_episode_steps=40)

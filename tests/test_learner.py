@@ -13,20 +13,22 @@ from flax import nnx
 from gymnasium import spaces
 
 from dt.config import TrainConfig
-from dt.data import Batch, EpisodeDataset, Windows, draw_windows, gather
+from dt.data import Batch, EpisodeDataset, TrainingData, Windows, draw_windows, gather
 from dt.learner import Learner, TrainState
 from dt.sharding import along_rows, make_mesh, place, replicated, usable_devices
 from dt.spec import PolicySpec
 
 
 def make_learner(dataset: EpisodeDataset, config: TrainConfig) -> Learner:
-    return Learner(PolicySpec.of(dataset, config.model), config)
+    return Learner(PolicySpec.of(TrainingData.of(dataset), config.model), config)
 
 
 def batch_of(learner: Learner, dataset: EpisodeDataset, step: int = 0) -> Batch:
     length, rows = learner.num_steps_of_window, range(learner.config.data.num_segments)
     windows = draw_windows(dataset.offsets, length, learner.config.seed, step, rows)
-    return jax.tree.map(jnp.asarray, gather(learner.spec.encode(dataset), windows, length))
+    return jax.tree.map(
+        jnp.asarray, gather(learner.spec.encode(TrainingData.of(dataset).rows), windows, length)
+    )
 
 
 @pytest.mark.parametrize("discrete", [False, True])
@@ -49,7 +51,7 @@ def test_padding_weighs_nothing_in_the_loss() -> None:
     dataset = make_dataset([1, 6])
     learner = make_learner(dataset, make_config(dropout=0.0, return_dropout=0.0))
     params, length = learner.init().params, learner.num_steps_of_window
-    steps = learner.spec.encode(dataset)
+    steps = learner.spec.encode(TrainingData.of(dataset).rows)
 
     def loss_of(rows: list[int]) -> tuple[float, int]:
         starts = np.array([[0, 1, 0], [1, 6, 0]])[rows]
@@ -79,7 +81,7 @@ def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
 def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: int) -> TrainState:
     mesh = make_mesh(jax.devices()[:devices])
     state = place(learner.init(), replicated(mesh))
-    steps = place(learner.spec.encode(dataset), replicated(mesh))
+    steps = place(learner.spec.encode(TrainingData.of(dataset).rows), replicated(mesh))
     rows = range(learner.config.data.num_segments)
     draws = [
         draw_windows(dataset.offsets, learner.num_steps_of_window, 0, i, rows) for i in range(4)

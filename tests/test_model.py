@@ -10,7 +10,7 @@ from conftest import make_config, make_dataset
 from flax import nnx
 from gymnasium import spaces
 
-from dt.data import Batch, EpisodeDataset, Windows, gather
+from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer, Moment
 from dt.model.layers import LayerNorm, Linear
 from dt.model.tokens import TokenLayout
@@ -26,10 +26,12 @@ def build(
     """A model with random weights, and one segment of nine steps."""
     dataset: EpisodeDataset = make_dataset([5, 12], ACTIONS[actions])
     config = make_config(layout=layout, **model)
-    spec = PolicySpec.of(dataset, config.model, max_episode_steps=40)
+    spec = PolicySpec.of(TrainingData.of(dataset), config.model, max_episode_steps=40)
     model_ = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (7, 9, 2)))
-    batch = jax.tree.map(jnp.asarray, gather(spec.encode(dataset), windows, 9))
+    batch = jax.tree.map(
+        jnp.asarray, gather(spec.encode(TrainingData.of(dataset).rows), windows, 9)
+    )
     return model_, batch
 
 

@@ -10,7 +10,7 @@ from conftest import make_config, make_dataset
 from flax import nnx
 from gymnasium import spaces
 
-from dt.data import EpisodeDataset, Windows, gather
+from dt.data import EpisodeDataset, TrainingData, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.spec import PolicySpec
@@ -19,7 +19,7 @@ from dt.spec import PolicySpec
 def make_policy(
     dataset: EpisodeDataset, **options: bool
 ) -> tuple[DecisionTransformer, ReturnConditionedPolicy]:
-    spec = PolicySpec.of(dataset, make_config().model, max_episode_steps=40)
+    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model, max_episode_steps=40)
     model = DecisionTransformer(spec, rngs=nnx.Rngs(3))
     return model, ReturnConditionedPolicy(nnx.state(model), spec, **options)
 
@@ -30,7 +30,9 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
     model, policy = make_policy(tiny_dataset)
     episode = tiny_dataset[2]
     windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2], 11, 0)))
-    batch = jax.tree.map(jnp.asarray, gather(policy.spec.encode(tiny_dataset), windows, 11))
+    batch = jax.tree.map(
+        jnp.asarray, gather(policy.spec.encode(TrainingData.of(tiny_dataset).rows), windows, 11)
+    )
     trained = policy.spec.decode_action(np.asarray(model(batch)[0]))
     policy.reset([float(tiny_dataset.returns[2])])
     for t in range(11):
@@ -38,7 +40,9 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
         np.testing.assert_allclose(acted[0], trained[t], atol=1e-5)
         # What was done is what the log did, not what the policy would have done.
         assert policy._state is not None
-        done = policy.spec.encode(tiny_dataset).actions[tiny_dataset.offsets[2] + t]
+        done = policy.spec.encode(TrainingData.of(tiny_dataset).rows).actions[
+            tiny_dataset.offsets[2] + t
+        ]
         policy._state = policy._state._replace(previous_action=jnp.asarray(done[None]))
         policy.observe(episode.rewards[t : t + 1])
 

@@ -12,6 +12,7 @@ from flax import nnx
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+from dt.data import TrainingData
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.rollout import Rollouts, make_envs, run_episodes
@@ -41,7 +42,7 @@ class Walk(gymnasium.Env):
 
 def make_policy() -> ReturnConditionedPolicy:
     dataset = make_dataset([7, 2, 11])
-    spec = PolicySpec.of(dataset, make_config().model, max_episode_steps=40)
+    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model, max_episode_steps=40)
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
 
 

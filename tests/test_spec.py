@@ -10,14 +10,14 @@ import pytest
 from conftest import make_config, make_dataset
 from gymnasium import spaces
 
-from dt.data import EpisodeDataset, Reference
+from dt.data import EpisodeDataset, Reference, TrainingData
 from dt.spec import PolicySpec, code_versions
 
 
 def test_bounded_actions_go_to_the_unit_box_and_back(
     tiny_dataset: EpisodeDataset, tiny_spec: PolicySpec
 ) -> None:
-    encoded = tiny_spec.encode(tiny_dataset).actions
+    encoded = tiny_spec.encode(TrainingData.of(tiny_dataset).rows).actions
     np.testing.assert_allclose(encoded, tiny_dataset.actions / 2.0, rtol=1e-6)
     np.testing.assert_allclose(tiny_spec.decode_action(encoded), tiny_dataset.actions, rtol=1e-6)
     assert tiny_spec.action_space.contains(tiny_spec.decode_action(np.full((1, 2), 5.0))[0])
@@ -25,16 +25,16 @@ def test_bounded_actions_go_to_the_unit_box_and_back(
 
 def test_unbounded_actions_are_standardised() -> None:
     dataset = make_dataset([30], spaces.Box(-np.inf, np.inf, (2,), np.float32))
-    spec = PolicySpec.of(dataset, make_config().model)
-    encoded = spec.encode(dataset).actions
+    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model)
+    encoded = spec.encode(TrainingData.of(dataset).rows).actions
     np.testing.assert_allclose(encoded.std(axis=0), 1.0, rtol=1e-3)
     np.testing.assert_allclose(spec.decode_action(encoded), dataset.actions, atol=1e-5)
 
 
 def test_discrete_actions_count_from_their_start() -> None:
     dataset = make_dataset([30], spaces.Discrete(3, start=5))
-    spec = PolicySpec.of(dataset, make_config().model)
-    encoded = spec.encode(dataset).actions
+    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model)
+    encoded = spec.encode(TrainingData.of(dataset).rows).actions
     assert encoded.min() == 0 and encoded.max() == 2 and spec.action_dim == 3
     np.testing.assert_array_equal(spec.decode_action(encoded), dataset.actions)
 
@@ -42,7 +42,7 @@ def test_discrete_actions_count_from_their_start() -> None:
 def test_observations_and_returns_are_normalised(
     tiny_dataset: EpisodeDataset, tiny_spec: PolicySpec
 ) -> None:
-    steps = tiny_spec.encode(tiny_dataset)
+    steps = tiny_spec.encode(TrainingData.of(tiny_dataset).rows)
     np.testing.assert_allclose(steps.observations.mean(axis=0), 0.0, atol=1e-5)
     assert steps.returns_to_go.std() == pytest.approx(1.0, rel=1e-4)
     assert tiny_spec.return_range[1] == pytest.approx(tiny_dataset.returns.max(), rel=1e-5)
@@ -50,19 +50,27 @@ def test_observations_and_returns_are_normalised(
 
 def test_positions_reach_the_longer_of_data_and_environment(tiny_dataset: EpisodeDataset) -> None:
     model = make_config().model
-    assert PolicySpec.of(tiny_dataset, model).max_timesteps == 11
-    assert PolicySpec.of(tiny_dataset, model, max_episode_steps=40).max_timesteps == 40
+    assert PolicySpec.of(TrainingData.of(tiny_dataset), model).max_timesteps == 11
+    assert (
+        PolicySpec.of(TrainingData.of(tiny_dataset), model, max_episode_steps=40).max_timesteps
+        == 40
+    )
     with pytest.raises(ValueError, match="max_timesteps is 5.*up to 11 steps"):
-        PolicySpec.of(tiny_dataset, dataclasses.replace(model, max_timesteps=5))
+        PolicySpec.of(TrainingData.of(tiny_dataset), dataclasses.replace(model, max_timesteps=5))
 
 
 def test_json_keeps_everything(tiny_dataset: EpisodeDataset) -> None:
-    spec = PolicySpec.of(tiny_dataset, make_config().model, reference=Reference("x", 0.0, 2.0))
+    spec = PolicySpec.of(
+        TrainingData.of(tiny_dataset), make_config().model, reference=Reference("x", 0.0, 2.0)
+    )
     text = json.dumps(spec.to_json())
     back = PolicySpec.from_json(json.loads(text))
     assert json.dumps(back.to_json()) == text
     assert back.observation_space == spec.observation_space and back.reference == spec.reference
-    a, b = spec.encode(tiny_dataset), back.encode(tiny_dataset)
+    a, b = (
+        spec.encode(TrainingData.of(tiny_dataset).rows),
+        back.encode(TrainingData.of(tiny_dataset).rows),
+    )
     for x, y in zip(a, b, strict=True):
         np.testing.assert_array_equal(x, y)
 

@@ -14,7 +14,7 @@ import pytest
 
 from dt.checkpoint import complete_steps
 from dt.config import TrainConfig
-from dt.data import EpisodeDataset
+from dt.data import EpisodeDataset, TrainingData
 from dt.learner import TrainState
 from dt.spec import PolicySpec
 from dt.training import open_run, train, write_config
@@ -24,7 +24,7 @@ def run(
     spec: PolicySpec, dataset: EpisodeDataset, config: TrainConfig, run_dir: Path, **options: object
 ) -> TrainState:
     run_dir.mkdir(exist_ok=True)
-    return train(spec, dataset, config, run_dir, **options)  # type: ignore[arg-type]
+    return train(spec, TrainingData.of(dataset), config, run_dir, **options)  # type: ignore[arg-type]
 
 
 def assert_equal(a: TrainState, b: TrainState) -> None:

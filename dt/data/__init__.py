@@ -1,19 +1,26 @@
 """Logged episodes, and the batches cut out of them. NumPy only."""
 
-from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference, returns_to_go
-from dt.data.sources import load_dataset
+from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
+from dt.data.rows import TrainingData
+from dt.data.sources import load_dataset, open_source
+from dt.data.streams import EpisodeStream
+from dt.data.transforms import Transforms, returns_to_go
 from dt.data.windows import Batch, Steps, Windows, draw_windows, gather
 
 __all__ = [
     "Batch",
     "Episode",
     "EpisodeDataset",
+    "EpisodeStream",
     "Normalizer",
     "Reference",
     "Steps",
+    "TrainingData",
+    "Transforms",
     "Windows",
     "draw_windows",
     "gather",
     "load_dataset",
+    "open_source",
     "returns_to_go",
 ]

@@ -33,7 +33,7 @@ class Steps(NamedTuple):
 class Windows(NamedTuple):
     """Where windows lie in `Steps`: three integers each, so batches travel as indices."""
 
-    start: Any  # row of the first step
+    start: Any  # row of the first step; int64, as there may be many
     length: Any  # real steps, 1 to T
     timestep: Any  # timestep of the first step within its episode
 
@@ -58,9 +58,7 @@ def draw_windows(
     place = _uniform(_hash(first), num_steps)
     start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
     length = np.minimum(end - start, num_steps)
-    return Windows(
-        start.astype(np.int32), length.astype(np.int32), (start - begin).astype(np.int32)
-    )
+    return Windows(start, length.astype(np.int32), (start - begin).astype(np.int32))
 
 
 def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:
@@ -69,13 +67,16 @@ def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:
     mask = step < windows.length[:, None]
     # Padding repeats the window's last real step, so an index never leaves the arrays.
     rows = windows.start[:, None] + step * mask + (windows.length - 1)[:, None] * ~mask
-    return Batch(
-        observations=steps.observations[rows],
-        actions=steps.actions[rows],
-        returns_to_go=steps.returns_to_go[rows],
-        timesteps=windows.timestep[:, None] + rows - windows.start[:, None],
-        mask=mask,
-    )
+    return as_batch(Steps(*(field[rows] for field in steps)), windows, num_steps)
+
+
+def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
+    """A batch of steps that were cut out already, (B, T, ...), padded like `gather`'s."""
+    step = np.arange(num_steps, dtype=np.int32)
+    mask = step < windows.length[:, None]
+    place = step * mask + (windows.length - 1)[:, None] * ~mask
+    timesteps = windows.timestep[:, None] + place
+    return Batch(*steps, timesteps=timesteps.astype(np.int32), mask=mask)
 
 
 def _hash(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

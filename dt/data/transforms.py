@@ -1,0 +1,101 @@
+"""How are logged numbers changed before a model learns from them?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float, Int
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """Choices that stand between a log and training; a policy keeps them in its spec.
+
+    Where they change rewards, they change the environment's rewards at play too, so that targets,
+    returns-to-go and achieved returns are all in the same units.
+    """
+
+    top_fraction: float = 1.0  # episodes kept, the best by return: 0.1 and no returns is 10 % BC
+    delay_reward: bool = False  # an episode's whole reward comes with its last step
+    reward_scale: float = 1.0  # reward * reward_scale + reward_shift, before anything else
+    reward_shift: float = 0.0
+    discount: float = 1.0  # of the return: R_t = r_t + discount * R_{t+1}
+    normalize_observations: bool = True
+    unit_actions: bool = False  # logged actions lie in [-1, 1], the environment's bounds differ
+
+    def rewards(self, rewards: np.ndarray) -> Float[np.ndarray, " n"]:
+        """The environment's rewards in the units of targets and returns, float64."""
+        return rewards.astype(np.float64) * self.reward_scale + self.reward_shift
+
+    @property
+    def changes_returns(self) -> bool:
+        """Whether returns are in other units than the environment's."""
+        return (self.reward_scale, self.reward_shift, self.discount) != (1.0, 0.0, 1.0)
+
+    def returns_to_go(
+        self, rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"]
+    ) -> Float[np.ndarray, " N"]:
+        """What is left to come at each step, of rewards that this object has transformed."""
+        if not self.delay_reward:
+            return returns_to_go(rewards, offsets, self.discount)
+        lengths = np.diff(offsets)
+        last = np.repeat(offsets[1:] - 1, lengths)
+        total = np.repeat(np.add.reduceat(rewards, offsets[:-1]), lengths)
+        steps_left = last - np.arange(len(rewards))
+        return (total * self.discount**steps_left).astype(np.float32)
+
+    def actions(self, actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
+        """Logged actions in the environment's own units."""
+        if not self.unit_actions:
+            return actions
+        if not isinstance(space, spaces.Box) or not space.is_bounded():
+            raise ValueError(
+                f"--data.unit-actions with the action space {space}: only bounded boxes have "
+                f"units to scale to; leave it out"
+            )
+        largest = float(np.abs(actions).max(initial=0.0))
+        if largest > 1.0 + 1e-6:
+            raise ValueError(
+                f"--data.unit-actions, but the log holds an action of size {largest:.4g}; "
+                f"leave it out"
+            )
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        return (low + (actions + 1.0) / 2.0 * (high - low)).astype(np.float32)
+
+
+def returns_to_go(
+    rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"], discount: float = 1.0
+) -> Float[np.ndarray, " N"]:
+    """R_t = r_t + discount * R_{t+1} to the end of the episode (Chen et al. 2021, section 3)."""
+    rewards = rewards.astype(np.float64)
+    if discount == 1.0:
+        # A suffix sum over everything, less the suffix sum that starts at the episode's end.
+        suffix = np.concatenate([np.cumsum(rewards[::-1])[::-1], [0.0]])
+        return (suffix[:-1] - np.repeat(suffix[offsets[1:]], np.diff(offsets))).astype(np.float32)
+    # All episodes at once, one step back from each one's end at a time.
+    total = rewards.copy()
+    lengths = np.diff(offsets)
+    for back in range(1, int(lengths.max())):
+        row = offsets[1:][lengths > back] - 1 - back
+        total[row] += discount * total[row + 1]
+    return total.astype(np.float32)
+
+
+def returns(
+    rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"], transforms: Transforms
+) -> Float[np.ndarray, " E"]:
+    """Each episode's return, of transformed rewards, summed in float64."""
+    weights = 1.0
+    if transforms.discount != 1.0:
+        timesteps = np.arange(len(rewards)) - np.repeat(offsets[:-1], np.diff(offsets))
+        weights = transforms.discount**timesteps
+    return np.add.reduceat(transforms.rewards(rewards) * weights, offsets[:-1])
+
+
+def best_episodes(returns: Float[np.ndarray, " E"], fraction: float) -> Int[np.ndarray, " kept"]:
+    """The numbers of the best `fraction` of the episodes, in the log's order; at least one."""
+    count = max(1, round(fraction * len(returns)))
+    return np.sort(np.argsort(-returns, kind="stable")[:count])

@@ -1,0 +1,100 @@
+"""How do batches reach the devices? The data lies there, or a thread reads ahead."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from dt.config import TrainConfig
+from dt.data.cache import ROWS
+from dt.data.reading import RowFile, read_rows
+from dt.data.rows import TrainingData
+from dt.data.windows import Batch, Windows, as_batch, draw_windows
+from dt.sharding import Mesh, along_rows, free_bytes, free_host_bytes, place, replicated
+from dt.spec import PolicySpec
+
+ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given
+
+
+class Feed:
+    """What the compiled training program is given: constant `steps`, and each round's draw.
+
+    With the data on the devices, `steps` is all of it and a round is the windows to cut out of
+    it; otherwise `steps` is None and a round is the batches themselves, read on a thread while
+    the devices work on the round before. Either way update number s sees the same batch.
+    """
+
+    def __init__(self, data: TrainingData, spec: PolicySpec, config: TrainConfig, mesh: Mesh):
+        self.data, self.spec, self.config = data, spec, config
+        self.num_steps = config.model.context_length * config.data.windows_per_segment
+        self.rows = range(config.data.num_segments)
+        self.on_device = _fits(data, config, mesh)
+        self._sharding = along_rows(mesh, axis=1)
+        self._ahead: tuple[int, Future[Batch]] | None = None
+        self.updates_per_round = min(config.log_interval, config.num_steps)
+        self.steps = None
+        if self.on_device:
+            self.steps = place(spec.encode(data.rows), replicated(mesh))
+        else:
+            size = self.num_steps * len(self.rows) * data.rows.shape[1] * 4
+            self.updates_per_round = max(1, min(self.updates_per_round, ROUND_BYTES // size))
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._file: RowFile | None = None
+        if not self.on_device and data.folder is not None and _exceeds_memory(data, config):
+            self._file = RowFile(data.folder / ROWS, data.rows.shape[1])
+
+    def round(self, step: int, next_step: int) -> Any:
+        """The draw of the updates from `step` on, on the devices.
+
+        Args:
+            next_step: where the following round begins; it is read meanwhile.
+        """
+        if self.on_device:
+            return place(self._windows(step, np.int32), self._sharding)
+        if self._ahead is not None and self._ahead[0] == step:
+            batch = self._ahead[1].result()
+        else:
+            batch = self._read(step)
+        self._ahead = next_step, self._thread.submit(self._read, next_step)
+        return place(batch, self._sharding)
+
+    def close(self) -> None:
+        if not self.on_device:
+            self._thread.shutdown(cancel_futures=True)
+        if self._file is not None:
+            self._file.close()
+
+    def _windows(self, step: int, start_dtype: Any = np.int64) -> Windows:
+        """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
+        seed, updates = self.config.seed, range(step, step + self.updates_per_round)
+        draws = [
+            draw_windows(self.data.offsets, self.num_steps, seed, s, self.rows) for s in updates
+        ]
+        start, length, timestep = (np.stack(field) for field in zip(*draws, strict=True))
+        return Windows(start.astype(start_dtype), length, timestep)
+
+    def _read(self, step: int) -> Batch:
+        """(U, B, T, ...): the same windows' batches."""
+        windows = self._windows(step)
+        flat = Windows(*(field.reshape(-1) for field in windows))
+        if self._file is not None:
+            rows = self._file.read(flat, self.num_steps)
+        else:
+            rows = read_rows(self.data.rows, flat, self.num_steps)
+        batch = as_batch(self.spec.encode(rows), flat, self.num_steps)
+        return Batch(*(x.reshape(*windows.start.shape, *x.shape[1:]) for x in batch))
+
+
+def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:
+    """Whether all of the data may lie on every device, and has row numbers that fit 32 bits."""
+    if config.data.placement in ("host", "disk") or data.num_steps >= 2**31:
+        return False
+    return config.data.placement == "device" or data.num_bytes <= free_bytes(mesh) // 4
+
+
+def _exceeds_memory(data: TrainingData, config: TrainConfig) -> bool:
+    if config.data.placement == "auto":
+        return data.num_bytes > free_host_bytes() // 2
+    return config.data.placement == "disk"
