@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from dt.calibration import RequestMap
 from dt.model.decision_transformer import Moment, abstract_model
 from dt.model.transformer import RingCache
 from dt.spec import PolicySpec
@@ -36,17 +37,30 @@ class ReturnConditionedPolicy:
     """
 
     def __init__(
-        self, params: Any, spec: PolicySpec, *, deterministic: bool = False, null: bool = False
+        self,
+        params: Any,
+        spec: PolicySpec,
+        *,
+        deterministic: bool = False,
+        null: bool = False,
+        clip: bool = True,
+        request_map: RequestMap | None = None,
     ):
         """
         Args:
             deterministic: take the likeliest action instead of sampling (discrete actions).
             null: put the null token where the return would stand: the unconditional policy.
+            clip: show a return above all of the data's as the data's highest. False shows it as it
+                is: an input that the model has never seen.
+            request_map: targets are then returns to achieve, and what is asked for is what was
+                measured to bring them.
         """
         self.params = params
         self.spec = spec
         self.deterministic = deterministic
         self.null = null
+        self.clip = clip
+        self.request_map = request_map
         self._graph, _ = nnx.split(abstract_model(spec))
         self._step = jax.jit(self._pure_step, donate_argnums=1)
         self._state: PolicyState | None = None
@@ -71,6 +85,8 @@ class ReturnConditionedPolicy:
         targets = np.asarray(target_returns, np.float32)
         if targets.ndim != 1 or not np.isfinite(targets).all():
             raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
+        if self.request_map is not None:
+            targets = self.request_map.request_for(targets).astype(np.float32)
         num_rows = len(targets)
         if self._state is None or len(self._state.timestep) != num_rows:
             if where is not None and not np.all(where):
@@ -134,18 +150,25 @@ class ReturnConditionedPolicy:
         self._timesteps = self._timesteps + 1
         return self.spec.decode_action(np.asarray(actions))
 
-    def observe(self, rewards: np.ndarray) -> None:
+    def observe(self, rewards: np.ndarray, actions: np.ndarray | None = None) -> None:
         """The rewards that the last actions brought; they are subtracted from the returns.
 
         Args:
             rewards: (B,).
+            actions: (B, *action shape), where others were taken than `act` chose: the model's
+                past then holds those.
         """
         rewards = np.asarray(rewards, np.float32)
         if self._state is None or rewards.shape != self._rewards.shape:
             raise ValueError(
                 f"rewards have shape {rewards.shape}; give one for each row that was reset"
             )
-        self._rewards = self._rewards + rewards
+        transforms = self.spec.transforms
+        if not transforms.delay_reward:  # delayed, all of it comes when nothing is asked any more
+            self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
+        if actions is not None:
+            taken = jnp.asarray(self.spec.encode_action(np.asarray(actions)))
+            self._state = self._state._replace(previous_action=taken)
 
     def _empty(self, batch_size: int) -> PolicyState:
         model = abstract_model(self.spec)
@@ -157,6 +180,10 @@ class ReturnConditionedPolicy:
             previous_action=jnp.zeros(shape, jnp.int32 if self.spec.discrete else jnp.float32),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
+
+    def _left(self, return_to_go: Any, reward: Any) -> Any:
+        """R_{t+1} = (R_t - r_t) / discount: the recursion of the training data, turned around."""
+        return (return_to_go - reward) / self.spec.transforms.discount
 
     def _pure_step(
         self,
@@ -170,17 +197,18 @@ class ReturnConditionedPolicy:
         resets, targets, seeds = start
         held = jnp.where(resets[:, None], -1, state.cache.timesteps)
         timestep = jnp.where(resets, 0, state.timestep)
-        return_to_go = jnp.where(resets, targets, state.return_to_go - reward)
+        return_to_go = jnp.where(resets, targets, self._left(state.return_to_go, reward))
         seed = jnp.where(resets, seeds, state.seed)
 
         model = nnx.merge(self._graph, params)
+        lowest, highest = self.spec.return_range
         moment = Moment(
             previous_action=state.previous_action,
             observation=observation,
             # An agent that got more than it was asked for, or is asked for more than the data
             # holds, sees the nearest return that the data does hold.
             return_to_go=self.spec.return_normalizer(
-                jnp.clip(return_to_go, *self.spec.return_range)
+                jnp.clip(return_to_go, lowest, highest if self.clip else None)
             ),
             timestep=timestep,
         )

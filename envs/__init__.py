@@ -1,13 +1,27 @@
-"""Environments of our own, and the data sets that the presets make for themselves."""
+"""Environments of our own, the data sets that presets make for themselves, scripted players."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import gymnasium
+
+from dt.behavior.sources import Player
 from dt.data import EpisodeDataset
-from envs.cartpole import collect_cartpole
+from envs.cartpole import cartpole_player, collect_cartpole
+
+# Gymnasium's tasks that get a vector entry point here, having none: rows on MuJoCo's threads.
+THREADED = (
+    *("Hopper-v4", "Hopper-v5", "Walker2d-v4", "Walker2d-v5"),
+    *("HalfCheetah-v4", "HalfCheetah-v5", "Ant-v4", "Ant-v5"),
+)
+for _spec in map(gymnasium.spec, THREADED):
+    _class = f"{_spec.name}V{_spec.version}"
+    _spec.vector_entry_point = _spec.vector_entry_point or f"envs.mujoco_threads:{_class}"
 
 DEMOS: dict[str, Callable[[], EpisodeDataset]] = {"demo:cartpole": collect_cartpole}
+# Who plays for `collect.py --policy scripted:NAME`.
+PLAYERS: dict[str, Player] = {"cartpole": cartpole_player}
 
 
 def load_demo(source: str) -> EpisodeDataset:

@@ -1,0 +1,1 @@
+"""Behavior policies: what acts when data is collected. NumPy, unless a run or SB3 model acts."""
