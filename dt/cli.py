@@ -38,7 +38,9 @@ def _one_line(box: str) -> str:
     """The first part of tyro's box, and the flag that it thinks was meant."""
     lines = [line.strip("│ \t") for line in box.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("╭", "╰"))]
-    rules = [i for i, line in enumerate(lines) if line.startswith("─")] or [len(lines)]
+    if "╭" not in box:  # a terminal without line drawing: the title and a rule stand first
+        lines = lines[2:]
+    rules = [i for i, line in enumerate(lines) if line.startswith(("─", "---"))] or [len(lines)]
     text = " ".join(lines[: rules[0]])
     if lines[rules[0] + 1 :][:1] == ["Perhaps you meant:"]:
         text += f"; did you mean {lines[rules[0] + 2]}?"

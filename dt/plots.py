@@ -1,40 +1,64 @@
-"""What does a score card look like?"""
+"""What does a card look like, of a policy's scores or of a data set?"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
 
 
 def plot_calibration(card: dict[str, Any], path: Path) -> None:
-    """Target against achieved return, its interval, and the data's returns beneath."""
+    """Target against achieved return, its interval, and the data's returns beneath.
+
+    Of several runs each is a faint line, and the interquartile mean the bold one. Targets beyond
+    the data stand on a shaded ground, with hollow marks.
+    """
     rows = sorted(card["targets"], key=lambda row: row["target"])
     targets = np.array([row["target"] for row in rows])
-    means = np.array([row["return_mean"] for row in rows])
-    low, high = np.array([row["return_ci95"] for row in rows]).T
+    centres = np.array([row.get("return_iqm", row["return_mean"]) for row in rows])
+    # A single episode has no interval: its band has no width.
+    bands = [row["return_ci95"] or [centre] * 2 for row, centre in zip(rows, centres, strict=True)]
+    low, high = np.array(bands).T
     figure = Figure(figsize=(6.4, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     main, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
 
-    span = [min(targets.min(), means.min()), max(targets.max(), means.max())]
+    span = [min(targets.min(), centres.min()), max(targets.max(), centres.max())]
     main.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="asked = achieved")
-    for row in rows:
-        returns = row["episode_returns"]
-        main.plot([row["target"]] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
+    if "runs" in card:
+        lines = np.array([row["run_means"] for row in rows])  # (T, R)
+        main.plot(targets, lines, color=INK, alpha=0.35, linewidth=1)
+        main.plot([], [], color=INK, alpha=0.35, linewidth=1, label="each run")
+        label = "interquartile mean and 95 % interval"
+    else:
+        for row in rows:
+            returns = row["episode_returns"]
+            main.plot([row["target"]] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
+        label = "mean and 95 % interval"
     main.fill_between(targets, low, high, color=ACCENT, alpha=0.2, linewidth=0)
-    main.plot(targets, means, "o-", color=ACCENT, label="mean and 95 % interval")
+    main.plot(targets, centres, "o-", color=ACCENT, label=label, linewidth=2)
+    if "runs" in card:  # the interval of two or three runs may be far wider than what they did
+        points = np.concatenate([lines.ravel(), span])
+        pad = 0.15 * (np.ptp(points) or 1.0)
+        bottom, top = main.get_ylim()
+        main.set_ylim(max(bottom, points.min() - pad), min(top, points.max() + pad))
+    ood = np.array([row["ood"] for row in rows])
+    if ood.any():
+        main.plot(targets[ood], centres[ood], "o", color=ACCENT, mfc="white", zorder=3)
+        _shade_beyond(main, card["dataset"]["return_percentiles"])
     main.set_ylabel("achieved return")
     main.set_title(_title(card), fontsize=10, color=INK, loc="left")
     main.legend(frameon=False, loc="upper left")
 
-    histogram = card["dataset"]["return_histogram"]
-    below.stairs(histogram["counts"], histogram["edges"], fill=True, color=MUTED)
+    _draw_histogram(below, card["dataset"]["return_histogram"])
     below.set_ylabel("episodes")
     below.set_xlabel("target return (above) and returns in the data (below)")
     for axes in (main, below):
@@ -42,15 +66,102 @@ def plot_calibration(card: dict[str, Any], path: Path) -> None:
     figure.savefig(path)
 
 
+def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
+    """Where the data holds no return; the picture's width stays what the targets made it."""
+    left, right = axes.get_xlim()
+    label = "beyond the data"
+    for begin, end in ((left, percentiles["p0"]), (percentiles["p100"], right)):
+        if begin < end:
+            axes.axvspan(begin, end, color=MUTED, alpha=0.2, linewidth=0, label=label)
+            label = "_"
+    axes.set_xlim(left, right)
+
+
 def _title(card: dict[str, Any]) -> str:
-    first = f"{card['env_id']}, update {card['checkpoint_step']} ({card['selection']})"
+    who = f"{len(card['runs'])} runs" if "runs" in card else f"update {card['checkpoint_step']}"
+    first = f"{card['env_id']}, {who} ({card['selection']})"
     if card["baseline"]:
         first += f", baseline {card['baseline']}"
+    if card["calibrated"]:
+        first += ", calibrated"
     calibration = card["calibration"]
     if calibration is None:
         return first
-    return (
-        f"{first}\nslope {calibration['slope']:.2f}, "
-        f"error {100 * calibration['mae_over_range']:.1f} % of the range, "
-        f"{calibration['verdict']}"
+    second = (
+        f"slope {calibration['slope']:.2f}, error {100 * calibration['mae_over_range']:.1f} % of "
+        f"the range, {calibration['verdict']}"
     )
+    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 84)])
+
+
+def plot_data_card(
+    card: dict[str, Any], returns: np.ndarray, lengths: np.ndarray, path: Path
+) -> None:
+    """Returns with the targets an evaluation asks for, lengths, and the one against the other."""
+    figure = Figure(figsize=(9.0, 6.4), dpi=120, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplot_mosaic("RR;LS", height_ratios=[3, 2])
+    figure.suptitle(_data_title(card), fontsize=10, color=INK, x=0.01, ha="left")
+
+    if card["returns"] is not None:
+        _draw_histogram(panels["R"], card["returns"]["histogram"])
+        _draw_targets(panels["R"], card["steerability"])
+    panels["R"].set_xlabel("return")
+    panels["R"].set_ylabel("episodes")
+
+    _draw_histogram(panels["L"], card["lengths"]["histogram"])
+    panels["L"].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    if np.ptp(lengths) == 0:  # a bar among other lengths, not a wall
+        panels["L"].set_xlim(lengths[0] - 5, lengths[0] + 5)
+    panels["L"].set_xlabel("length")
+    panels["L"].set_ylabel("episodes")
+
+    every = -(-len(returns) // 20_000)  # more points make a slow picture, not a clearer one
+    # Where all are equally long, the order of the log shows what the lengths cannot.
+    alike = np.ptp(lengths) == 0
+    across = np.arange(len(returns)) if alike else lengths
+    alpha = float(np.clip(12 / np.sqrt(len(returns)), 0.08, 0.8))
+    size = 4 if len(returns) > 100 else 7
+    x, y = across[::every], returns[::every]
+    panels["S"].plot(x, y, ".", color=INK, alpha=alpha, ms=size, mew=0)
+    panels["S"].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    panels["S"].ticklabel_format(useOffset=False)
+    panels["S"].set_xlabel("episode, in the order of the data" if alike else "length")
+    panels["S"].set_ylabel("return")
+    for axes in panels.values():
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, format="png")
+
+
+def _draw_histogram(axes: Axes, histogram: dict[str, Any]) -> None:
+    axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=MUTED)
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+    axes.ticklabel_format(axis="x", useOffset=False)
+
+
+def _draw_targets(axes: Axes, steering: dict[str, Any]) -> None:
+    """A line at each target with the number of episodes near it, and the widest gap shaded."""
+    top = axes.get_ylim()[1]
+    apart = steering["targets"][1]["target"] - steering["targets"][0]["target"]
+    legible = apart > 0.04 * np.ptp(axes.get_xlim())  # else the numbers would overlap
+    axes.set_ylim(0, 1.12 * top)
+    for row in steering["targets"]:
+        axes.plot([row["target"]] * 2, [0, top], color=ACCENT, linewidth=1, linestyle="--")
+        if legible:
+            count = str(row["episodes_near"])
+            axes.text(row["target"], top, count, color=ACCENT, ha="center", va="bottom")
+    if steering["verdict"] == "gaps":
+        gap = steering["largest_gap"]
+        axes.axvspan(gap["from"], gap["to"], color=ACCENT, alpha=0.08, linewidth=0)
+    words = "dashed: the default targets"
+    words += ", and how many episodes lie near each" if legible else ""
+    axes.set_title(words, color=ACCENT, fontsize=9, loc="right")
+
+
+def _data_title(card: dict[str, Any]) -> str:
+    name = Path(card["name"]).name
+    env = f", {card['env_id']}" if card["env_id"] else ""
+    first = f"{name}{env}, {card['episodes']:,} episodes, {card['steps']:,} steps"
+    verdict = card["steerability"]["line"].replace(" %", "\u00a0%")
+    return "\n".join([first, *wrap(verdict, 120)])

@@ -7,7 +7,7 @@ import pytest
 from gymnasium import spaces
 
 from dt.data import EpisodeDataset
-from dt.data.describe import DatasetSummary
+from dt.data.describe import DatasetSummary, whole_histogram
 
 
 def summarize(returns: list[float]) -> DatasetSummary:
@@ -50,3 +50,12 @@ def test_returns_that_are_all_alike_still_make_a_histogram(value: float, apart: 
     summary = summarize([value, value * (1 + apart), value])
     assert sum(summary.histogram_counts) == 3
     assert (np.diff(summary.histogram_edges) > 0).all()
+
+
+@pytest.mark.parametrize("low", [0, 7])
+@pytest.mark.parametrize("span", [1, 2, 39, 40, 41, 81, 1000])
+def test_bins_of_whole_numbers_hold_equally_many_of_them(low: int, span: int) -> None:
+    edges, counts = whole_histogram(np.arange(low, low + span))
+    assert counts.sum() == span and len(counts) <= 40
+    assert len(set(counts[:-1])) <= 1 and counts[-1] <= counts[0]
+    assert edges[0] == low - 0.5 and edges[-1] >= low + span - 0.5

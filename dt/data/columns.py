@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -10,10 +11,11 @@ from gymnasium import spaces
 
 Bounds = tuple[np.ndarray, np.ndarray]
 
+MAX_NAMED = 20  # columns with a fault that are listed; a picture has thousands
 EDGE = 1e-3  # an action this near its bound, in half-ranges of the space, is saturated
 
 
-class Columns:
+class ColumnCounts:
     """Running counts of each number of a step's row, so that the rows need not stay in memory."""
 
     def __init__(self, shape: tuple[int, ...], bounds: Bounds | None = None):
@@ -67,22 +69,38 @@ class Columns:
         """The column's index within a row: 3, or 1,2 of a matrix; empty for a lone number."""
         return ",".join(str(i) for i in np.unravel_index(column, self.shape)) if self.shape else ""
 
-    def constant(self) -> list[str]:
-        """The columns that a normaliser cannot scale, for they do not vary."""
-        with np.errstate(invalid="ignore"):  # infinity less infinity: a column without a number
-            spread = self.high - self.low
-        still = spread <= 1e-6 * np.maximum(1.0, np.abs(self.low))
-        return [self.name(int(column)) for column in np.flatnonzero(still)]
-
-    def not_finite(self, locate: Any) -> list[dict[str, Any]]:
-        """Where NaN and infinity stand, worst column first.
+    def facts(self, locate: Callable[[int], tuple[int, int]]) -> dict[str, Any]:
+        """What a card says of the columns; of those with a fault the first 20 are named.
 
         Args:
             locate: turns a row into its (episode, step).
         """
-        worst = np.argsort(-self.bad, kind="stable")[: int((self.bad > 0).sum())]
+        constant = self.constant()
+        return {
+            **self.range(),
+            "columns": len(self.low),
+            "constant_columns": len(constant),
+            "constant": [self.name(column) for column in constant[:MAX_NAMED]],
+            "not_finite_rows": self.bad_rows,
+            "not_finite_columns": int((self.bad > 0).sum()),
+            "not_finite": self._not_finite(locate),
+        }
+
+    def constant(self) -> list[int]:
+        """The columns that a normaliser cannot scale, for they do not vary."""
+        still = self.high - self.low <= 1e-6 * np.maximum(1.0, np.abs(self.low))
+        seen = self.low <= self.high  # not so where no value is finite
+        return np.flatnonzero(still & seen).tolist()
+
+    def range(self) -> dict[str, float | None]:
+        """The lowest and the highest finite value."""
+        low, high = float(self.low.min()), float(self.high.max())
+        return {"low": low, "high": high} if low <= high else {"low": None, "high": None}
+
+    def _not_finite(self, locate: Callable[[int], tuple[int, int]]) -> list[dict[str, Any]]:
         found = []
-        for column in worst.tolist():
+        worst = np.argsort(-self.bad, kind="stable")[: int((self.bad > 0).sum())]
+        for column in worst[:MAX_NAMED].tolist():
             episode, step = locate(int(self.first_bad[column]))
             place = {"first_episode": episode, "first_step": step}
             found.append({"column": self.name(column), "rows": int(self.bad[column]), **place})

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from dt.data.episodes import EpisodeDataset
+from dt.data.rows import TrainingData
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,8 @@ class DatasetSummary:
     histogram_counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, dataset: EpisodeDataset, num_bins: int = 40) -> DatasetSummary:
-        low, high = dataset.returns.min(), dataset.returns.max()
-        if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # too alike to be told apart
-            low, high = low - 0.5, high + 0.5
-        counts, edges = np.histogram(dataset.returns, bins=num_bins, range=(low, high))
+    def of(cls, dataset: EpisodeDataset | TrainingData, num_bins: int = 40) -> DatasetSummary:
+        edges, counts = histogram(dataset.returns, num_bins)
         return cls(
             name=dataset.name,
             episodes=len(dataset),
@@ -40,3 +39,24 @@ class DatasetSummary:
     def percentile(self, p: float) -> float:
         """The p-th percentile of the episodes' returns, p from 0 to 100."""
         return float(np.interp(p, np.arange(101), self.return_percentiles))
+
+
+def histogram(
+    values: Float[np.ndarray, " E"], num_bins: int = 40
+) -> tuple[Float[np.ndarray, " B1"], Int[np.ndarray, " B"]]:
+    """Edges and counts from the lowest to the highest value, also where all are alike."""
+    low, high = values.min(), values.max()
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # too alike to be told apart
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(values, bins=num_bins, range=(low, high))
+    return edges, counts
+
+
+def whole_histogram(
+    values: Int[np.ndarray, " E"], num_bins: int = 40
+) -> tuple[Float[np.ndarray, " B1"], Int[np.ndarray, " B"]]:
+    """The same for whole numbers, at most `num_bins` bins that hold equally many of them."""
+    low, span = int(values.min()), int(np.ptp(values)) + 1
+    width = -(-span // num_bins)
+    edges = low - 0.5 + width * np.arange(-(-span // width) + 1)
+    return edges, np.histogram(values, bins=edges)[0]
