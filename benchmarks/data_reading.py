@@ -5,7 +5,10 @@ steps, by the training store, separate arrays in memory, Grain, h5py and Minari,
 in every round; the medians' ratios count. Grain and Minari: pip install grain minari.
 
 Cold: a process that may hold a quarter of its store in memory (a cgroup, made by root) reads
-batches from the file, and, for comparison, from a map of it.
+batches from the file, and, for comparison, from a map of it; then one trains a small model so.
+
+Many: a million episodes of 10 steps; how long the store takes to open, and how many windows are
+drawn until every step was in one.
 """
 
 from __future__ import annotations
@@ -39,12 +42,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--cold-gib", type=float, default=2.0, help="size of the store read cold")
+    parser.add_argument("--cold-gib", type=float, default=6.0, help="size of the store read cold")
     parser.add_argument("--folder", type=Path, help="where the data is made; on a real disk")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dt-reading-", dir=options.folder))
     try:
         warm(folder, options.steps, options.rounds)
+        many(folder, 1_000_000)
         cold(folder, options.cold_gib)
     finally:
         shutil.rmtree(folder)
@@ -84,10 +88,10 @@ def warm(folder: Path, num_steps: int, rounds: int) -> None:
         )
 
 
-def make_dataset(num_steps: int) -> EpisodeDataset:
+def make_dataset(num_steps: int, length: int = EPISODE) -> EpisodeDataset:
     rng = np.random.default_rng(0)
     ends = np.zeros(num_steps, bool)
-    ends[EPISODE - 1 :: EPISODE] = True
+    ends[length - 1 :: length] = True
     return EpisodeDataset(
         name="random",
         observations=rng.standard_normal((num_steps, OBSERVATION), np.float32),
@@ -95,7 +99,7 @@ def make_dataset(num_steps: int) -> EpisodeDataset:
         rewards=rng.standard_normal(num_steps).astype(np.float32),
         terminations=np.zeros(num_steps, bool),
         truncations=ends,
-        offsets=np.arange(0, num_steps + 1, EPISODE),
+        offsets=np.arange(0, num_steps + 1, length),
         observation_space=BOX(-np.inf, np.inf, (OBSERVATION,), np.float32),
         action_space=BOX(-1, 1, (ACTION,), np.float32),
     )
@@ -201,6 +205,30 @@ def minari_episodes(
     return read, 1
 
 
+def many(folder: Path, num_episodes: int) -> None:
+    length = 10
+    dataset = make_dataset(num_episodes * length, length)
+    begin = time.perf_counter()
+    open_or_build(folder / "many", lambda: dataset, Transforms())
+    print(f"\n{num_episodes} episodes of {length}: built in {time.perf_counter() - begin:.1f} s")
+    seconds = []
+    for _ in range(5):
+        begin = time.perf_counter()
+        data = open_store(folder / "many")
+        seconds.append(time.perf_counter() - begin)
+    print(f"opened in {np.median(seconds):.3f} s (median of {len(seconds)})")
+    # A window of 4 steps of 10: counted are the windows that each step lay in.
+    counts, rows = np.zeros(data.num_steps, np.int64), 1_000_000
+    for batch in range(1000):
+        windows = draw_windows(data.offsets, 4, 0, batch, range(rows))
+        assert (windows.timestep + windows.length <= length).all()  # none crosses an episode
+        for step in range(4):
+            np.add.at(counts, windows.start + step, 1)
+        if counts.min() > 0:
+            break
+    print(f"every step was drawn after {(batch + 1) * rows / 1e6:.0f} million windows of 4")
+
+
 def cold(folder: Path, gib: float) -> None:
     width = OBSERVATION + ACTION + 1
     num_steps = int(gib * 2**30 / (4 * width)) // EPISODE * EPISODE
@@ -239,6 +267,38 @@ def cold(folder: Path, gib: float) -> None:
         where = f"in {size / 2**32:.2f} GiB of memory" if limited else "(memory NOT limited)"
         print(f"cold {where}, {how}: {speed:,.0f} windows/s")
 
+    queue = multiprocessing.get_context("spawn").Queue()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_cold_trainer, args=(folder, size // 4, queue)
+    )
+    process.start()
+    print(queue.get(timeout=600))
+    process.join()
+
+
+def _cold_trainer(folder: Path, limit: int, queue) -> None:  # type: ignore[no-untyped-def]
+    """Train a model of the smallest size, so that reading is what it waits for, if for anything."""
+    limited = _limit_memory(limit, room=0)
+    from dt.config import DataConfig, ModelConfig, TrainConfig
+    from dt.spec import PolicySpec
+    from dt.training import train
+
+    data = open_store(folder / "large")
+    model = ModelConfig(num_layers=1, width=16)
+    config = TrainConfig(model=model, data=DataConfig(windows_per_segment=1), num_steps=1000)
+    (folder / "run").mkdir()
+    losses: list[float] = []
+    state = train(
+        PolicySpec.of(data, model),
+        data,
+        config,
+        folder / "run",
+        say=lambda line: None,
+        on_round=lambda step, metrics: losses.append(metrics["loss"]),
+    )
+    how = f"in {limit / 2**30:.2f} GiB of memory" if limited else "(memory NOT limited)"
+    queue.put(f"trained {state.step} updates {how}: loss {losses[0]:.3f} to {losses[-1]:.3f}")
+
 
 def _cold_reader(folder: Path, limit: int, mapped: bool, queue) -> None:  # type: ignore[no-untyped-def]
     """Windows a second over 30 seconds, of rounds of 100 updates as training asks for them."""
@@ -260,8 +320,8 @@ def _cold_reader(folder: Path, limit: int, mapped: bool, queue) -> None:  # type
     queue.put((limited, done / (time.perf_counter() - begin)))
 
 
-def _limit_memory(limit: int) -> bool:
-    """Put this process into a memory cgroup of its own, of whichever version there is."""
+def _limit_memory(limit: int, room: int = 200 << 20) -> bool:
+    """Put this process into a memory cgroup of its own, with room for Python and NumPy."""
     for root, name in (
         (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"),
         (Path("/sys/fs/cgroup"), "memory.max"),
@@ -269,7 +329,7 @@ def _limit_memory(limit: int) -> bool:
         group = root / f"dt-reading-{os.getpid()}"
         try:
             group.mkdir()
-            (group / name).write_text(str(limit + (200 << 20)))  # and room for Python itself
+            (group / name).write_text(str(limit + room))
             (group / "cgroup.procs").write_text(str(os.getpid()))
             return True
         except OSError:

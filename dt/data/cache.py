@@ -161,9 +161,11 @@ def open_store(folder: Path) -> TrainingData:
     offsets = np.load(folder / OFFSETS)
     num_steps = int(offsets[-1])
     num_rows, *columns = meta["moments"]
+    mean, deviations, low, high = (np.array(column) for column in columns)
     images = None
-    if are_images(spaces["observation_space"]):
-        shape = (num_steps, *spaces["observation_space"].shape)
+    observation_space = spaces["observation_space"]
+    if are_images(observation_space):
+        shape = (num_steps, *(observation_space.shape or ()))
         images = np.memmap(folder / IMAGES, np.uint8, "r", shape=shape)
     return TrainingData(
         name=meta["name"],
@@ -171,7 +173,7 @@ def open_store(folder: Path) -> TrainingData:
         images=images,
         offsets=offsets,
         returns=np.load(folder / RETURNS),
-        moments=Moments(num_rows, *(np.array(column) for column in columns)),
+        moments=Moments(num_rows, mean, deviations, low, high),
         **spaces,
         env_id=meta["env_id"],
         env_kwargs=meta["env_kwargs"],
