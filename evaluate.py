@@ -5,21 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from dt.cli import parse_args
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Play a trained run at the returns it is asked for, and print its score card."""
+    """Play trained runs at the returns they are asked for, and print their score cards."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
-    """The run directory; nothing else is needed."""
+    run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
+    """Run directories; of several runs (seeds) also the aggregate card. Nothing else is needed."""
     targets: list[str] = field(default_factory=lambda: ["p5:p95:7"])
     """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7)."""
+    ood: float = 0.0
+    """1.5: three targets more, beyond the data, up to p5 + 1.5 (p95 - p5); shown unclipped."""
     episodes: int = 50
     """Episodes for each target."""
     env: str = ""
@@ -30,29 +35,56 @@ class EvaluateConfig:
     """null: the null token in place of the return, which should make targets meaningless."""
     deterministic: bool = False
     """Take the likeliest discrete action instead of sampling."""
+    fit_request_map: bool = False
+    """Measure which request brings which return, on episodes of its own; kept in the run."""
+    calibrated: bool = False
+    """Targets are returns to achieve: ask for what the run's request map says brings them."""
+    on_device: bool = False
+    """Policy and environment in one program, for environments with a functional form: CartPole-v1,
+    Pendulum-v1, Gymnasium's phys2d, and gymnax/NAME or brax/NAME with --env."""
+    step_timeout: float = 0.0
+    """Seconds that a step of all environments may take before it counts as hung; 0: no limit."""
+    compare: tuple[Path, Path] | None = None
+    """Two cards (files or run directories): what changes from A to B; nothing is played."""
+    out: Path | None = None
+    """Folder for the aggregate or the comparison; default: the first run's, or card B's."""
     json: Path | None = None
-    """Write the card to this file too."""
+    """Write the last card, or the comparison, to this file too."""
     seed: int = 0
+    """Of the first run's episodes; the next run takes the next seed."""
 
     def __post_init__(self) -> None:
+        if bool(self.run_dirs) == (self.compare is not None):
+            raise ValueError("name one or more run directories, or two cards with --compare A B")
         if self.episodes < 1:
             raise ValueError(f"--episodes is {self.episodes}; it must be at least 1")
-        if not 0 <= self.seed < 2**32:
+        if not 0 <= self.seed < 2**32 - len(self.run_dirs):
             raise ValueError(f"--seed is {self.seed}; it must be from 0 to 2^32 - 1")
         if not self.targets:
             raise ValueError("--targets is empty; give returns (50 100) or a span (p5:p95:7)")
         if self.json is not None and not self.json.parent.is_dir():
             raise ValueError(f"--json {self.json}: there is no folder {self.json.parent}")
+        if not 0 <= self.step_timeout < float("inf"):
+            raise ValueError(f"--step-timeout is {self.step_timeout}; give seconds, or 0")
+        if self.on_device and self.step_timeout:
+            raise ValueError("--step-timeout watches environments on the host, not --on-device's")
+        mapped = self.calibrated or self.fit_request_map
+        if mapped and (self.ood or self.baseline == "null"):
+            raise ValueError(
+                "--calibrated and --fit-request-map ask within the data and need the return: leave "
+                "out --ood and --baseline null"
+            )
 
 
 def main() -> int:
     try:
-        return run(parse_args(EvaluateConfig, None, "evaluate.py"))
+        config = parse_args(EvaluateConfig, None, "evaluate.py")
+        return compare(config) if config.compare else run(config)
     except (ValueError, OSError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evaluate.py: stopped, nothing written", file=sys.stderr)
+        print("evaluate.py: stopped, nothing more written", file=sys.stderr)
         return 130
 
 
@@ -60,48 +92,84 @@ def run(config: EvaluateConfig) -> int:
     # Imported here so that --help and mistyped flags answer at once.
     from rich.console import Console
 
-    from dt.checkpoint import find_checkpoint, load_policy, write_json
-    from dt.evaluation import evaluate_policy, parse_targets
-    from dt.report import episode_progress, print_card, write_card
+    import envs  # noqa: F401 (registers environments, and threads for MuJoCo's)
+    from dt.aggregate import aggregate_cards, check_alike
+    from dt.calibration import REQUEST_MAP
+    from dt.checkpoint import find_checkpoint, load_spec
+    from dt.evaluation import parse_targets, targets_beyond
+    from dt.progress import episode_progress
+    from dt.report import card_name, print_card, print_request_map, write_card
+    from dt.run_card import NUM_REQUESTS, card_of_run, fit_request_map
     from dt.sharding import use_compilation_cache
+    from envs.functional import functional_task
 
     console = Console(highlight=False)
     use_compilation_cache()
-    null = config.baseline == "null"
-    best = config.checkpoint == "best"
-    folder = find_checkpoint(config.run_dir, config.checkpoint)
-    policy = load_policy(
-        config.run_dir, int(folder.name), deterministic=config.deterministic, null=null
-    )
-    spec = policy.spec
-    newest = find_checkpoint(config.run_dir, "last")
-    env_id = config.env or spec.env_id
-    if not env_id:
-        raise ValueError(f"{config.run_dir}: the data names no environment; give one with --env")
-    targets = parse_targets(config.targets, spec.dataset)
-    with episode_progress(console, len(targets) * config.episodes) as on_step:
-        card = evaluate_policy(
-            policy,
-            targets,
-            config.episodes,
-            env_id=env_id,
-            env_kwargs=spec.env_kwargs if env_id == spec.env_id else {},
-            seed=config.seed,
-            checkpoint_step=int(folder.name),
-            selection="best" if best else "last" if folder == newest else "chosen",
-            command=" ".join(["evaluate.py", *sys.argv[1:]]),
-            on_step=on_step,
-        )
-    print_card(card, console)
-    # The headline card is that of the last checkpoint in its own environment; others say so.
-    name = "-".join(
-        [*(["null"] if null else []), *([] if folder == newest else [f"update-{folder.name}"])]
-    )
-    written = write_card(card, config.run_dir, name)
-    if config.json is not None:
-        write_json(config.json, card)
+    specs = [load_spec(find_checkpoint(path, config.checkpoint)) for path in config.run_dirs]
+    check_alike(list(config.run_dirs), specs)
+    targets = parse_targets(config.targets, specs[0].dataset)
+    targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
+    written: list[Path] = []
+    cards: list[dict[str, Any]] = []
+    for number, run_dir in enumerate(config.run_dirs):
+        options: dict[str, Any] = {
+            "checkpoint": config.checkpoint,
+            "env_id": config.env,
+            "seed": config.seed + number,
+            "deterministic": config.deterministic,
+            "command": " ".join(["evaluate.py", *sys.argv[1:]]),
+            "on_device": functional_task if config.on_device else None,
+            "step_timeout": config.step_timeout,
+        }
+        if config.fit_request_map:
+            with episode_progress(console, NUM_REQUESTS * config.episodes) as on_step:
+                request_map = fit_request_map(run_dir, config.episodes, on_step=on_step, **options)
+            print_request_map(request_map, console)
+            written.append(run_dir / REQUEST_MAP)
+            if not config.calibrated:
+                continue
+        options |= {"null": config.baseline == "null", "clip": not config.ood}
+        options["calibrated"] = config.calibrated
+        with episode_progress(console, len(targets) * config.episodes) as on_step:
+            card = card_of_run(run_dir, targets, config.episodes, on_step=on_step, **options)
+        print_card(card, console)
+        written += write_card(card, run_dir, card_name(card, specs[number].env_id))
+        cards.append(card)
+    if len(cards) > 1:
+        card = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
+        print_card(card, console)
+        out = config.out or config.run_dirs[0]
+        out.mkdir(parents=True, exist_ok=True)
+        written += write_card(card, out, card_name(card, specs[0].env_id))
+        cards.append(card)
+    return finish(config, cards[-1] if cards else None, written, console)
+
+
+def compare(config: EvaluateConfig) -> int:
+    from rich.console import Console
+
+    from dt.comparison import compare_cards, read_card
+    from dt.report import print_comparison, write_comparison
+
+    assert config.compare is not None
+    a, b = config.compare
+    comparison = compare_cards(read_card(a), read_card(b), (str(a), str(b)))
+    console = Console(highlight=False)
+    print_comparison(comparison, console)
+    out = config.out or (b if b.is_dir() else b.parent)
+    out.mkdir(parents=True, exist_ok=True)
+    return finish(config, comparison, write_comparison(comparison, out), console)
+
+
+def finish(
+    config: EvaluateConfig, result: dict[str, Any] | None, written: list[Path], console: Console
+) -> int:
+    from dt.checkpoint import write_json
+
+    if config.json is not None and result is not None:
+        write_json(config.json, result)
         written.append(config.json)
-    console.print("wrote " + ", ".join(map(str, written)), markup=False)
+    console.print("wrote " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
     return 0
 
 

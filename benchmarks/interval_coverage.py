@@ -1,11 +1,12 @@
 """How often do a score card's 95 % intervals hold the truth? Simulated, where the truth is known.
 
-    python benchmarks/interval_coverage.py               about three minutes
+    python benchmarks/interval_coverage.py               about four minutes
     python benchmarks/interval_coverage.py --trials 500
 
 Every number is the share of trials in which the interval held the truth, in percent; "<" and ">"
-mark those outside of 93 to 97. Its standard error is 0.34 points with 4,000 trials. Beside ours
-stand the plain percentile bootstrap and what a textbook would take.
+mark those outside of 93 to 97. Its standard error is 0.34 points with 4,000 trials, and twice that
+for runs and probabilities, which get a quarter of them. Beside ours stand the plain percentile
+bootstrap and what a textbook would take.
 """
 
 from __future__ import annotations

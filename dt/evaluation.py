@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,16 +11,17 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-from jaxtyping import Float
-from scipy.special import ndtr, stdtrit
+from jaxtyping import Int
 
+from dt.calibration import RequestMap
 from dt.data.describe import DatasetSummary
-from dt.data.episodes import Reference
+from dt.device_rollout import FunctionalTask, run_on_device
 from dt.policy import ReturnConditionedPolicy
 from dt.rollout import Rollouts, make_envs, run_episodes
 from dt.spec import PolicySpec, code_versions
+from dt.statistics import mean_interval
+from dt.verdict import ONE_TARGET, beyond, calibrate
 
-NUM_RESAMPLES = 2000
 MAX_ENVS = 512  # rows of one batch; more episodes than this queue for a row
 
 Card = dict[str, Any]
@@ -45,6 +47,33 @@ def parse_targets(words: list[str], dataset: DatasetSummary) -> list[float]:
     return targets
 
 
+def targets_beyond(factor: float, dataset: DatasetSummary, count: int = 3) -> list[float]:
+    """Targets above every return in the data, up to p5 + factor * (p95 - p5), equally spaced.
+
+    Raises:
+        ValueError: for a factor that does not lead beyond the data, naming one that does.
+    """
+    low, high = dataset.percentile(5), dataset.percentile(95)
+    highest, top = dataset.percentile(100), low + factor * (high - low)
+    if high <= low:
+        raise ValueError(
+            f"--ood {factor:g}: the data's returns from p5 to p95 are all {low:.5g}; name the "
+            f"returns to ask for with --targets"
+        )
+    if not highest < top < np.finfo(np.float32).max:
+        raise ValueError(
+            f"--ood {factor:g} asks for up to {top:.5g}, but the data holds returns up to "
+            f"{highest:.5g}; give a number above {(highest - low) / (high - low):.4g}"
+        )
+    return np.linspace(highest, top, count + 1)[1:].tolist()
+
+
+def episode_seeds(seed: int, count: int, fitting: bool = False) -> Int[np.ndarray, " E"]:
+    """Seeds of `count` episodes; those to fit a request map on are never those of an evaluation."""
+    low, high = (2**30, 2**31 - 2_000_000) if fitting else (0, 2**30)
+    return np.random.default_rng(seed).integers(low, high, size=count)
+
+
 def evaluate_policy(
     policy: ReturnConditionedPolicy,
     targets: list[float],
@@ -56,39 +85,62 @@ def evaluate_policy(
     checkpoint_step: int,
     selection: str = "last",
     command: str = "",
+    fitting: bool = False,
+    on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
+    step_timeout: float = 0.0,
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
     """Play `episodes` episodes at each target and make the score card.
 
     Episode i has the same seed at every target: differences between targets are then the
     targets' doing, not the starts'.
+
+    Args:
+        fitting: play the episodes that request maps are fitted on, which no evaluation plays.
+        on_device: the environment's functional form, to play on the device; None: on the host.
+        step_timeout: seconds that a step of all environments may take; 0: as long as it likes.
+
+    Raises:
+        RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
+        ValueError: for an environment that the policy's request map was not measured in.
     """
-    count = len(targets) * episodes
-    envs = make_envs(env_id, min(count, MAX_ENVS), env_kwargs)
-    seeds = np.random.default_rng(seed).integers(0, 2**31 - 2_000_000, size=episodes)
-    begin = time.perf_counter()
-    try:
-        rollouts = run_episodes(
-            policy,
-            envs,
-            np.repeat(np.asarray(targets, np.float64), episodes),
-            np.tile(seeds, len(targets)),
-            on_step,
+    measured = policy.request_map
+    if measured is not None and measured.env_id != env_id:
+        raise ValueError(
+            f"the request map was fitted in {measured.env_id}, not in {env_id}; fit one there with "
+            f"--fit-request-map --env {env_id}"
         )
-    finally:
-        envs.close()
+    asked = np.repeat(np.asarray(targets, np.float64), episodes)
+    seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
+    num_envs = min(len(asked), MAX_ENVS)
+    if on_device is not None:
+        task = on_device(env_id, env_kwargs)
+        begin = time.perf_counter()
+        rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
+    else:
+        envs = make_envs(env_id, num_envs, env_kwargs)
+        begin = time.perf_counter()
+        try:
+            rollouts = run_episodes(policy, envs, asked, seeds, on_step, step_timeout)
+        finally:
+            envs.close()
     seconds = time.perf_counter() - begin
     return {
         "env_id": env_id,
+        "env_kwargs": env_kwargs,
         "checkpoint_step": checkpoint_step,
         "selection": selection,
         "baseline": "null" if policy.null else None,
+        "deterministic": policy.deterministic,
+        "calibrated": policy.request_map is not None,
+        "clipped": policy.clip,
+        "on_device": on_device is not None,
         "layout": policy.spec.model.layout,
         "episodes": episodes,
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         "env_steps_per_second": round(float(rollouts.lengths.sum()) / seconds, 1),
-        **score(rollouts, targets, policy.spec, seed),
+        **score(rollouts, targets, policy.spec, seed, policy.request_map),
         "versions": code_versions(),
         "command": command,
         "commit": code_commit(),
@@ -107,29 +159,52 @@ def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
         return None  # not installed here: only the data says
 
 
-def score(rollouts: Rollouts, targets: list[float], spec: PolicySpec, seed: int) -> Card:
-    """The card's numbers: each target's returns, and how returns follow targets."""
+def score(
+    rollouts: Rollouts,
+    targets: list[float],
+    spec: PolicySpec,
+    seed: int,
+    request_map: RequestMap | None = None,
+) -> Card:
+    """The card's numbers: each target's returns, and how returns follow the targets in the data."""
+    asked = np.asarray(targets, np.float64)
     returns = rollouts.returns.reshape(len(targets), -1)
     lengths = rollouts.lengths.reshape(len(targets), -1)
+    data, reference = spec.dataset, spec.reference
     rng = np.random.default_rng(seed)
-    rows = []
-    for target, row, length in zip(targets, returns, lengths, strict=True):
+    intervals = mean_interval(returns, rng)
+    ood = (asked < data.percentile(0)) | (asked > data.percentile(100))
+    rows: list[dict[str, Any]] = []
+    for i, row in enumerate(returns):
+        mean = float(row.mean())
+        several = len(row) > 1
         rows.append(
             {
-                "target": float(target),
-                "return_mean": float(row.mean()),
-                "return_std": float(row.std(ddof=1)) if len(row) > 1 else 0.0,
-                "return_ci95": list(mean_interval(row, rng)),
-                "normalized_score": _normalized(spec.reference, row.mean()),
-                "length_mean": float(length.mean()),
+                "target": float(asked[i]),
+                "ood": bool(ood[i]),
+                "return_mean": mean,
+                "return_std": float(row.std(ddof=1)) if several else 0.0,
+                "return_ci95": intervals[i].tolist() if several else None,
+                "normalized_score": None if reference is None else reference.normalize(mean),
+                "length_mean": float(lengths[i].mean()),
                 "episode_returns": row.tolist(),
             }
         )
-    data = spec.dataset
+    if request_map is not None:
+        requests, reached = request_map.request_for(asked), request_map.reaches(asked)
+        for i, entry in enumerate(rows):
+            entry.update(request=float(requests[i]), reachable=bool(reached[i]))
+    calibration = None
+    if not ood.all():
+        size = reference.high - reference.low if reference else None
+        calibration = calibrate(asked[~ood], returns[~ood], data, rng, size)
     return {
-        "reference": spec.reference.source if spec.reference else None,
+        "reference": None if reference is None else dataclasses.asdict(reference),
         "targets": rows,
-        "calibration": calibrate(np.asarray(targets, np.float64), returns, data, rng),
+        "calibration": calibration,
+        # Requests stay within the data, whatever is wanted.
+        "beyond": None if request_map is not None else beyond(asked, returns, ood, rng),
+        "verdict": ONE_TARGET if calibration is None else calibration["verdict"],
         "dataset": {
             "id": data.name,
             "episodes": data.episodes,
@@ -144,62 +219,6 @@ def score(rollouts: Rollouts, targets: list[float], spec: PolicySpec, seed: int)
             },
         },
     }
-
-
-def calibrate(
-    targets: Float[np.ndarray, " T"],
-    returns: Float[np.ndarray, "T E"],
-    data: DatasetSummary,
-    rng: np.random.Generator,
-) -> dict[str, Any] | None:
-    """How the achieved return follows the target; None for a single target.
-
-    slope: of the least-squares line through all episodes (1 is perfect, 0 ignores the target),
-    with a bootstrap interval over seeds, which all targets share. mae_over_range: mean
-    |achieved - target| over the span of the targets, as in RADT's return alignment. monotone:
-    "k/n" neighbouring pairs in which more was asked and more came. coverage: share of the targets'
-    span that the achieved means span.
-    """
-    span = float(targets.max() - targets.min())
-    if span == 0.0:
-        return None
-    order = np.argsort(targets, kind="stable")
-    targets, returns = targets[order], returns[order]
-    means = returns.mean(axis=1)
-    # The line through all episodes is the mean of the lines through the episodes of one seed.
-    slopes = np.array([_slope(targets, episodes) for episodes in returns.T])
-    error = float(np.abs(means - targets).mean() / span)
-    steps = np.diff(targets) > 0
-    rises = int((np.diff(means)[steps] > 0).sum())
-    slope = _slope(targets, means)
-    reached = np.clip(means, targets.min(), targets.max())
-    numbers = {
-        "slope": slope,
-        "slope_ci95": list(mean_interval(slopes, rng)) if len(slopes) > 1 else None,
-        "pearson": _correlation(targets, means),
-        "spearman": _correlation(_ranks(targets), _ranks(means)),
-        "mae_over_range": error,
-        "monotone": f"{rises}/{steps.sum()}",
-        "coverage": float(reached.max() - reached.min()) / span,
-    }
-    return {**numbers, "verdict": _verdict(targets, means, numbers, data)}
-
-
-def mean_interval(
-    sample: Float[np.ndarray, " n"], rng: np.random.Generator, level: float = 0.95
-) -> tuple[float, float]:
-    """Bootstrap interval of a mean, widened for small samples.
-
-    Percentile intervals are too narrow by sqrt((n-1)/n) and by normal instead of t quantiles;
-    reading them at the level that makes up for both repairs it (Hesterberg 2015, 3.4).
-    """
-    n = len(sample)
-    if n == 1 or np.ptp(sample) == 0:
-        return float(sample.mean()), float(sample.mean())
-    tail = ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 - level) / 2))
-    means = sample[rng.integers(0, n, size=(NUM_RESAMPLES, n))].mean(axis=1)
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def code_commit() -> str | None:
@@ -228,47 +247,3 @@ def _one_target(part: str, word: str, dataset: DatasetSummary) -> float:
             f"--targets {word!r} is no target; give returns (50 100), percentiles of the data's "
             f"returns (p5 p95) or a span (p5:p95:7)"
         ) from None
-
-
-def _slope(x: np.ndarray, y: np.ndarray) -> float:
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
-
-
-def _correlation(x: np.ndarray, y: np.ndarray) -> float | None:
-    if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None  # a constant correlates with nothing
-    return float(np.corrcoef(x, y)[0, 1])
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0, ties sharing their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return (last - (counts - 1) / 2)[inverse]
-
-
-def _normalized(reference: Reference | None, value: float) -> float | None:
-    return None if reference is None else float(reference.normalize(value))
-
-
-def _verdict(
-    targets: np.ndarray, means: np.ndarray, numbers: dict[str, Any], data: DatasetSummary
-) -> str:
-    """One line: what can this agent be asked for?"""
-    middle = data.percentile(95) - data.percentile(5)
-    if middle < 0.1 * max(abs(data.percentile(50)), 1e-9):
-        return "no coverage in the data: its returns are nearly all alike"
-    if not np.isfinite(means).all():
-        return "returns are not finite"
-    if numbers["slope_ci95"] is None:
-        return "one episode a target: too few to say"
-    if numbers["slope_ci95"][0] <= 0 or numbers["slope"] < 0.1:
-        return "ignores the return"
-    if numbers["mae_over_range"] <= 0.05:
-        return "steerable"
-    short = targets - means > 0.1 * (targets.max() - targets.min())
-    if short[-1]:
-        begin = len(short) - int(np.argmin(short[::-1])) if not short.all() else 0
-        return f"saturates at {means[begin:].max():.4g}, asked for {targets[begin]:.4g} and more"
-    return "steerable, roughly"

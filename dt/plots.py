@@ -53,12 +53,13 @@ def plot_calibration(card: dict[str, Any], path: Path) -> None:
     ood = np.array([row["ood"] for row in rows])
     if ood.any():
         main.plot(targets[ood], centres[ood], "o", color=ACCENT, mfc="white", zorder=3)
-        _shade_beyond(main, card["dataset"]["return_percentiles"])
     main.set_ylabel("achieved return")
     main.set_title(_title(card), fontsize=10, color=INK, loc="left")
-    main.legend(frameon=False, loc="upper left")
 
     _draw_histogram(below, card["dataset"]["return_histogram"])
+    if ood.any():
+        _shade_beyond(main, card["dataset"]["return_percentiles"])
+    main.legend(frameon=False, loc="upper left")
     below.set_ylabel("episodes")
     below.set_xlabel("target return (above) and returns in the data (below)")
     for axes in (main, below):
@@ -67,7 +68,7 @@ def plot_calibration(card: dict[str, Any], path: Path) -> None:
 
 
 def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
-    """Where the data holds no return; the picture's width stays what the targets made it."""
+    """Where the data holds no return; the picture stays as wide as targets and data made it."""
     left, right = axes.get_xlim()
     label = "beyond the data"
     for begin, end in ((left, percentiles["p0"]), (percentiles["p100"], right)):
@@ -91,7 +92,7 @@ def _title(card: dict[str, Any]) -> str:
         f"slope {calibration['slope']:.2f}, error {100 * calibration['mae_over_range']:.1f} % of "
         f"the range, {calibration['verdict']}"
     )
-    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 84)])
+    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 80)])
 
 
 def plot_data_card(

@@ -44,7 +44,12 @@ FORBIDDEN = {
     "dt.learner": ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.training"),
     "dt.policy": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.statistics": ("dt.config", "dt.data", "dt.model", "dt.spec", *ABOVE_MODEL),
+    "dt.verdict": ("dt.model", "dt.spec", *ABOVE_MODEL),
+    "dt.calibration": ("dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.evaluation": ("dt.report", "dt.checkpoint", *TRAINING),
+    "dt.aggregate": ("dt.report", "dt.checkpoint", *TRAINING),
+    "dt.comparison": ("dt.report", "dt.checkpoint", *TRAINING),
 }
 
 

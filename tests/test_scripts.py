@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,45 @@ def test_evaluation_needs_the_run_directory_alone(run_dir: Path, tmp_path: Path)
     first, second = (row["episode_returns"] for row in card["targets"])
     assert first == second and card["calibration"]["slope"] == 0.0
     assert (run_dir / "null-card.json").exists()
+
+
+@pytest.mark.slow
+def test_runs_are_aggregated_calibrated_and_compared(run_dir: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    shutil.copytree(run_dir, again)
+    args = ("--targets", "30", "p50", "--episodes", 3, "--ood", 1.5, "--out", tmp_path / "both")
+    done = script("evaluate.py", run_dir, again, *args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    both = json.loads((tmp_path / "both" / "aggregate-ood-card.json").read_text())
+    assert [run["seed"] for run in both["runs"]] == [0, 1]
+    own = [json.loads((run / "ood-card.json").read_text()) for run in (run_dir, again)]
+    means = [card["targets"][0]["return_mean"] for card in own]
+    assert both["targets"][0]["run_means"] == means
+    assert [row["ood"] for row in own[0]["targets"]] == [False, False, True, True, True]
+    assert not own[0]["clipped"] and "beyond the data" in done.stdout
+
+    cards = (run_dir / "ood-card.json", again / "ood-card.json")
+    done = script("evaluate.py", "--compare", *cards, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "P(B > A)" in done.stdout and "not paired" in done.stdout
+    assert (again / "comparison.json").exists() and (again / "comparison.md").exists()
+
+    mapped = ("--fit-request-map", "--calibrated", "--episodes", 2, "--targets", "30", "p50")
+    done = script("evaluate.py", again, *mapped, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    card = json.loads((again / "calibrated-card.json").read_text())
+    request_map = json.loads((again / "request_map.json").read_text())
+    assert len(request_map["requests"]) == 15
+    wanted, request = card["targets"][0]["target"], card["targets"][0]["request"]
+    reached = np.interp(request, request_map["requests"], request_map["achieved"])
+    low, high = request_map["achieved"][0], request_map["achieved"][-1]
+    assert reached == pytest.approx(np.clip(wanted, low, high))
+
+
+@pytest.mark.slow
+def test_a_run_counts_once(run_dir: Path) -> None:
+    done = script("evaluate.py", run_dir, run_dir / ".." / run_dir.name, cwd=run_dir)
+    assert done.returncode == 2 and "named twice" in done.stderr
 
 
 @pytest.mark.slow
@@ -126,6 +166,10 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
         (["--checkpoint", "77"], "no checkpoint '77'"),
         (["--checkpoint", "best"], "no checkpoint has a score card"),
         (["--json", "nowhere/card.json"], "there is no folder"),
+        (["--ood", "1.0"], "give a number above"),
+        (["--calibrated"], "request_map.json: no such file; fit it with"),
+        (["--calibrated", "--ood", "2"], "leave out --ood and --baseline null"),
+        (["--compare", "a", "b"], "name one or more run directories, or two cards"),
     ],
 )
 def test_bad_input_to_evaluation_is_one_line_and_exit_2(
@@ -135,6 +179,13 @@ def test_bad_input_to_evaluation_is_one_line_and_exit_2(
     assert done.returncode == 2
     assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_cards_that_are_not_there_are_named(tmp_path: Path) -> None:
+    for args, message in ((["--compare", "a", "b"], "no such card"), ([], "name one or more run")):
+        done = script("evaluate.py", *args, cwd=tmp_path)
+        assert done.returncode == 2 and message in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
 
 
 def test_a_directory_without_a_checkpoint_is_named(tmp_path: Path) -> None:

@@ -1,0 +1,128 @@
+"""Which return must be asked for so that the wanted one comes? A map measured once, and inverted.
+
+A policy that is asked for 100 and brings 80 can be asked for what brings 100. The map from request
+to achieved return is fitted on episodes of its own and kept in the run as `request_map.json`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.optimize import isotonic_regression
+
+REQUEST_MAP = "request_map.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RequestMap:
+    """Achieved return as a function of the request that never falls, linear between requests.
+
+    Raises:
+        ValueError: for requests that do not rise, or achieved returns that fall.
+    """
+
+    requests: Float[np.ndarray, " N"]
+    achieved: Float[np.ndarray, " N"]
+    checkpoint_step: int
+    deterministic: bool
+    env_id: str
+    measured: dict[str, Any]  # where it comes from: means, episodes, seed, versions, command
+
+    def __post_init__(self) -> None:
+        if len(self.requests) < 2 or len(self.requests) != len(self.achieved):
+            raise ValueError(
+                f"a request map has {len(self.requests)} requests and {len(self.achieved)} "
+                f"achieved returns; it needs two or more of each"
+            )
+        if not (np.diff(self.requests) > 0).all() or not (np.diff(self.achieved) >= 0).all():
+            raise ValueError("a request map's requests must rise, and its returns must not fall")
+
+    @classmethod
+    def fit(cls, card: dict[str, Any]) -> RequestMap:
+        """The rising function nearest to a card's mean returns (pool adjacent violators).
+
+        Raises:
+            ValueError: for a card with fewer than two targets.
+        """
+        rows = sorted(card["targets"], key=lambda row: row["target"])
+        means = np.array([row["return_mean"] for row in rows], np.float64)
+        requests = np.array([row["target"] for row in rows], np.float64)
+        if len(requests) < 2 or not (np.diff(requests) > 0).all():
+            raise ValueError(
+                f"a request map needs two or more different requests, not {requests.tolist()}; "
+                f"the data's returns are too alike to choose from"
+            )
+        return cls(
+            requests=requests,
+            achieved=np.asarray(isotonic_regression(means).x, np.float64),
+            checkpoint_step=card["checkpoint_step"],
+            deterministic=card["deterministic"],
+            env_id=card["env_id"],
+            measured={
+                "means": means.tolist(),
+                **{name: card[name] for name in ("episodes", "seed", "env_kwargs", "versions")},
+                **{name: card[name] for name in ("command", "commit")},
+            },
+        )
+
+    def request_for(self, wanted: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
+        """What to ask for; outside of what was achieved, the request that came nearest.
+
+        Where many requests bring the wanted return, the one nearest to it: a map changes requests
+        no more than it must.
+        """
+        inside = np.clip(wanted, self.achieved[0], self.achieved[-1])
+        # Where equal returns stand in a row, interp answers with the last of their requests.
+        highest = np.interp(inside, self.achieved, self.requests)
+        lowest = -np.interp(-inside, -self.achieved[::-1], -self.requests[::-1])
+        return np.clip(wanted, lowest, highest)
+
+    def reaches(self, wanted: Float[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
+        """Whether the wanted return is one that was achieved, up to a hundredth of their span."""
+        low, high = self.achieved[0], self.achieved[-1]
+        slack = 0.01 * (high - low)
+        return (wanted >= low - slack) & (wanted <= high + slack)
+
+    def check(self, checkpoint_step: int, deterministic: bool) -> None:
+        """Refuse to stand before another policy than the one that was measured."""
+        if (checkpoint_step, deterministic) != (self.checkpoint_step, self.deterministic):
+            raise ValueError(
+                f"{REQUEST_MAP} was fitted on update {self.checkpoint_step} with "
+                f"{_actions(self.deterministic)} actions, this is update {checkpoint_step} with "
+                f"{_actions(deterministic)} ones; fit it again with evaluate.py --fit-request-map"
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "requests": self.requests.tolist(),
+            "achieved": self.achieved.tolist(),
+            "checkpoint_step": self.checkpoint_step,
+            "deterministic": self.deterministic,
+            "env_id": self.env_id,
+            "measured": self.measured,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RequestMap:
+        if values.get("format") != FORMAT:
+            raise ValueError(
+                f"{REQUEST_MAP} has format {values.get('format')}, this code reads {FORMAT}; fit "
+                f"it again with evaluate.py --fit-request-map"
+            )
+        return cls(
+            requests=np.asarray(values["requests"], np.float64),
+            achieved=np.asarray(values["achieved"], np.float64),
+            checkpoint_step=values["checkpoint_step"],
+            deterministic=values["deterministic"],
+            env_id=values["env_id"],
+            measured=values["measured"],
+        )
+
+
+def _actions(deterministic: bool) -> str:
+    return "the likeliest" if deterministic else "sampled"
