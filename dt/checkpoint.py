@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import jax.numpy as jnp
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
+from dt.calibration import REQUEST_MAP, RequestMap
+from dt.interop.hugging_face import is_hugging_face, load_hf
 from dt.learner import Learner, TrainState
 from dt.model.decision_transformer import abstract_model
 from dt.policy import ReturnConditionedPolicy
@@ -117,24 +119,74 @@ def load_policy(
     *,
     deterministic: bool = False,
     null: bool = False,
+    clip: bool = True,
+    calibrated: bool = False,
+    statistics: Mapping[str, Any] | None = None,
 ) -> ReturnConditionedPolicy:
     """A policy from a run directory alone, verified against its manifest.
+
+    Or from a folder of Hugging Face's DecisionTransformerModel (see `dt.interop.hugging_face`).
 
     Args:
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
         deterministic: take the likeliest discrete action instead of sampling.
         null: replace the return by the null token: the policy without steering.
+        clip: show returns above all of the data's as its highest; False shows them as they are.
+        calibrated: targets are returns to achieve: ask for what the run's request map says brings
+            them (`evaluate.py --fit-request-map` measures it).
+        statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
 
     Raises:
-        ValueError: when there is no such checkpoint, or its files are not what was written.
+        ValueError: when there is no such checkpoint, its files are not what was written, or the
+            request map is missing or another checkpoint's.
     """
+    if is_hugging_face(Path(run_dir)):
+        if checkpoint != "last" or calibrated:
+            raise ValueError(f"{run_dir}: a Hugging Face folder has no checkpoints or request map")
+        return load_hf(run_dir, statistics, deterministic=deterministic, null=null, clip=clip)
+    if statistics is not None:
+        raise ValueError(f"{run_dir}: is no Hugging Face folder; a run brings its own statistics")
     folder = find_checkpoint(Path(run_dir), checkpoint)
-    verify(folder)
-    spec = PolicySpec.from_json(json.loads((folder / "spec.json").read_text()))
+    spec = load_spec(folder)
+    request_map = None
+    if calibrated:
+        request_map = load_request_map(Path(run_dir))
+        request_map.check(int(folder.name), deterministic)
     params = nnx.state(abstract_model(spec))
     trees = _load(folder, {"params": nnx.to_pure_dict(params)})
     nnx.replace_by_pure_dict(params, trees["params"])
-    return ReturnConditionedPolicy(params, spec, deterministic=deterministic, null=null)
+    return ReturnConditionedPolicy(
+        params,
+        spec,
+        deterministic=deterministic,
+        null=null,
+        clip=clip,
+        request_map=request_map,
+    )
+
+
+def load_spec(folder: Path) -> PolicySpec:
+    """What a checkpoint's folder says besides its weights; verified."""
+    verify(folder)
+    return PolicySpec.from_json(json.loads((folder / "spec.json").read_text()))
+
+
+def load_request_map(run_dir: Path) -> RequestMap:
+    """The request map that was fitted for a run.
+
+    Raises:
+        ValueError: when there is none, or it does not read.
+    """
+    path = run_dir / REQUEST_MAP
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; fit it with evaluate.py --fit-request-map")
+    try:
+        return RequestMap.from_json(json.loads(path.read_text()))
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"{path}: does not read as a request map ({error!r}); fit it again with "
+            f"evaluate.py --fit-request-map"
+        ) from None
 
 
 def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:

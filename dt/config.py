@@ -28,8 +28,10 @@ def cache_home() -> Path:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The transformer; the defaults are the paper's gym model (Chen et al. 2021, table 8)."""
+    """The transformer; its sizes are by default the paper's gym model's (Chen et al. 2021)."""
 
+    recipe: Literal["default", "chen2021"] = "default"
+    """chen2021: the paper's embeddings, blocks and optimiser, and its window to act in."""
     layout: str = "return-observation-action"
     """Tokens of a timestep, in order; 'observation-action' is behaviour cloning."""
     context_length: int = 20
@@ -57,6 +59,10 @@ class ModelConfig:
         for name in ("dropout", "return_dropout"):
             value = getattr(self, name)
             _require(0.0 <= value < 1.0, f"model.{name}", value, "in [0, 1)")
+        if self.recipe == "chen2021":
+            value = self.return_dropout
+            needed = "0 with recipe chen2021, which has no null token"
+            _require(value == 0.0, "model.return_dropout", value, needed)
 
 
 @dataclass(frozen=True)
@@ -137,9 +143,13 @@ class OptimizerConfig:
     learning_rate: float = 3e-4
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup_steps: int = 1000
+    warmup_fraction: float = 0.0
+    """Warm-up as a share of all updates, in place of warmup_steps; 0: warmup_steps."""
     final_fraction: float = 0.1
     """Learning rate at the end of the cosine, as a share of the peak."""
     weight_decay: float = 1e-4
+    decay: Literal["matrices", "all"] = "matrices"
+    """What decays: matrices of linear layers, or biases, norms and embeddings too."""
     betas: tuple[float, float] = (0.9, 0.999)
     clip_norm: float = 0.25
 
@@ -152,6 +162,8 @@ class OptimizerConfig:
         )
         _require(self.clip_norm > 0, "optimizer.clip_norm", self.clip_norm, "above 0")
         _require(self.warmup_steps >= 0, "optimizer.warmup_steps", self.warmup_steps, "0 or more")
+        value = self.warmup_fraction
+        _require(0.0 <= value <= 1.0, "optimizer.warmup_fraction", value, "from 0 to 1")
 
 
 @dataclass(frozen=True)
@@ -213,6 +225,36 @@ class TrainConfig:
         for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
+        if self.model.recipe == "chen2021":
+            value = self.data.windows_per_segment
+            needed = "1 with recipe chen2021, which acts on single windows"
+            _require(value == 1, "data.windows_per_segment", value, needed)
+
+
+def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
+    """What else a recipe sets of model, data and optimiser; the size and the budget stay.
+
+    chen2021: table 8 of Chen et al. 2021, and the authors' code, which decays all parameters. Its
+    10,000 updates of warm-up are a tenth of its 100,000.
+    """
+    if recipe != "chen2021":
+        return config
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(
+            config.model, recipe="chen2021", num_heads=1, dropout=0.1, return_dropout=0.0
+        ),
+        data=dataclasses.replace(config.data, windows_per_segment=1),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup_fraction=0.1,
+            weight_decay=1e-4,
+            decay="all",
+            betas=(0.9, 0.999),
+            clip_norm=0.25,
+        ),
+    )
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -225,6 +267,9 @@ PRESETS: dict[str, TrainConfig] = {
         checkpoint_interval=1000,
     ),
     "hopper": TrainConfig(
+        data=DataConfig(windows_per_segment=4),
+        model=ModelConfig(dropout=0.0),
+        optimizer=OptimizerConfig(learning_rate=1e-3, final_fraction=0.0),
         evaluation=EvaluationConfig(
             env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
         ),
@@ -261,12 +306,22 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
     description = (
         "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
-        "its own data). The defaults below are the preset's."
+        "its own data). The defaults below are the preset's, or those of its --model.recipe."
     )
-    default = PRESETS[preset]
+    default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
     return preset, parse_args(
         TrainConfig, args, "train.py", default=default, description=description
     )
+
+
+def _last_value(args: list[str], flag: str) -> str:
+    """The value of a flag that decides the defaults of others; empty without it."""
+    value = ""
+    for word, following in zip(args, [*args, ""][1:], strict=True):
+        name, _, given = word.partition("=")
+        if name == flag:
+            value = given or following
+    return value
 
 
 def to_json(config: Any) -> dict[str, Any]:

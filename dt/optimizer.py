@@ -21,7 +21,9 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
     return optax.chain(
         optax.clip_by_global_norm(config.clip_norm),
         optax.scale_by_adam(b1=config.betas[0], b2=config.betas[1]),
-        optax.add_decayed_weights(config.weight_decay, mask=decay_mask),
+        optax.add_decayed_weights(
+            config.weight_decay, mask=decay_mask if config.decay == "matrices" else None
+        ),
         optax.scale_by_learning_rate(make_schedule(config, num_steps)),
     )
 
@@ -30,6 +32,8 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Linear warm-up to the peak, then flat or a cosine down to `final_fraction` of it."""
     peak = config.learning_rate
     warmup_steps = min(config.warmup_steps, num_steps)
+    if config.warmup_fraction:
+        warmup_steps = round(config.warmup_fraction * num_steps)
     if config.schedule == "constant":
         after: optax.Schedule = optax.constant_schedule(peak)
     else:

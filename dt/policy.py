@@ -12,14 +12,16 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.calibration import RequestMap
 from dt.model.decision_transformer import Moment, abstract_model
+from dt.model.recipe import recipe_of
 from dt.model.transformer import RingCache
+from dt.model.window import Window
 from dt.spec import PolicySpec
 
 
 class PolicyState(NamedTuple):
     """What a batch of running episodes remembers; every row has its own clock."""
 
-    cache: RingCache
+    cache: RingCache | Window
     timestep: Int[Array, " B"]  # of the next observation
     return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
     previous_action: Any  # (B, A) float32, or (B,) int32, in the model's units
@@ -33,7 +35,8 @@ class ReturnConditionedPolicy:
     >>> actions = policy.act(observations)     # (2, ...), inside the action space
     >>> policy.observe(rewards)                # (2,), lowers what is still asked for
 
-    The past of every row lies in a ring cache, so a step costs the same at any length.
+    The past of every row lies in a ring cache or, where the model's recipe has none, in a window of
+    its last timesteps, so a step costs the same at any length.
     """
 
     def __init__(
@@ -55,6 +58,11 @@ class ReturnConditionedPolicy:
             request_map: targets are then returns to achieve, and what is asked for is what was
                 measured to bring them.
         """
+        if null and not recipe_of(spec.model).hidden_returns:
+            raise ValueError(
+                f"a model of recipe {spec.model.recipe} has no null token to put where the return "
+                f"stands; leave null (--baseline null) out"
+            )
         self.params = params
         self.spec = spec
         self.deterministic = deterministic
@@ -62,7 +70,7 @@ class ReturnConditionedPolicy:
         self.clip = clip
         self.request_map = request_map
         self._graph, _ = nnx.split(abstract_model(spec))
-        self._step = jax.jit(self._pure_step, donate_argnums=1)
+        self._step = jax.jit(self.pure_step, donate_argnums=1)
         self._state: PolicyState | None = None
         self._next_seed = 0
 
@@ -82,11 +90,7 @@ class ReturnConditionedPolicy:
         Raises:
             ValueError: for returns that are not finite, and for rows that are not running.
         """
-        targets = np.asarray(target_returns, np.float32)
-        if targets.ndim != 1 or not np.isfinite(targets).all():
-            raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
-        if self.request_map is not None:
-            targets = self.request_map.request_for(targets).astype(np.float32)
+        targets = self.requests(target_returns)
         num_rows = len(targets)
         if self._state is None or len(self._state.timestep) != num_rows:
             if where is not None and not np.all(where):
@@ -94,7 +98,7 @@ class ReturnConditionedPolicy:
                     f"where resets some of {num_rows} rows, but no episodes of that many rows are "
                     f"running; reset all rows first"
                 )
-            self._state = self._empty(num_rows)
+            self._state = self.initial_state(num_rows)
             where = None
         resets = np.ones(num_rows, bool) if where is None else np.array(where, bool)
         if resets.shape != (num_rows,):
@@ -170,7 +174,21 @@ class ReturnConditionedPolicy:
             taken = jnp.asarray(self.spec.encode_action(np.asarray(actions)))
             self._state = self._state._replace(previous_action=taken)
 
-    def _empty(self, batch_size: int) -> PolicyState:
+    def requests(self, target_returns: Any) -> Float[np.ndarray, " B"]:
+        """What the model is asked for, that these returns be achieved.
+
+        Raises:
+            ValueError: for returns that are not finite.
+        """
+        targets = np.asarray(target_returns, np.float32)
+        if targets.ndim != 1 or not np.isfinite(targets).all():
+            raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
+        if self.request_map is not None:
+            targets = self.request_map.request_for(targets).astype(np.float32)
+        return targets
+
+    def initial_state(self, batch_size: int) -> PolicyState:
+        """Rows that have not started; `pure_step` starts those that it is told to."""
         model = abstract_model(self.spec)
         shape = (batch_size,) if self.spec.discrete else (batch_size, self.spec.action_dim)
         return PolicyState(
@@ -185,7 +203,7 @@ class ReturnConditionedPolicy:
         """R_{t+1} = (R_t - r_t) / discount: the recursion of the training data, turned around."""
         return (return_to_go - reward) / self.spec.transforms.discount
 
-    def _pure_step(
+    def pure_step(
         self,
         params: Any,
         state: PolicyState,
@@ -193,9 +211,18 @@ class ReturnConditionedPolicy:
         reward: Float[Array, " B"],
         start: tuple[Bool[Array, " B"], Float[Array, " B"], Array],
     ) -> tuple[Any, PolicyState]:
-        """Reset the rows that start, act in all: one program for every step of every episode."""
+        """Reset the rows that start, act in all: one program for every step of every episode.
+
+        Args:
+            observation: in the model's units.
+            reward: of the last action, in the units of targets; ignored where rows start.
+            start: which rows start, what they are asked for (`requests`), and their seeds.
+
+        Returns:
+            Actions in the model's units.
+        """
         resets, targets, seeds = start
-        held = jnp.where(resets[:, None], -1, state.cache.timesteps)
+        past = state.cache.emptied(resets)
         timestep = jnp.where(resets, 0, state.timestep)
         return_to_go = jnp.where(resets, targets, self._left(state.return_to_go, reward))
         seed = jnp.where(resets, seeds, state.seed)
@@ -213,7 +240,7 @@ class ReturnConditionedPolicy:
             timestep=timestep,
         )
         is_null = jnp.full(len(timestep), self.null)
-        prediction, cache = model.step(moment, is_null, state.cache._replace(timesteps=held))
+        prediction, cache = model.step(moment, is_null, past)
         keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
         action = jax.vmap(lambda p, k: model.head.act(p, k, self.deterministic))(prediction, keys)
         return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)

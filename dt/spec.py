@@ -144,9 +144,12 @@ class PolicySpec:
             returns_to_go=self.return_normalizer(rows[..., columns.return_to_go]),
         )
 
-    def encode_observation(self, observations: np.ndarray) -> np.ndarray:
-        """(B, *shape) of the environment -> (B, O) float32 in the model's units."""
-        return self.observation_normalizer(_flat(np.asarray(observations)).astype(np.float32))
+    def encode_observation(self, observations: Any) -> Any:
+        """(B, *shape) of the environment -> (B, O) float32 in the model's units.
+
+        This and `decode_action` take NumPy's arrays, and JAX's inside a program.
+        """
+        return self.observation_normalizer(_flat(observations).astype(np.float32))
 
     def encode_action(self, actions: np.ndarray) -> np.ndarray:
         """The environment's actions, (B, *shape) -> the model's, (B, A) float32 or (B,) int32."""
@@ -154,16 +157,19 @@ class PolicySpec:
             return (actions - self.action_space.start).astype(np.int32)
         return self.action_normalizer(_flat(actions).astype(np.float32))
 
-    def decode_action(self, actions: np.ndarray) -> np.ndarray:
+    def decode_action(self, actions: Any) -> Any:
         """The model's actions -> (B, *shape) of the environment, inside its space."""
-        space = self.action_space
+        space, xp = self.action_space, actions.__array_namespace__()
         if isinstance(space, spaces.Discrete):
-            return actions.astype(np.int64) + space.start
+            return actions.astype(int) + int(space.start)
         assert isinstance(space, spaces.Box)
         shaped = self.action_normalizer.invert(actions).reshape(-1, *space.shape)
         if np.issubdtype(space.dtype, np.integer):
-            shaped = np.rint(shaped)
-        return np.clip(shaped, space.low, space.high).astype(space.dtype)
+            shaped = xp.round(shaped)
+        # JAX has no such wide types, and takes only Python's names for them as the nearest it has.
+        wide: dict[str, type] = {"float64": float, "int64": int}
+        dtype = wide.get(str(space.dtype), space.dtype)
+        return xp.clip(shaped, space.low, space.high).astype(dtype)
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -216,7 +222,7 @@ def code_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
+def _flat(values: Any) -> Any:
     return values.reshape(len(values), -1)
 
 

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from dt.data.windows import Batch
 from dt.model.embed import Embed
 from dt.model.heads import CategoricalHead, ContinuousHead
+from dt.model.recipe import recipe_of
 from dt.model.transformer import RingCache, Transformer
+from dt.model.window import Moment as Moment
+from dt.model.window import Window
 from dt.spec import PolicySpec
-
-
-class Moment(NamedTuple):
-    """What is new at one step of acting: the action just taken, and what it led to."""
-
-    previous_action: Any  # (B, A) float32, or (B,) int32
-    observation: Float[Array, "B O"]
-    return_to_go: Float[Array, " B"]
-    timestep: Int[Array, " B"]
 
 
 class DecisionTransformer(nnx.Module):
@@ -29,6 +21,8 @@ class DecisionTransformer(nnx.Module):
 
     def __init__(self, spec: PolicySpec, *, rngs: nnx.Rngs):
         config, self.layout = spec.model, spec.layout
+        recipe = recipe_of(config)
+        self.cached = recipe.cached
         self.embed = Embed(
             self.layout,
             spec.observation_dim,
@@ -36,6 +30,7 @@ class DecisionTransformer(nnx.Module):
             spec.discrete,
             config.width,
             spec.max_timesteps,
+            recipe,
             rngs=rngs,
         )
         self.transformer = Transformer(
@@ -45,13 +40,16 @@ class DecisionTransformer(nnx.Module):
             config.context_length,
             self.layout.tokens_per_step,
             config.dropout,
+            recipe,
             rngs=rngs,
         )
         self.head: ContinuousHead | CategoricalHead
         if spec.discrete:
-            self.head = CategoricalHead(config.width, spec.action_dim, rngs=rngs)
+            self.head = CategoricalHead(config.width, spec.action_dim, recipe, rngs=rngs)
         else:
-            self.head = ContinuousHead(config.width, spec.action_dim, spec.bounded, rngs=rngs)
+            self.head = ContinuousHead(
+                config.width, spec.action_dim, spec.bounded, recipe, rngs=rngs
+            )
 
     def __call__(
         self,
@@ -72,17 +70,45 @@ class DecisionTransformer(nnx.Module):
         read = self.layout.action_predictor
         return self.head(self.transformer(tokens, batch.mask, read, rngs=rngs))
 
-    def init_cache(self, batch_size: int) -> RingCache:
-        return self.transformer.init_cache(batch_size)
+    def init_cache(self, batch_size: int) -> RingCache | Window:
+        """What `step` remembers of the past: nothing yet."""
+        if self.cached:
+            return self.transformer.init_cache(batch_size)
+        embed = self.embed
+        nothing = Moment(
+            previous_action=jnp.zeros(batch_size, jnp.int32)
+            if isinstance(embed.action, nnx.Embed)
+            else jnp.zeros((batch_size, embed.action.in_features), jnp.float32),
+            observation=jnp.zeros((batch_size, embed.observation.in_features), jnp.float32),
+            return_to_go=jnp.zeros(batch_size, jnp.float32),
+            timestep=jnp.zeros(batch_size, jnp.int32),
+        )
+        return Window.empty(self.transformer.window, nothing)
 
     def step(
+        self, moment: Moment, null_returns: Bool[Array, " B"], cache: RingCache | Window
+    ) -> tuple[Float[Array, "B A"], RingCache | Window]:
+        """The prediction of this step's action from all that went before.
+
+        At timestep 0 the previous action is ignored and nothing can attend to it.
+        """
+        if isinstance(cache, Window):
+            return self._window_step(moment, null_returns, cache)
+        return self._cached_step(moment, null_returns, cache)
+
+    def _window_step(
+        self, moment: Moment, null_returns: Bool[Array, " B"], window: Window
+    ) -> tuple[Float[Array, "B A"], Window]:
+        """The last prediction of `__call__` on the last context_length timesteps, so padded."""
+        window = window.advanced(moment)
+        tokens, read = self.embed(window.steps, null_returns), self.layout.action_predictor
+        outputs = self.transformer(tokens, window.steps.mask, read, newest=True)
+        return self.head(outputs[:, -1]), window
+
+    def _cached_step(
         self, moment: Moment, null_returns: Bool[Array, " B"], cache: RingCache
     ) -> tuple[Float[Array, "B A"], RingCache]:
-        """The prediction of this step's action, computing this step's tokens only.
-
-        Equals the last prediction of `__call__` on the whole history. At timestep 0 the previous
-        action is ignored and nothing can attend to it.
-        """
+        """The last prediction of `__call__` on the whole history, for this step's tokens only."""
         n = self.layout.tokens_per_step
         before = moment.timestep - 1
         # Two timesteps of tokens; kept are the last token of the one and all but it of the other.

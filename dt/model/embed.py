@@ -9,24 +9,24 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.windows import Batch
-from dt.model.layers import LayerNorm, Linear
+from dt.model.layers import Linear
+from dt.model.recipe import EMBEDDING_INIT, Recipe
 from dt.model.tokens import TokenLayout
-
-EMBEDDING_INIT = nnx.initializers.normal(0.02)
 
 
 class ReturnEmbedding(nnx.Module):
-    """A number -> a vector, or the learned null vector where no return is asked for.
+    """A return and when it is asked for -> a vector, or the learned null vector for no return.
 
     One hidden layer whose kinks are spread over the data's range (a normalised return is mostly
     within +-2), so that returns 10 % apart can get unlike vectors; a single linear map cannot
-    tell them apart once the layer norms have removed its length.
+    tell them apart once the layer norms have removed its length. The time stands beside the
+    return, as the same return to go is much to ask for late in an episode and little early on.
     """
 
     def __init__(self, width: int, *, rngs: nnx.Rngs):
         spread = nnx.initializers.uniform(6.0)  # biases in [0, 6), shifted to [-3, 3) below
         self.hidden = Linear(
-            1,
+            2,
             width,
             kernel_init=nnx.initializers.normal(2.0),
             bias_init=lambda *args: spread(*args) - 3.0,
@@ -36,9 +36,10 @@ class ReturnEmbedding(nnx.Module):
         self.null = nnx.Param(EMBEDDING_INIT(rngs.params(), (width,)))
 
     def __call__(
-        self, returns: Float[Array, "*b"], is_null: Bool[Array, "*b"]
+        self, returns: Float[Array, "*b"], time: Float[Array, "*b"], is_null: Bool[Array, "*b"]
     ) -> Float[Array, "*b D"]:
-        vectors = self.out(jax.nn.gelu(self.hidden(returns[..., None])))
+        """`time` is from -2 at the start of an episode to 2 at the longest one's end."""
+        vectors = self.out(jax.nn.gelu(self.hidden(jnp.stack([returns, time], axis=-1))))
         return jnp.where(is_null[..., None], self.null[...], vectors)
 
 
@@ -73,35 +74,51 @@ class Embed(nnx.Module):
         discrete: bool,
         width: int,
         max_timesteps: int,
+        recipe: Recipe,
         *,
         rngs: nnx.Rngs,
     ):
         self.layout = layout
-        self.observation = Linear(observation_dim, width, rngs=rngs)
+        self.max_timesteps = max_timesteps
+        self.observation = recipe.linear(observation_dim, width, rngs=rngs)
         self.action: Linear | nnx.Embed
         if discrete:
-            self.action = nnx.Embed(action_dim, width, rngs=rngs)
+            self.action = recipe.table(action_dim, width, rngs=rngs)
         else:
-            self.action = Linear(action_dim, width, rngs=rngs)
-        if layout.conditional:
+            self.action = recipe.linear(action_dim, width, rngs=rngs)
+        self.returns: ReturnEmbedding | Linear
+        if layout.conditional and recipe.hidden_returns:
             self.returns = ReturnEmbedding(width, rngs=rngs)
-        self.kind = nnx.Param(EMBEDDING_INIT(rngs.params(), (layout.tokens_per_step, width)))
-        self.timestep = TimestepEmbedding(max_timesteps, width, rngs=rngs)
-        self.norm = LayerNorm(width, rngs=rngs)
+        elif layout.conditional:
+            self.returns = recipe.linear(1, width, rngs=rngs)
+        self.has_kinds = recipe.token_kinds
+        if recipe.token_kinds:
+            self.kind = nnx.Param(EMBEDDING_INIT(rngs.params(), (layout.tokens_per_step, width)))
+        self.timestep: TimestepEmbedding | nnx.Embed
+        if recipe.timestep_waves:
+            self.timestep = TimestepEmbedding(max_timesteps, width, rngs=rngs)
+        else:
+            self.timestep = recipe.table(max_timesteps, width, rngs=rngs)
+        self.norm = recipe.norm(width, rngs=rngs)
 
     def __call__(self, batch: Batch, null_returns: Bool[Array, " B"]) -> Float[Array, "B T n D"]:
         """One vector for each of the n tokens of a step.
 
         Args:
-            null_returns: rows whose returns are replaced by the null token.
+            null_returns: rows whose returns are replaced by the null token, if there is one.
         """
         vectors = {
             "observation": self.observation(batch.observations),
             "action": self.action(batch.actions),
         }
         if self.layout.conditional:
-            is_null = jnp.broadcast_to(null_returns[:, None], batch.returns_to_go.shape)
-            vectors["return"] = self.returns(batch.returns_to_go, is_null)
+            if isinstance(self.returns, Linear):
+                vectors["return"] = self.returns(batch.returns_to_go[..., None])
+            else:
+                is_null = jnp.broadcast_to(null_returns[:, None], batch.returns_to_go.shape)
+                time = batch.timesteps * (4.0 / self.max_timesteps) - 2.0
+                vectors["return"] = self.returns(batch.returns_to_go, time, is_null)
         tokens = jnp.stack([vectors[name] for name in self.layout.step], axis=2)
-        tokens = tokens + self.kind[...]
+        if self.has_kinds:
+            tokens = tokens + self.kind[...]
         return self.norm(tokens + self.timestep(batch.timesteps)[:, :, None])

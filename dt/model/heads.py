@@ -7,15 +7,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dt.model.layers import Linear
+from dt.model.recipe import Recipe
 
 
 class ContinuousHead(nnx.Module):
     """One action vector; tanh for a bounded space; squared error (Chen et al. 2021)."""
 
-    def __init__(self, width: int, action_dim: int, bounded: bool, *, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, action_dim: int, bounded: bool, recipe: Recipe, *, rngs: nnx.Rngs
+    ):
         self.bounded = bounded
-        self.out = Linear(width, action_dim, rngs=rngs)
+        self.out = recipe.linear(width, action_dim, rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b A"]:
         actions = self.out(vectors)
@@ -37,8 +39,8 @@ class ContinuousHead(nnx.Module):
 class CategoricalHead(nnx.Module):
     """Logits over discrete actions; cross-entropy."""
 
-    def __init__(self, width: int, action_dim: int, *, rngs: nnx.Rngs):
-        self.out = Linear(width, action_dim, rngs=rngs)
+    def __init__(self, width: int, action_dim: int, recipe: Recipe, *, rngs: nnx.Rngs):
+        self.out = recipe.linear(width, action_dim, rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b A"]:
         return self.out(vectors)

@@ -9,12 +9,12 @@ cost nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
-
-EPSILON = 1e-6
 
 Residuals = tuple[Array, ...]
 
@@ -32,7 +32,7 @@ class LayerNorm(nnx.LayerNorm):
 
     def __call__(self, x: Float[Array, "*b D"]) -> Float[Array, "*b D"]:  # type: ignore[override]
         assert self.scale is not None and self.bias is not None
-        return _layer_norm(x, self.scale[...], self.bias[...])
+        return _layer_norm(x, self.scale[...], self.bias[...], self.epsilon)
 
 
 @jax.custom_vjp
@@ -53,18 +53,20 @@ def _linear_backward(residuals: Residuals, g: Array) -> Residuals:
 _linear.defvjp(_linear_forward, _linear_backward)
 
 
-@jax.custom_vjp
-def _layer_norm(x: Array, scale: Array, bias: Array) -> Array:
-    return _layer_norm_forward(x, scale, bias)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _layer_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+    return _layer_norm_forward(x, scale, bias, epsilon)[0]
 
 
-def _layer_norm_forward(x: Array, scale: Array, bias: Array) -> tuple[Array, Residuals]:
+def _layer_norm_forward(
+    x: Array, scale: Array, bias: Array, epsilon: float
+) -> tuple[Array, Residuals]:
     mean = x.mean(axis=-1, keepdims=True)
-    inverse_std = jax.lax.rsqrt(jnp.square(x - mean).mean(axis=-1, keepdims=True) + EPSILON)
+    inverse_std = jax.lax.rsqrt(jnp.square(x - mean).mean(axis=-1, keepdims=True) + epsilon)
     return (x - mean) * inverse_std * scale + bias, (x, mean, inverse_std, scale)
 
 
-def _layer_norm_backward(residuals: Residuals, g: Array) -> Residuals:
+def _layer_norm_backward(epsilon: float, residuals: Residuals, g: Array) -> Residuals:
     x, mean, inverse_std, scale = residuals
     normal = (x - mean) * inverse_std
     rows = tuple(range(x.ndim - 1))

@@ -3,7 +3,8 @@
 Axes: B batch, L tokens (timesteps times tokens a step), D width, H heads, W the window in
 timesteps. A token attends to itself and the tokens before it of the last W timesteps. Because no
 token ever sees further back, keys and values never change once computed: a ring of W + 1
-timesteps gives in one step's tokens exactly what recomputing the whole sequence would.
+timesteps gives in one step's tokens exactly what recomputing the whole sequence would. A recipe
+that is not `cached` attends over the whole segment instead.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.model.layers import LayerNorm, Linear
+from dt.model.recipe import Recipe
 
 
 class RingCache(NamedTuple):
@@ -30,6 +31,10 @@ class RingCache(NamedTuple):
     keys: tuple[Float[Array, "B S H d"], ...]  # one a layer
     values: tuple[Float[Array, "B S H d"], ...]
     timesteps: Int[Array, "B S"]
+
+    def emptied(self, rows: Bool[Array, " B"]) -> RingCache:
+        """Forget all of these rows."""
+        return self._replace(timesteps=jnp.where(rows[:, None], -1, self.timesteps))
 
 
 def window_mask(
@@ -46,10 +51,13 @@ def dropped(dropout: nnx.Dropout, x: Array, rngs: nnx.Rngs | None) -> Array:
 
 
 class Attention(nnx.Module):
-    def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs):
+    def __init__(
+        self, width: int, num_heads: int, dropout: float, recipe: Recipe, *, rngs: nnx.Rngs
+    ):
         self.num_heads = num_heads
-        self.qkv = Linear(width, 3 * width, rngs=rngs)
-        self.out = Linear(width, width, rngs=rngs)
+        self.qkv = recipe.block_linear(width, 3 * width, rngs=rngs)
+        self.out = recipe.block_linear(width, width, rngs=rngs)
+        self.dropout = nnx.Dropout(dropout if recipe.attention_dropout else 0.0)
 
     def project(self, x: Float[Array, "B L D"]) -> tuple[Any, Any, Any]:
         """Queries, keys and values, each (B, L, H, D / H)."""
@@ -57,21 +65,35 @@ class Attention(nnx.Module):
         return heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
 
     def attend(
-        self, q: Array, k: Array, v: Array, mask: Bool[Array, "#B Q K"]
+        self,
+        q: Array,
+        k: Array,
+        v: Array,
+        mask: Bool[Array, "#B Q K"],
+        rngs: nnx.Rngs | None = None,
     ) -> Float[Array, "B Q D"]:
-        mixed = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None])
+        if rngs is None or not self.dropout.rate:
+            mixed = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None])
+        else:  # the same by hand, with some of the weights left out
+            scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
+            lowest = jnp.finfo(scores.dtype).min
+            weights = jax.nn.softmax(jnp.where(mask[:, None], scores, lowest))
+            mixed = jnp.einsum("bhqk,bkhd->bqhd", dropped(self.dropout, weights, rngs), v)
         return self.out(mixed.reshape(*q.shape[:2], -1))
 
 
 class Block(nnx.Module):
     """Pre-norm attention and MLP, each with dropout on its way into the residual stream."""
 
-    def __init__(self, width: int, num_heads: int, dropout: float, *, rngs: nnx.Rngs):
-        self.norm_attention = LayerNorm(width, rngs=rngs)
-        self.attention = Attention(width, num_heads, rngs=rngs)
-        self.norm_mlp = LayerNorm(width, rngs=rngs)
-        self.expand = Linear(width, 4 * width, rngs=rngs)
-        self.contract = Linear(4 * width, width, rngs=rngs)
+    def __init__(
+        self, width: int, num_heads: int, dropout: float, recipe: Recipe, *, rngs: nnx.Rngs
+    ):
+        self.norm_attention = recipe.norm(width, rngs=rngs)
+        self.attention = Attention(width, num_heads, dropout, recipe, rngs=rngs)
+        self.norm_mlp = recipe.norm(width, rngs=rngs)
+        self.expand = recipe.block_linear(width, 4 * width, rngs=rngs)
+        self.contract = recipe.block_linear(4 * width, width, rngs=rngs)
+        self.activation = recipe.activation
         self.dropout = nnx.Dropout(dropout)
 
     def __call__(
@@ -85,7 +107,7 @@ class Block(nnx.Module):
         q, k, v = self.attention.project(self.norm_attention(x))
         if read is not None:
             x, q, mask = x[:, read], q[:, read], mask[:, read]
-        x = x + dropped(self.dropout, self.attention.attend(q, k, v, mask), rngs)
+        x = x + dropped(self.dropout, self.attention.attend(q, k, v, mask, rngs), rngs)
         return x + dropped(self.dropout, self.mlp(x), rngs)
 
     def step(
@@ -104,7 +126,7 @@ class Block(nnx.Module):
         return x + self.mlp(x), keys, values
 
     def mlp(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        return self.contract(jax.nn.gelu(self.expand(self.norm_mlp(x))))
+        return self.contract(self.activation(self.expand(self.norm_mlp(x))))
 
 
 class Transformer(nnx.Module):
@@ -116,16 +138,18 @@ class Transformer(nnx.Module):
         window: int,
         tokens_per_step: int,
         dropout: float,
+        recipe: Recipe,
         *,
         rngs: nnx.Rngs,
     ):
         self.window = window
+        self.banded = recipe.cached
         self.tokens_per_step = tokens_per_step
         self.dropout = nnx.Dropout(dropout)
         self.blocks = nnx.List(
-            [Block(width, num_heads, dropout, rngs=rngs) for _ in range(num_layers)]
+            [Block(width, num_heads, dropout, recipe, rngs=rngs) for _ in range(num_layers)]
         )
-        self.norm = LayerNorm(width, rngs=rngs)
+        self.norm = recipe.norm(width, rngs=rngs)
 
     def __call__(
         self,
@@ -133,27 +157,32 @@ class Transformer(nnx.Module):
         mask: Bool[Array, "B T"],
         read: int,
         *,
+        newest: bool = False,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "B T D"]:
+    ) -> Float[Array, "B R D"]:
         """A whole segment at once; the outputs of one token of each timestep.
 
         Args:
             mask: real timesteps; no token attends to padding, on whichever side it lies.
             read: the place, within a timestep, of the token whose outputs are wanted.
+            newest: of the last timestep alone; R is then 1 instead of T.
             rngs: for dropout; without them the model is deterministic.
         """
         B, T, n, D = tokens.shape
         # Timesteps are consecutive within a segment, so the window can be counted in positions.
         steps = jnp.repeat(jnp.arange(T), n)
         order = jnp.arange(T * n)
-        band = window_mask(steps, steps, self.window) & (order <= order[:, None])
+        band = window_mask(steps, steps, self.window if self.banded else T) & (
+            order <= order[:, None]
+        )
         allowed = band & jnp.repeat(mask, n, axis=1)[:, None, :]
         allowed = allowed | jnp.eye(T * n, dtype=bool)  # padding sees itself: no empty softmax
         x = dropped(self.dropout, tokens.reshape(B, T * n, D), rngs)
         *blocks, last = self.blocks
         for block in blocks:
             x = block(x, allowed, rngs)
-        return self.norm(last(x, allowed, rngs, np.arange(read, T * n, n)))
+        places = np.arange(read, T * n, n)[-1 if newest else 0 :]
+        return self.norm(last(x, allowed, rngs, places))
 
     def init_cache(self, batch_size: int, dtype: Any = jnp.float32) -> RingCache:
         """An empty ring for `batch_size` rows."""
