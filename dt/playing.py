@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
 from dt.data.spaces import making
+from dt.faults import Watched
 
 
 class Step(NamedTuple):
@@ -75,6 +76,7 @@ def play(
     seeds: Int[np.ndarray, " n"],
     start: Callable[[np.ndarray, np.ndarray], None],
     act: Callable[[np.ndarray], np.ndarray],
+    step_timeout: float = 0.0,
 ) -> Iterator[Step]:
     """Play exactly one episode for each seed, `envs.num_envs` at a time, and yield every step.
 
@@ -86,27 +88,39 @@ def play(
         start: called with the rows that begin an episode, (B,) Booleans, and the number of each
             row's episode, (B,), before `act` sees its first observation.
         act: observations of all rows -> actions of all rows.
+        step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
+
+    Raises:
+        EnvironmentFault: when an environment raises, hangs or gives what is no observation or
+            reward; steps that were yielded before stand.
     """
     num_episodes, num_envs = len(seeds), envs.num_envs
-    playing = np.where(np.arange(num_envs) < num_episodes, np.arange(num_envs), -1)
+    watched = Watched(envs, step_timeout)
+    playing = watched.episodes
+    playing[: min(num_envs, num_episodes)] = np.arange(min(num_envs, num_episodes))
     queued = min(num_envs, num_episodes)
     num_done = 0
     starting = np.ones(num_envs, bool)
     observations = np.empty(0)
-    while num_done < num_episodes:
-        if starting.any():
-            episodes = np.maximum(playing, 0)
-            observations, _ = envs.reset(
-                seed=seeds[episodes].tolist(), options={"reset_mask": starting}
+    try:
+        while num_done < num_episodes:
+            if starting.any():
+                episodes = np.maximum(playing, 0)
+                watched.steps[starting] = 0
+                observations = watched.reset(starting, seeds[episodes].tolist())
+                start(starting, episodes)
+            actions = act(observations)
+            before = observations
+            observations, rewards, terminated, truncated = watched.step(actions)
+            step = Step(
+                playing.copy(), before, actions, rewards, terminated, truncated, observations
             )
-            start(starting, episodes)
-        actions = act(observations)
-        before = observations
-        observations, rewards, terminated, truncated, _ = envs.step(actions)
-        step = Step(playing.copy(), before, actions, rewards, terminated, truncated, observations)
-        num_done += int(step.ended.sum())
-        yield step
-        starting = terminated | truncated
-        for row in np.flatnonzero(starting):
-            playing[row] = queued if queued < num_episodes else -1
-            queued += 1
+            num_done += int(step.ended.sum())
+            yield step
+            watched.steps += 1
+            starting = terminated | truncated
+            for row in np.flatnonzero(starting):
+                playing[row] = queued if queued < num_episodes else -1
+                queued += 1
+    finally:
+        watched.close()

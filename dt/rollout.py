@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import VectorEnv
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from dt.data.transforms import Transforms
+from dt.faults import EnvironmentFault
 from dt.playing import make_envs as make_envs
 from dt.playing import play
 from dt.policy import ReturnConditionedPolicy
@@ -27,12 +30,71 @@ class Rollouts:
     lengths: Int[np.ndarray, " n"]
 
 
+class RolloutFault(EnvironmentFault):
+    """An environment broke; the episodes that had ended before are kept."""
+
+    def __init__(self, fault: EnvironmentFault, tally: Tally):
+        count, total = tally.num_done, len(tally.seeds)
+        super().__init__(f"{fault} ({count} of {total} episodes had ended)")
+        ended = tally.ended
+        self.seeds = tally.seeds[ended]
+        self.finished = Rollouts(tally.targets[ended], tally.returns[ended], tally.lengths[ended])
+
+    def to_json(self) -> dict[str, Any]:
+        """What happened, and each finished episode."""
+        kept = self.finished
+        columns = (kept.targets, self.seeds, kept.returns, kept.lengths)
+        names = ("target", "seed", "return", "length")
+        rows = zip(*(column.tolist() for column in columns), strict=True)
+        return {
+            "fault": str(self),
+            "episodes": [dict(zip(names, row, strict=True)) for row in rows],
+        }
+
+
+class Tally:
+    """What the episodes of a rollout have come to so far."""
+
+    def __init__(
+        self, targets: Float[np.ndarray, " n"], seeds: Int[np.ndarray, " n"], transforms: Transforms
+    ):
+        self.targets, self.seeds, self.transforms = (
+            np.asarray(targets),
+            np.asarray(seeds),
+            transforms,
+        )
+        self.returns, self.lengths = np.zeros(len(targets)), np.zeros(len(targets), np.int64)
+        self.ended = np.zeros(len(targets), bool)
+        self.num_done = self.num_steps = 0
+
+    def add(
+        self,
+        episodes: Int[np.ndarray, " B"],
+        rewards: Float[np.ndarray, " B"],
+        ended: Bool[np.ndarray, " B"],
+    ) -> None:
+        """A step of these episodes, -1 for none: the environment's rewards, and whether over."""
+        live = episodes >= 0
+        playing = episodes[live]
+        weights = self.transforms.discount ** self.lengths[playing]
+        self.returns[playing] += weights * self.transforms.rewards(rewards[live])
+        self.lengths[playing] += 1
+        self.ended[episodes[live & ended]] = True
+        self.num_steps += int(live.sum())
+        self.num_done += int((live & ended).sum())
+
+    def rollouts(self) -> Rollouts:
+        assert self.ended.all(), "episodes are still running"
+        return Rollouts(self.targets, self.returns, self.lengths)
+
+
 def run_episodes(
     policy: ReturnConditionedPolicy,
     envs: VectorEnv,
     targets: Float[np.ndarray, " n"],
     seeds: Int[np.ndarray, " n"],
     on_step: Callable[[int, int], None] = lambda done, steps: None,
+    step_timeout: float = 0.0,
 ) -> Rollouts:
     """Play exactly one episode for each target and seed, `envs.num_envs` at a time.
 
@@ -41,25 +103,30 @@ def run_episodes(
 
     Args:
         on_step: called after every step with episodes done and environment steps of them so far.
+        step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
+
+    Raises:
+        RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
     """
     check_spaces(policy, envs.single_observation_space, envs.single_action_space)
-    returns, lengths = np.zeros(len(targets)), np.zeros(len(targets), np.int64)
-    transforms = policy.spec.transforms
-    num_done = num_steps = 0
+    tally = Tally(targets, seeds, policy.spec.transforms)
 
     def start(where: np.ndarray, episodes: np.ndarray) -> None:
-        policy.reset(targets[episodes], seeds=seeds[episodes] + _ACTION_SEED, where=where)
+        policy.reset(targets[episodes], seeds=action_seeds(seeds)[episodes], where=where)
 
-    for step in play(envs, seeds, start, policy.act):
-        policy.observe(step.rewards)
-        live = step.episodes[step.live]
-        weights = transforms.discount ** lengths[live]
-        returns[live] += weights * transforms.rewards(step.rewards[step.live])
-        lengths[live] += 1
-        num_steps += int(step.live.sum())
-        num_done += int(step.ended.sum())
-        on_step(num_done, num_steps)
-    return Rollouts(np.asarray(targets), returns, lengths)
+    try:
+        for step in play(envs, seeds, start, policy.act, step_timeout):
+            policy.observe(step.rewards)
+            tally.add(step.episodes, step.rewards, step.ended)
+            on_step(tally.num_done, tally.num_steps)
+    except EnvironmentFault as fault:
+        raise RolloutFault(fault, tally) from fault
+    return tally.rollouts()
+
+
+def action_seeds(seeds: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """Seeds of the sampled actions of the episodes whose environments have these."""
+    return seeds + _ACTION_SEED
 
 
 def check_spaces(

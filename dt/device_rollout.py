@@ -1,0 +1,256 @@
+"""How do policy and environment run as one program, on the device? In chunks of a scan.
+
+A step of all rows is the policy's own step and the environment's, with nothing between them. What
+the host does between chunks is count. The contract of an environment is Gymnasium's `FuncEnv`:
+pure functions of a state and a key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.experimental.functional import FuncEnv
+from jaxtyping import Array, Bool, Float, Int
+
+from dt.faults import EnvironmentFault
+from dt.policy import PolicyState, ReturnConditionedPolicy
+from dt.rollout import RolloutFault, Rollouts, Tally, action_seeds, check_spaces
+
+CHUNK = 64  # steps of all rows in one call: a few milliseconds that no host waits for
+
+
+@dataclass(frozen=True)
+class FunctionalTask:
+    """An environment that runs on the device, and the time limit that its episodes end at."""
+
+    name: str
+    env: FuncEnv
+    max_episode_steps: int | None = None
+
+
+class Queue(NamedTuple):
+    """The episodes asked for, in the order in which rows take them."""
+
+    seeds: Array  # (n,) uint32, of the environment
+    requests: Float[Array, " n"]
+    action_seeds: Array  # (n,) uint32
+
+
+class Stage(NamedTuple):
+    """All that goes on from step to step."""
+
+    agent: PolicyState
+    world: Any  # the environment's states, B of each array
+    keys: Array  # (B, 2) uint32
+    observations: Array
+    rewards: Float[Array, " B"]  # of the last actions, in the units of targets
+    starting: Bool[Array, " B"]
+    episodes: Int[Array, " B"]  # -1 has no episode left and idles along
+    upcoming: Int[Array, ""]  # the next episode that a row takes
+
+
+class Seen(NamedTuple):
+    """What the host counts by; one step of all rows, or a chunk of them."""
+
+    episodes: Any  # (B,) int32
+    timesteps: Any  # (B,) int32
+    rewards: Any  # (B,) float32, the environment's
+    ended: Any  # (B,) bool
+    finite: Any  # (B,) bool
+
+
+Player = Callable[..., Rollouts]
+
+
+def device_player(
+    policy: ReturnConditionedPolicy, task: FunctionalTask, num_envs: int, chunk: int = CHUNK
+) -> Player:
+    """Compile policy and environment into one program; `run_on_device` is the short way.
+
+    Returns:
+        (targets, seeds, on_step) -> Rollouts, like `run_episodes`; called again with as many
+        episodes it runs the same program.
+    """
+    env = task.env
+    check_spaces(policy, env.observation_space, env.action_space)
+
+    def begin(queue: Queue) -> Stage:
+        episodes = jnp.arange(num_envs, dtype=jnp.int32)
+        count = len(queue.seeds)
+        world, observations, keys = _first(env, queue.seeds[jnp.minimum(episodes, count - 1)])
+        return Stage(
+            agent=policy.initial_state(num_envs),
+            world=world,
+            keys=keys,
+            observations=observations,
+            rewards=jnp.zeros(num_envs, jnp.float32),
+            starting=jnp.ones(num_envs, bool),
+            episodes=jnp.where(episodes < count, episodes, -1),
+            upcoming=jnp.int32(num_envs),
+        )
+
+    def play(stage: Stage, params: Any, queue: Queue) -> tuple[Stage, Seen]:
+        def step(stage: Stage, _: None) -> tuple[Stage, Seen]:
+            return _step(policy, task, params, queue, stage)
+
+        return jax.lax.scan(step, stage, length=chunk)
+
+    begin_all, play_chunk = jax.jit(begin), jax.jit(play, donate_argnums=0)
+
+    def player(
+        targets: Float[np.ndarray, " n"],
+        seeds: Int[np.ndarray, " n"],
+        on_step: Callable[[int, int], None] = lambda done, steps: None,
+    ) -> Rollouts:
+        queue = Queue(
+            jnp.asarray(seeds, jnp.uint32),
+            jnp.asarray(policy.requests(targets)),
+            jnp.asarray(action_seeds(seeds), jnp.uint32),
+        )
+        tally = Tally(targets, seeds, policy.spec.transforms)
+        stage = begin_all(queue)
+        while not tally.ended.all():
+            stage, seen = play_chunk(stage, policy.params, queue)
+            _count(Seen(*map(np.asarray, seen)), tally, policy, task)
+            on_step(tally.num_done, tally.num_steps)
+        return tally.rollouts()
+
+    return player
+
+
+def run_on_device(
+    policy: ReturnConditionedPolicy,
+    task: FunctionalTask,
+    targets: Float[np.ndarray, " n"],
+    seeds: Int[np.ndarray, " n"],
+    num_envs: int,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
+) -> Rollouts:
+    """Play exactly one episode for each target and seed, `num_envs` at a time.
+
+    A row whose episode ends takes the next one from the queue in the same step, as `run_episodes`
+    has it. Each episode depends on its target and seed alone: the keys of its environment are those
+    that Gymnasium's `FunctionalJaxEnv` would draw when reset with that seed.
+
+    Raises:
+        RolloutFault: when the environment gives numbers that are not finite, with the episodes
+            that had ended.
+        ValueError: for other spaces than the policy's, and for an episode that outlasts the
+            timesteps which the model knows.
+    """
+    return device_player(policy, task, min(num_envs, len(seeds)))(targets, seeds, on_step)
+
+
+def _step(
+    policy: ReturnConditionedPolicy,
+    task: FunctionalTask,
+    params: Any,
+    queue: Queue,
+    stage: Stage,
+) -> tuple[Stage, Seen]:
+    """One step of all rows; those whose episode ended take the next one from the queue."""
+    env, spec = task.env, policy.spec
+    live = stage.episodes >= 0
+    playing = jnp.maximum(stage.episodes, 0)
+    world, observations, keys = _restart(env, queue.seeds[playing], live & stage.starting, stage)
+
+    start = (stage.starting, queue.requests[playing], queue.action_seeds[playing])
+    chosen, agent = policy.pure_step(
+        params, stage.agent, spec.encode_observation(observations), stage.rewards, start
+    )
+    actions = spec.decode_action(chosen)
+    rngs, keys = _split(keys)
+    after = _like(world, jax.vmap(env.transition)(world, actions, rngs))
+    seen_next = _like(observations, jax.vmap(env.observation)(after, rngs))
+    rewards = jax.vmap(lambda *args: jnp.asarray(env.reward(*args), jnp.float32).reshape(()))(
+        world, actions, after, rngs
+    )
+    ended = jax.vmap(lambda *args: jnp.asarray(env.terminal(*args), bool).reshape(()))(after, rngs)
+    if task.max_episode_steps is not None:
+        ended = ended | (agent.timestep >= task.max_episode_steps)
+    ended = ended & live
+    finite = _finite(observations) & _finite(seen_next) & jnp.isfinite(rewards)
+
+    following = stage.upcoming + jnp.cumsum(ended, dtype=jnp.int32) - 1
+    following = jnp.where(following < len(queue.seeds), following, -1)
+    episodes = jnp.where(ended, following, stage.episodes)
+    transforms = spec.transforms
+    felt = rewards * transforms.reward_scale + transforms.reward_shift
+    going_on = Stage(
+        agent=agent,
+        world=after,
+        keys=keys,
+        observations=seen_next,
+        # Delayed, all of it comes when nothing is asked any more.
+        rewards=jnp.zeros_like(rewards) if transforms.delay_reward else felt,
+        starting=ended | (episodes < 0),  # an idle row stays at timestep 0, which always exists
+        episodes=episodes,
+        upcoming=stage.upcoming + ended.sum(dtype=jnp.int32),
+    )
+    return going_on, Seen(stage.episodes, agent.timestep - 1, rewards, ended, finite)
+
+
+def _restart(
+    env: FuncEnv, seeds: Array, where: Bool[Array, " B"], stage: Stage
+) -> tuple[Any, Array, Array]:
+    """States, observations and keys, new ones in these rows; in most steps there are none."""
+    before = stage.world, stage.observations, stage.keys
+
+    def renew() -> Any:
+        def pick(new: Array, old: Array) -> Array:
+            return jnp.where(where.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        return jax.tree.map(pick, _like(before, _first(env, seeds)), before)
+
+    return jax.lax.cond(where.any(), renew, lambda: before)
+
+
+def _first(env: FuncEnv, seeds: Array) -> tuple[Any, Array, Array]:
+    """States, first observations and keys of the episodes with these seeds."""
+    rngs, keys = _split(jax.vmap(jax.random.PRNGKey)(seeds))
+    world = jax.tree.map(jnp.asarray, jax.vmap(env.initial)(rngs))
+    return world, jnp.asarray(jax.vmap(env.observation)(world, rngs)), keys
+
+
+def _split(keys: Array) -> tuple[Array, Array]:
+    """A key to use now and one to keep, for each row."""
+    both = jax.vmap(jax.random.split)(keys)
+    return both[:, 0], both[:, 1]
+
+
+def _like(before: Any, after: Any) -> Any:
+    """The types must not change along a scan, which environments do not always mind."""
+
+    def match(old: Array, new: Array) -> Array:
+        return new if new.dtype == old.dtype else new.astype(old.dtype)
+
+    return jax.tree.map(match, before, after)
+
+
+def _finite(observations: Array) -> Bool[Array, " B"]:
+    return jnp.isfinite(observations).reshape(len(observations), -1).all(axis=1)
+
+
+def _count(seen: Seen, tally: Tally, policy: ReturnConditionedPolicy, task: FunctionalTask) -> None:
+    """Tally a chunk, step by step; the rows of each field are steps."""
+    longest = policy.spec.max_timesteps
+    for episodes, timesteps, rewards, ended, finite in zip(*seen, strict=True):
+        live = episodes >= 0
+        if (live & (timesteps >= longest)).any():
+            raise ValueError(
+                f"timestep {longest} is past the longest this model knows, {longest}; end the "
+                f"episode there, or train with a larger --model.max-timesteps"
+            )
+        if (live & ~finite).any():
+            row = int(np.argmax(live & ~finite))
+            fault = EnvironmentFault(
+                f"{task.name} on the device, row {row}, episode {episodes[row]}, step "
+                f"{timesteps[row]}: gave a number that is not finite (reward {rewards[row]})"
+            )
+            raise RolloutFault(fault, tally)
+        tally.add(episodes, rewards, ended)
