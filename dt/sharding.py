@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,6 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from dt.config import cache_home
-
-# A container's memory limit and use, in the two versions of Linux's control groups.
-_CGROUP_FILES = (
-    (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")),
-    (
-        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-        Path("/sys/fs/cgroup/memory/memory.usage_in_bytes"),
-    ),
-)
 
 
 def use_compilation_cache() -> None:
@@ -92,10 +84,25 @@ def free_host_bytes() -> int:
     if meminfo.exists():  # counts pages that are only cached as available
         lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
         free = int(lines["MemAvailable"].split()[0]) * 1024
-    for limit, used in _CGROUP_FILES:
+    for limit, used in _control_groups():
         if limit.exists() and used.exists() and limit.read_text().strip() != "max":
             free = min(free, int(limit.read_text()) - int(used.read_text()))
     return max(0, free)
+
+
+def _control_groups() -> Iterator[tuple[Path, Path]]:
+    """Files with the memory limit and use of this process's group, in Linux's two versions."""
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        # Within a container the group's own folder may be mounted as the root.
+        for name in {group.strip("/"), ""}:
+            if controllers == "memory":
+                folder = Path("/sys/fs/cgroup/memory", name)
+                yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+            elif not controllers:
+                folder = Path("/sys/fs/cgroup", name)
+                yield folder / "memory.max", folder / "memory.current"
 
 
 def usable_devices(rows: int) -> list[jax.Device]:
