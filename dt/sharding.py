@@ -13,10 +13,12 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDev
 
 from dt.config import cache_home
 
+_FLAGS: Any = jax.config  # whose fields are made when JAX starts, and so have no types
+
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
-    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
+    if _FLAGS.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_home() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
@@ -27,7 +29,7 @@ def use_cpu_cores() -> None:
     Two halves of a batch on a core each train 10 to 15 % faster than one batch on both cores:
     what XLA runs on one thread then runs twice at once. More than two were not measured.
     """
-    unset = jax.config.jax_num_cpu_devices < 0  # type: ignore[attr-defined]
+    unset = _FLAGS.jax_num_cpu_devices < 0
     if (os.cpu_count() or 1) >= 2 and unset:
         jax.config.update("jax_num_cpu_devices", 2)
 

@@ -120,7 +120,7 @@ class Tally:
             start = int(self.action_space.start)
             return {
                 "kind": "discrete",
-                "shares": (self.action_counts / max(self.action_counts.sum(), 1)).tolist(),
+                "shares": (self.action_counts / max(int(self.action_counts.sum()), 1)).tolist(),
                 "never_used": (np.flatnonzero(self.action_counts == 0) + start).tolist(),
                 "unknown": self.unknown_actions,
             }
