@@ -213,8 +213,9 @@ def _restart(
 def _first(env: FuncEnv, seeds: Array) -> tuple[Any, Array, Array]:
     """States, first observations and keys of the episodes with these seeds."""
     rngs, keys = _split(jax.vmap(jax.random.PRNGKey)(seeds))
-    world = jax.tree.map(jnp.asarray, jax.vmap(env.initial)(rngs))
-    return world, jnp.asarray(jax.vmap(env.observation)(world, rngs)), keys
+    world = jax.vmap(env.initial)(rngs)
+    observations = jax.vmap(env.observation)(world, rngs)
+    return _like(world, world), _like(observations, observations), keys
 
 
 def _split(keys: Array) -> tuple[Array, Array]:
@@ -224,10 +225,14 @@ def _split(keys: Array) -> tuple[Array, Array]:
 
 
 def _like(before: Any, after: Any) -> Any:
-    """The types must not change along a scan, which environments do not always mind."""
+    """`after` in the types of `before`, as a scan must have it and environments do not mind.
 
-    def match(old: Array, new: Array) -> Array:
-        return new if new.dtype == old.dtype else new.astype(old.dtype)
+    What began as a Python number is no exception: its type is then said, not left open.
+    """
+
+    def match(old: Any, new: Any) -> Array:
+        old, new = jnp.asarray(old), jnp.asarray(new)
+        return new if jnp.issubdtype(old.dtype, jax.dtypes.prng_key) else new.astype(old.dtype)
 
     return jax.tree.map(match, before, after)
 

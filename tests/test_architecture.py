@@ -30,6 +30,7 @@ SOLE_OWNERS = {
     "tyro": {"dt.cli", "dt.config", "dt.data.__main__"},
     "matplotlib": {"dt.plots"},
     "tensorboardX": {"dt.metrics"},
+    "safetensors": {"dt.interop.hugging_face"},
 }
 TRAINING = ("dt.learner", "dt.training", "dt.optimizer", "dt.metrics", "dt.sharding")
 ABOVE_MODEL = ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.report", *TRAINING)
@@ -44,6 +45,7 @@ FORBIDDEN = {
     "dt.learner": ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.training"),
     "dt.policy": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.interop": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.statistics": ("dt.config", "dt.data", "dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.verdict": ("dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.calibration": ("dt.model", "dt.spec", *ABOVE_MODEL),

@@ -79,8 +79,23 @@ class Push(Walk):
         return action @ jnp.array([1.0, 0.1])
 
 
-def make_policy(env: FuncEnv, **changes: Any) -> ReturnConditionedPolicy:
-    dataset = make_dataset([7, 2, 11], env.action_space)
+def make_policy_for(env: FuncEnv, **changes: Any) -> ReturnConditionedPolicy:
+    """An untrained one, in the units of random data of the environment's spaces."""
+    dataset = make_dataset([7, 2, 11], spaces.Discrete(3))
+    rng = np.random.default_rng(0)
+    observation_space, action_space = env.observation_space, env.action_space
+    shape = observation_space.shape or ()
+    if isinstance(action_space, spaces.Discrete):
+        actions = rng.integers(0, action_space.n, 20) + action_space.start
+    else:
+        actions = rng.uniform(-1, 1, (20, *(action_space.shape or ()))).astype(np.float32)
+    dataset = dataclasses.replace(
+        dataset,
+        observations=rng.normal(0.0, 1.0, (20, *shape)).astype(observation_space.dtype),
+        actions=actions,
+        observation_space=observation_space,
+        action_space=action_space,
+    )
     data = TrainingData.of(dataset, Transforms(**changes))
     spec = PolicySpec.of(data, make_config().model, max_episode_steps=40)
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
@@ -90,7 +105,7 @@ def on_host(policy: ReturnConditionedPolicy, env: type[FuncEnv], limit: int = 99
     """Through Gymnasium's own wrapper of functional environments."""
 
     def make() -> gymnasium.Env:
-        wrapped = FunctionalJaxEnv(env(), metadata={"render_modes": []})
+        wrapped: gymnasium.Env = FunctionalJaxEnv(env(), metadata={"render_modes": []})
         return gymnasium.wrappers.TimeLimit(wrapped, limit)
 
     envs = SyncVectorEnv([make] * 3, autoreset_mode=AutoresetMode.DISABLED)
@@ -106,7 +121,7 @@ def assert_equal(a: Rollouts, b: Rollouts, rtol: float = 0.0) -> None:
 @pytest.mark.parametrize("num_envs", [3, 7])
 def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None:
     """Sampled ones, all of them, with rows that end and start again at different times."""
-    policy = make_policy(Walk())
+    policy = make_policy_for(Walk())
     host = on_host(policy, Walk)
     device = run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, num_envs)
     assert len(set(host.lengths)) > 3 and len(set(host.returns)) == 7
@@ -114,7 +129,7 @@ def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None
 
 
 def test_continuous_actions_are_the_host_s_too() -> None:
-    policy = make_policy(Push())
+    policy = make_policy_for(Push())
     device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
     assert_equal(device, on_host(policy, Push), rtol=1e-4)
 
@@ -128,24 +143,25 @@ def test_continuous_actions_are_the_host_s_too() -> None:
     ],
 )
 def test_rewards_are_transformed_as_on_the_host(changes: dict[str, Any]) -> None:
-    policy = make_policy(Push(), **changes)
+    policy = make_policy_for(Push(), **changes)
     device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
     assert_equal(device, on_host(policy, Push), rtol=1e-4)
-    plain = run_on_device(make_policy(Push()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
+    plain = run_on_device(
+        make_policy_for(Push()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3
+    )
     assert not np.allclose(device.returns, plain.returns, rtol=1e-3)
 
 
 def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
-    policy = make_policy(Walk())
+    policy = make_policy_for(Walk())
     device = run_on_device(policy, FunctionalTask("Walk", Walk(), 5), TARGETS, SEEDS, 3)
-    assert set(device.lengths) == {3, 4, 5} or set(device.lengths) <= {3, 4, 5}
-    assert (device.lengths == 5).any()
+    assert device.lengths.max() == 5
     assert_equal(device, on_host(policy, Walk, limit=5))
 
 
 @pytest.mark.parametrize(("num_envs", "chunk"), [(1, 5), (4, 1), (7, 64)])
 def test_neither_rows_nor_chunks_change_an_episode(num_envs: int, chunk: int) -> None:
-    policy, task = make_policy(Walk()), FunctionalTask("Walk", Walk())
+    policy, task = make_policy_for(Walk()), FunctionalTask("Walk", Walk())
     expected = run_on_device(policy, task, TARGETS, SEEDS, 2)
     assert_equal(device_player(policy, task, num_envs, chunk)(TARGETS, SEEDS), expected)
 
@@ -154,17 +170,16 @@ def test_one_program_plays_every_chunk_and_reports_its_progress() -> None:
     traced, seen = [], []
 
     class Counted(Walk):
-        def transition(self, *args: Any) -> WalkState:  # type: ignore[override]
+        def transition(self, *args: Any) -> WalkState:
             traced.append(1)
             return super().transition(*args)
 
-    play = device_player(make_policy(Walk()), FunctionalTask("Walk", Counted()), 2, chunk=4)
+    play = device_player(make_policy_for(Walk()), FunctionalTask("Walk", Counted()), 2, chunk=4)
     first = play(TARGETS, SEEDS, lambda done, steps: seen.append((done, steps)))
     count = len(traced)
     assert len(seen) > 3 and seen == sorted(seen) and seen[-1] == (7, first.lengths.sum())
     assert_equal(play(TARGETS, SEEDS), first)
-    # The second chunk may be traced once more than the first, and nothing after it.
-    assert len(traced) == count <= 2
+    assert len(traced) == count == 1
 
 
 class Breaks(Walk):
@@ -184,7 +199,7 @@ class Breaks(Walk):
 
 
 def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() -> None:
-    policy = make_policy(Walk())
+    policy = make_policy_for(Walk())
     whole = run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
     broken = int(np.argmax(whole.lengths > 8))  # rows take episodes in order: the first to break
     with pytest.raises(RolloutFault) as caught:
@@ -198,7 +213,7 @@ def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() ->
 
 
 def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
-    policy = make_policy(Walk())
+    policy = make_policy_for(Walk())
     short = dataclasses.replace(policy.spec, max_timesteps=6)
     model = DecisionTransformer(short, rngs=nnx.Rngs(0))
     task = FunctionalTask("Walk", Walk())
@@ -208,4 +223,4 @@ def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
 
 def test_other_spaces_are_refused() -> None:
     with pytest.raises(ValueError, match="action space.*trained on"):
-        run_on_device(make_policy(Walk()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
+        run_on_device(make_policy_for(Walk()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)

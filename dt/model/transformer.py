@@ -81,6 +81,22 @@ class Attention(nnx.Module):
             mixed = jnp.einsum("bhqk,bkhd->bqhd", dropped(self.dropout, weights, rngs), v)
         return self.out(mixed.reshape(*q.shape[:2], -1))
 
+    def look(
+        self, q: Array, keys: Array, values: Array, mask: Bool[Array, "B n S"]
+    ) -> Float[Array, "B n D"]:
+        """The same for a few queries and a whole ring, one head after the other.
+
+        Batched over heads, XLA copies all of the ring into another order at every step, which costs
+        four times what attending does (2 cores, 512 rows: 6.0 ms of computing against 1.6).
+        """
+        mixed = []
+        for head in range(self.num_heads):
+            scores = jnp.einsum("bnd,bsd->bns", q[:, :, head], keys[:, :, head])
+            scores = jnp.where(mask, scores / np.sqrt(q.shape[-1]), jnp.finfo(scores.dtype).min)
+            weights = jax.nn.softmax(scores)
+            mixed.append(jnp.einsum("bns,bsd->bnd", weights, values[:, :, head]))
+        return self.out(jnp.concatenate(mixed, axis=-1))
+
 
 class Block(nnx.Module):
     """Pre-norm attention and MLP, each with dropout on its way into the residual stream."""
@@ -117,12 +133,19 @@ class Block(nnx.Module):
         values: Array,
         slots: Int[Array, "B n"],
         mask: Bool[Array, "B n S"],
+        newest: bool,
     ) -> tuple[Array, Array, Array]:
-        """New tokens only: write their keys and values into the ring, attend to the ring."""
+        """New tokens only: write their keys and values into the ring, attend to the ring.
+
+        Args:
+            newest: the outputs of the last token alone; nobody reads the others of the last block.
+        """
         q, k, v = self.attention.project(self.norm_attention(x))
         rows = jnp.arange(len(x))[:, None]
         keys, values = keys.at[rows, slots].set(k), values.at[rows, slots].set(v)
-        x = x + self.attention.attend(q, keys, values, mask)
+        if newest:
+            x, q, mask = x[:, -1:], q[:, -1:], mask[:, -1:]
+        x = x + self.attention.look(q, keys, values, mask)
         return x + self.mlp(x), keys, values
 
     def mlp(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
@@ -202,8 +225,8 @@ class Transformer(nnx.Module):
         timesteps: Int[Array, "B n"],
         places: Int[Array, " n"],
         cache: RingCache,
-    ) -> tuple[Float[Array, "B n D"], RingCache]:
-        """The outputs of a few new tokens, given the ring of those before them.
+    ) -> tuple[Float[Array, "B 1 D"], RingCache]:
+        """The output of the last of a few new tokens, given the ring of those before them.
 
         Args:
             timesteps: of each token; -1 marks a token that is not there (no action precedes the
@@ -223,8 +246,9 @@ class Transformer(nnx.Module):
         mask = mask & (key_order[:, None] <= query_order[:, :, None])
         mask = mask | (~real[:, :, None] & (jnp.arange(held.shape[1]) == slots[:, :, None]))
         x, all_keys, all_values = tokens, [], []
+        last = self.blocks[len(self.blocks) - 1]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x, keys, values = block.step(x, keys, values, slots, mask)
+            x, keys, values = block.step(x, keys, values, slots, mask, newest=block is last)
             all_keys.append(keys)
             all_values.append(values)
         return self.norm(x), RingCache(tuple(all_keys), tuple(all_values), held)
