@@ -190,8 +190,9 @@ def hugging_face(env: gymnasium.Env, episodes: int) -> Play:
     left, are what every action is computed from.
     """
     import torch
-    from transformers import DecisionTransformerConfig, DecisionTransformerModel
+    from transformers import DecisionTransformerConfig, DecisionTransformerModel, logging
 
+    logging.set_verbosity_error()
     size = PRESETS["hopper"].model
     assert env.observation_space.shape and env.action_space.shape
     state_dim, act_dim = env.observation_space.shape[0], env.action_space.shape[0]

@@ -45,6 +45,8 @@ FORBIDDEN = {
     "dt.learner": ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.training"),
     "dt.policy": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.device_rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.faults": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.interop": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.statistics": ("dt.config", "dt.data", "dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.verdict": ("dt.model", "dt.spec", *ABOVE_MODEL),

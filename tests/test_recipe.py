@@ -26,6 +26,7 @@ from dt.config import (
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.learner import Learner
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
+from dt.model.layers import LayerNorm
 from dt.model.recipe import recipe_of
 from dt.model.window import Moment, Window
 from dt.optimizer import make_optimizer, make_schedule
@@ -221,6 +222,18 @@ def test_attention_drops_weights_too_and_is_the_same_where_none_fall_out() -> No
     # So rare that nothing falls out, but through the code that leaves weights out.
     np.testing.assert_allclose(dropping(1e-9), plain, atol=1e-6)
     assert np.abs(dropping(0.5) - plain).max() > 1e-3
+
+
+def test_layer_norms_divide_as_the_paper_s_do() -> None:
+    """A tenth of the default's epsilon changes no ordinary output enough to be seen."""
+    for config, epsilon in ((make_config().model, 1e-6), (reference().model, 1e-5)):
+        spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config)
+        model = abstract_model(spec)
+        norms = [module for _, module in nnx.iter_graph(model) if isinstance(module, LayerNorm)]
+        assert len(norms) == 6 and {norm.epsilon for norm in norms} == {epsilon}
+    norm = recipe_of(reference().model).norm(2, rngs=nnx.Rngs(0))
+    small = jnp.array([[0.003, -0.003]])  # its variance is 9e-6
+    np.testing.assert_allclose(norm(small), small / np.sqrt(9e-6 + 1e-5), rtol=1e-5)
 
 
 def test_attention_weights_drop_in_this_recipe_alone() -> None:

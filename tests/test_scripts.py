@@ -97,6 +97,25 @@ def test_runs_are_aggregated_calibrated_and_compared(run_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_the_device_plays_the_same_targets(run_dir: Path, tmp_path: Path) -> None:
+    args = ("--targets", "30", "p50", "--episodes", 5, "--deterministic")
+    for where in ("--on-device", "--step-timeout=60"):
+        done = script("evaluate.py", run_dir, *args, where, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    device, host = (
+        json.loads((run_dir / f"deterministic-{name}card.json").read_text())
+        for name in ("on-device-", "")
+    )
+    assert device["on_device"] and not host["on_device"]
+    assert [row["target"] for row in device["targets"]] == [
+        row["target"] for row in host["targets"]
+    ]
+    # Starts differ, so episodes do, but not by much where the likeliest action is always taken.
+    lengths = [[row["length_mean"] for row in card["targets"]] for card in (device, host)]
+    np.testing.assert_allclose(*lengths, rtol=0.5)
+
+
+@pytest.mark.slow
 def test_a_run_counts_once(run_dir: Path) -> None:
     done = script("evaluate.py", run_dir, run_dir / ".." / run_dir.name, cwd=run_dir)
     assert done.returncode == 2 and "named twice" in done.stderr
@@ -167,6 +186,9 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
         (["--checkpoint", "best"], "no checkpoint has a score card"),
         (["--json", "nowhere/card.json"], "there is no folder"),
         (["--ood", "1.0"], "give a number above"),
+        (["--on-device", "--env", "Acrobot-v1"], "Acrobot-v1 has no functional form"),
+        (["--on-device", "--step-timeout", "5"], "--step-timeout watches environments on the host"),
+        (["--step-timeout", "-1"], "--step-timeout is -1.0"),
         (["--calibrated"], "request_map.json: no such file; fit it with"),
         (["--calibrated", "--ood", "2"], "leave out --ood and --baseline null"),
         (["--compare", "a", "b"], "name one or more run directories, or two cards"),

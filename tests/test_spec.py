@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 from conftest import make_config, make_dataset
@@ -37,6 +38,36 @@ def test_discrete_actions_count_from_their_start() -> None:
     encoded = spec.encode(TrainingData.of(dataset).rows).actions
     assert encoded.min() == 0 and encoded.max() == 2 and spec.action_dim == 3
     np.testing.assert_array_equal(spec.decode_action(encoded), dataset.actions)
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        spaces.Discrete(3, start=5),
+        spaces.Box(-2.0, 2.0, (2,), np.float32),
+        spaces.Box(np.array([-1.0, 0.0]), np.array([3.0, 4.0]), dtype=np.float64),
+        spaces.Box(0, 9, (2, 1), np.int64),
+    ],
+)
+def test_jax_s_arrays_get_the_units_that_numpy_s_get(space: spaces.Space) -> None:
+    rng = np.random.default_rng(0)
+    dataset = dataclasses.replace(
+        make_dataset([9]),
+        actions=np.stack([space.sample() for _ in range(9)]),
+        action_space=space,
+    )
+    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model)
+    if spec.discrete:
+        actions = rng.integers(0, 3, 20).astype(np.int32)
+    else:
+        actions = rng.normal(size=(20, 2)).astype(np.float32)
+    observations = rng.normal(size=(20, 3))
+    for method, values in ((spec.decode_action, actions), (spec.encode_observation, observations)):
+        expected = method(values)
+        actual = np.asarray(jax.jit(method)(values))
+        assert actual.dtype.kind == expected.dtype.kind and actual.shape == expected.shape
+        np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    assert all(space.contains(action) for action in spec.decode_action(actions))
 
 
 def test_observations_and_returns_are_normalised(
