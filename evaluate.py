@@ -22,7 +22,12 @@ class EvaluateConfig:
     run_dirs: Annotated[tuple[Path, ...], tyro.conf.Positional] = ()
     """Run directories; of several runs (seeds) also the aggregate card. Nothing else is needed."""
     targets: list[str] = field(default_factory=lambda: ["p5:p95:7"])
-    """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7)."""
+    """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7). 'expert':
+    the model chooses at every step, for layouts that predict the return."""
+    kappa: float = 10.0
+    """--targets expert: how much better returns are preferred; 0: chosen as they came in the data."""
+    expert_samples: int = 1
+    """--targets expert: ask for the largest of so many drawn returns."""
     ood: float = 0.0
     """1.5: three targets more, beyond the data, up to p5 + 1.5 (p95 - p5); shown unclipped."""
     episodes: int = 50
@@ -34,14 +39,26 @@ class EvaluateConfig:
     baseline: Literal["none", "null"] = "none"
     """null: the null token in place of the return, which should make targets meaningless."""
     deterministic: bool = False
-    """Take the likeliest discrete action instead of sampling."""
+    """Take the likeliest action instead of sampling."""
+    temperature: float = 1.0
+    """Of sampled actions: below 1 nearer to the likeliest."""
+    top_p: float = 1.0
+    """Sample among the likeliest actions that together have this probability, no others."""
     fit_request_map: bool = False
     """Measure which request brings which return, on episodes of its own; kept in the run."""
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
+    recompute: bool = False
+    """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
     on_device: bool = False
     """Policy and environment in one program, for environments with a functional form: CartPole-v1,
     Pendulum-v1, Gymnasium's phys2d, and gymnax/NAME or brax/NAME with --env."""
+    video: Path | None = None
+    """Folder for films too: an episode of each target, and all side by side, what is left of the
+    return drawn in; drawn without a screen."""
+    vectorization: Literal["auto", "sync", "async"] = "auto"
+    """auto: MuJoCo's tasks and Atari on threads, others one after the other in this process, as
+    sync has it for all; async: a process a row, for environments that take milliseconds a step."""
     step_timeout: float = 0.0
     """Seconds that a step of all environments may take before it counts as hung; 0: no limit."""
     compare: tuple[Path, Path] | None = None
@@ -68,12 +85,32 @@ class EvaluateConfig:
             raise ValueError(f"--step-timeout is {self.step_timeout}; give seconds, or 0")
         if self.on_device and self.step_timeout:
             raise ValueError("--step-timeout watches environments on the host, not --on-device's")
+        if self.on_device and self.vectorization != "auto":
+            raise ValueError("--vectorization is of environments on the host, not --on-device's")
+        if self.on_device and self.video is not None:
+            raise ValueError("--video films environments on the host, not --on-device's")
+        if self.expert and (self.ood or self.calibrated or self.fit_request_map or self.on_device):
+            raise ValueError(
+                "--targets expert leaves the returns to the model: leave out --ood, --calibrated, "
+                "--fit-request-map and --on-device"
+            )
+        if "expert" in self.targets and not self.expert:
+            raise ValueError("--targets expert stands alone, without other targets")
         mapped = self.calibrated or self.fit_request_map
+        if mapped and (self.temperature != 1.0 or self.top_p != 1.0):
+            raise ValueError(
+                "a request map holds for actions as the model draws them: leave out --temperature "
+                "and --top-p"
+            )
         if mapped and (self.ood or self.baseline == "null"):
             raise ValueError(
                 "--calibrated and --fit-request-map ask within the data and need the return: leave "
                 "out --ood and --baseline null"
             )
+
+    @property
+    def expert(self) -> bool:
+        return self.targets == ["expert"]
 
 
 def main() -> int:
@@ -92,14 +129,19 @@ def run(config: EvaluateConfig) -> int:
     # Imported here so that --help and mistyped flags answer at once.
     from rich.console import Console
 
+    from dt.rendering import without_screen
+
+    without_screen()  # before MuJoCo is imported
+
     import envs  # noqa: F401 (registers environments, and threads for MuJoCo's)
     from dt.aggregate import aggregate_cards, check_alike
     from dt.calibration import REQUEST_MAP
     from dt.checkpoint import find_checkpoint, load_spec
     from dt.evaluation import parse_targets, targets_beyond
+    from dt.model.heads import ReturnChoice
     from dt.progress import episode_progress
     from dt.report import card_name, print_card, print_request_map, write_card
-    from dt.run_card import NUM_REQUESTS, card_of_run, fit_request_map
+    from dt.run_card import NUM_REQUESTS, card_of_run, film_run, fit_request_map
     from dt.sharding import use_compilation_cache
     from envs.functional import functional_task
 
@@ -107,19 +149,29 @@ def run(config: EvaluateConfig) -> int:
     use_compilation_cache()
     specs = [load_spec(find_checkpoint(path, config.checkpoint)) for path in config.run_dirs]
     check_alike(list(config.run_dirs), specs)
-    targets = parse_targets(config.targets, specs[0].dataset)
+    choice = ReturnChoice(config.kappa, config.expert_samples) if config.expert else None
+    words = ["p95"] if config.expert else config.targets
+    targets = parse_targets(words, specs[0].dataset)
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
     cards: list[dict[str, Any]] = []
     for number, run_dir in enumerate(config.run_dirs):
-        options: dict[str, Any] = {
+        common: dict[str, Any] = {
             "checkpoint": config.checkpoint,
             "env_id": config.env,
             "seed": config.seed + number,
             "deterministic": config.deterministic,
+            "recompute": config.recompute,
+            "temperature": config.temperature,
+            "top_p": config.top_p,
+            "expert": choice,
+        }
+        options: dict[str, Any] = {
+            **common,
             "command": " ".join(["evaluate.py", *sys.argv[1:]]),
             "on_device": functional_task if config.on_device else None,
             "step_timeout": config.step_timeout,
+            "vectorization": config.vectorization,
         }
         if config.fit_request_map:
             with episode_progress(console, NUM_REQUESTS * config.episodes) as on_step:
@@ -128,13 +180,20 @@ def run(config: EvaluateConfig) -> int:
             written.append(run_dir / REQUEST_MAP)
             if not config.calibrated:
                 continue
-        options |= {"null": config.baseline == "null", "clip": not config.ood}
-        options["calibrated"] = config.calibrated
+        common |= {"null": config.baseline == "null", "clip": not config.ood}
+        common["calibrated"] = config.calibrated
+        options |= common
         with episode_progress(console, len(targets) * config.episodes) as on_step:
             card = card_of_run(run_dir, targets, config.episodes, on_step=on_step, **options)
         print_card(card, console)
         written += write_card(card, run_dir, card_name(card, specs[number].env_id))
         cards.append(card)
+        if config.video is not None:
+            several = len(config.run_dirs) > 1
+            folder = config.video / run_dir.resolve().name if several else config.video
+            filmed = film_run(run_dir, targets, folder, **common)
+            console.print(filmed.describe(), markup=False)
+            written += filmed.files
     if len(cards) > 1:
         card = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
         print_card(card, console)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dt.config import PRESETS, TrainConfig, parse_train_args
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 def main() -> int:
     try:
         preset, config = parse_train_args(sys.argv[1:])
-        return run(preset, config)
+        with ExitStack() as stack:
+            return run(preset, config, stack)
     except (ValueError, OSError) as error:
         print(f"train.py: {error}", file=sys.stderr)
         return 2
@@ -25,23 +28,26 @@ def main() -> int:
         return 130
 
 
-def run(preset: str, config: TrainConfig) -> int:
+def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     # Imported here so that --help and a mistyped preset answer at once.
     from rich.console import Console
 
     from dt.data.spaces import why_not_playable
+    from dt.distributed import first_decides, is_first, start, to_host
     from dt.evaluation import evaluate_policy, parse_targets, time_limit
-    from dt.learner import TrainState
+    from dt.feeding import Feed
+    from dt.learner import Learner, TrainState
     from dt.policy import ReturnConditionedPolicy
     from dt.progress import episode_progress, training_progress
-    from dt.report import print_card, write_card
+    from dt.run_directory import locked, open_run, write_config
     from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
     from dt.spec import PolicySpec
-    from dt.training import open_run, train, write_config
+    from dt.training import train
 
-    console = Console(highlight=False)
     use_compilation_cache()
     use_cpu_cores()
+    start(config.distributed)
+    console = Console(highlight=False, quiet=not is_first())
     evaluation = config.evaluation
     data = load_data(preset, config, console)
     problem = "the data names no environment"
@@ -55,8 +61,9 @@ def run(preset: str, config: TrainConfig) -> int:
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=evaluation.known_reference,
     )
-    run_dir = open_run(preset, config)
-    if not config.resume:
+    run_dir = Path(first_decides(lambda: str(open_run(preset, config))))
+    first_decides(lambda: stack.enter_context(locked(run_dir)))
+    if not config.resume and is_first():
         write_config(run_dir, preset, config)
     console.print(
         f"{data.name}: {len(data)} episodes, {data.num_steps} steps, returns "
@@ -64,15 +71,21 @@ def run(preset: str, config: TrainConfig) -> int:
         markup=False,
     )
 
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
     for note in data.notes:
         console.print(f"note: {note}", markup=False)
 
     def card_of(
         state: TrainState, episodes: int, on_step: Callable[[int, int], None] = lambda *_: None
-    ) -> dict[str, Any]:
+    ) -> dict[str, Any] | None:
         assert data.env_id is not None
+        params = to_host(state.params)  # all processes have a part; the first one plays
+        if not is_first():
+            return None
         return evaluate_policy(
-            ReturnConditionedPolicy(one_device(state.params), spec),
+            ReturnConditionedPolicy(one_device(params), spec),
             parse_targets([f"p5:p95:{evaluation.num_targets}"], spec.dataset),
             episodes,
             env_id=data.env_id,
@@ -85,7 +98,12 @@ def run(preset: str, config: TrainConfig) -> int:
 
     def measure(state: TrainState) -> float:
         card = card_of(state, max(1, evaluation.episodes // 5))
-        return card["calibration"]["mae_over_range"] if card["calibration"] else 0.0
+        return card["calibration"]["mae_over_range"] if card and card["calibration"] else 0.0
+
+    def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
+        from dt.profiling import measure_training, print_profile
+
+        print_profile(measure_training(learner, state, feed, run_dir / "profile"), console)
 
     with training_progress(console, config.num_steps) as on_round:
         state = train(
@@ -93,15 +111,20 @@ def run(preset: str, config: TrainConfig) -> int:
             data,
             config,
             run_dir,
-            say=console.print,
+            say=say,
             on_round=on_round,
             measure=None if problem else measure,
+            profile=profile if config.profile else None,
         )
     if problem:
         console.print(f"trained {run_dir}", markup=False)
         return 0
+    from dt.report import print_card, write_card  # pictures: not before training starts
+
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
         card = card_of(state, evaluation.episodes, on_step)
+    if card is None:
+        return 0
     written = write_card(card, run_dir)
     print_card(card, console)
     console.print("wrote " + ", ".join(map(str, [run_dir, *written])), markup=False)

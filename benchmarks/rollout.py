@@ -1,9 +1,11 @@
 """How many environment steps a second does a policy play, and how many do others?
 
-    python benchmarks/rollout.py                        both parts
+    python benchmarks/rollout.py                        all parts
     python benchmarks/rollout.py --part hopper          64 Hopper environments, 200 steps of each
     python benchmarks/rollout.py --part cartpole --run runs/cartpole
                                                         on the device against the host, 512 rows
+    python benchmarks/rollout.py --part card --run runs/cartpole
+                                                        7 targets x 100 episodes, in seconds
 
 Everybody plays once a round, one after the other, so that whatever else the machine does meets all;
 ratios are medians over the rounds of ratios within a round. Hugging Face's model plays where torch
@@ -33,9 +35,10 @@ from dt import load_policy
 from dt.config import PRESETS, ModelConfig, TrainConfig, with_recipe
 from dt.data import EpisodeDataset, TrainingData
 from dt.device_rollout import device_player
+from dt.evaluation import MAX_ENVS, episode_seeds, parse_targets
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
-from dt.rollout import make_envs, run_episodes
+from dt.rollout import Rollouts, make_envs, run_episodes
 from dt.sharding import use_compilation_cache
 from dt.spec import PolicySpec
 from envs.functional import functional_task
@@ -51,7 +54,7 @@ Play = Callable[[], int]  # plays, and says how many steps
 class Config:
     """Rollouts against each other."""
 
-    part: Literal["all", "hopper", "cartpole"] = "all"
+    part: Literal["all", "hopper", "cartpole", "card"] = "all"
     rounds: int = 5
     run: Path | None = None
     """A trained CartPole run; without one the default preset's model plays untrained."""
@@ -61,19 +64,24 @@ class Config:
     cartpole_envs: int = 512
     hf_episodes: int = 2
     """Episodes that Hugging Face's model plays in a round."""
+    card_episodes: int = 100
+    """For each of the 7 targets of a card."""
 
 
 def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     warnings.filterwarnings("ignore", message=".*is out of date.*")
     use_compilation_cache()
-    if config.part != "cartpole":
+    if config.part in ("all", "hopper"):
         print(f"{config.hopper_envs} {HOPPER}, {config.steps} steps each, {config.rounds} rounds")
         hopper(config)
-    if config.part != "hopper":
-        what = f"the model of {config.run}" if config.run else "the default preset's, untrained"
+    what = f"the model of {config.run}" if config.run else "the default preset's, untrained"
+    if config.part in ("all", "cartpole"):
         print(f"{config.cartpole_envs} {CARTPOLE}, {what}, {config.rounds} rounds")
         cartpole(config)
+    if config.part in ("all", "card"):
+        print(f"7 targets x {config.card_episodes} {CARTPOLE}, {what}, {config.rounds} rounds")
+        card(config)
 
 
 def hopper(config: Config) -> None:
@@ -121,6 +129,39 @@ def cartpole(config: Config) -> None:
         "on the device": lambda: int(on_device(targets, seeds).lengths.sum()),
     }
     report(alternate(players, config.rounds), ["host, sync"])
+    host.close()
+
+
+def card(config: Config) -> None:
+    """The episodes of a score card, after compilation."""
+    limit, count = PRESETS["cartpole"].evaluation.env_kwargs, 7 * config.card_episodes
+    num_envs = min(count, MAX_ENVS)
+    host = make_envs(CARTPOLE, num_envs, limit)
+    policy = load_policy(config.run) if config.run else untrained(host, PRESETS["cartpole"].model)
+    asked = parse_targets(["p5:p95:7"], policy.spec.dataset)
+    targets = np.repeat(asked, config.card_episodes)
+    seeds = np.tile(episode_seeds(0, config.card_episodes), 7)
+    on_device = device_player(policy, functional_task(CARTPOLE, limit), num_envs)
+    steps: dict[str, int] = {}
+
+    def timed(name: str, play: Callable[[], Rollouts]) -> Play:
+        def play_once() -> int:
+            steps[name] = int(play().lengths.sum())
+            return 1
+
+        return play_once
+
+    players = {
+        "host, sync": timed("host, sync", lambda: run_episodes(policy, host, targets, seeds)),
+        "on the device": timed("on the device", lambda: on_device(targets, seeds)),
+    }
+    for name, rates in alternate(players, config.rounds).items():
+        seconds = 1 / rates
+        print(
+            f"  {name:28}{np.median(seconds):8.2f} s a card ({seconds.min():.2f} to "
+            f"{seconds.max():.2f}), {steps[name]} steps",
+            flush=True,
+        )
     host.close()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.optimize import isotonic_regression
 
 REQUEST_MAP = "request_map.json"
 FORMAT = 1
@@ -48,6 +47,8 @@ class RequestMap:
         Raises:
             ValueError: for a card with fewer than two targets.
         """
+        from scipy.optimize import isotonic_regression  # takes as long to import as JAX
+
         rows = sorted(card["targets"], key=lambda row: row["target"])
         means = np.array([row["return_mean"] for row in rows], np.float64)
         requests = np.array([row["target"] for row in rows], np.float64)

@@ -1,14 +1,17 @@
 """How does a run outlive its process? Self-contained, verified checkpoints: the only orbax.
 
 A step's folder holds params/ and optimizer/ (Orbax), spec.json (everything a policy needs besides
-weights) and manifest.json (the step, its metric, and a hash of every file). The manifest is
-written last: a folder without one is an unfinished save, and is never read.
+weights) and manifest.json (the step, its metric, a hash of every file, and one of itself). The
+manifest is written last: a folder without one is an unfinished save, and is never read.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import logging
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,9 +23,11 @@ from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
 from dt.calibration import REQUEST_MAP, RequestMap
+from dt.distributed import barrier, first_decides, is_first, largest
 from dt.interop.hugging_face import is_hugging_face, load_hf
 from dt.learner import Learner, TrainState
 from dt.model.decision_transformer import abstract_model
+from dt.model.heads import ReturnChoice
 from dt.policy import ReturnConditionedPolicy
 from dt.sharding import abstract_on_one_device
 from dt.spec import PolicySpec
@@ -31,11 +36,20 @@ MANIFEST = "manifest.json"
 
 
 class Checkpointer:
-    """Saves while training goes on, and keeps the newest few and the best."""
+    """Saves while training goes on, and keeps the newest few and the best.
+
+    Of several processes each writes its part of the arrays, and the first the rest. What a killed
+    process left unfinished in the directory is removed.
+    """
 
     def __init__(self, run_dir: Path, spec: PolicySpec, keep: int):
         self.directory = run_dir.resolve() / "checkpoints"
-        self.directory.mkdir(parents=True, exist_ok=True)
+        # Orbax logs what it also raises, with the stacks of its threads; one line is ours to say.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
+        if is_first():
+            self.directory.mkdir(parents=True, exist_ok=True)
+            _remove_unfinished(self.directory)
+        barrier("checkpoints: ready")
         self.spec = spec
         self.keep = keep
         self._pending: tuple[Any, Path, dict[str, Any]] | None = None
@@ -45,18 +59,24 @@ class Checkpointer:
 
         Args:
             metric: lower is better; the best checkpoint that has one is kept.
+
+        Raises:
+            OSError: when the disk does not take it, or did not take the one before.
         """
         self.wait()
         step = int(state.step)
         folder = self.directory / str(step)
-        if is_complete(folder):
-            _annotate(folder, metric)
+        if first_decides(lambda: is_complete(folder)):
+            if is_first():
+                _annotate(folder, metric)
             return
-        shutil.rmtree(folder, ignore_errors=True)
         # A copy: the next round donates the state's buffers while they are being written.
         copy = jax.tree.map(jnp.copy, state)
         trees = {"params": nnx.to_pure_dict(copy.params), "optimizer": _plain(copy)}
-        response = ocp.save_checkpointables_async(folder, trees)
+        try:
+            response = ocp.save_checkpointables_async(folder, trees)
+        except (OSError, ValueError) as error:
+            raise self._not_saved(folder, error) from error
         self._pending = (response, folder, {"step": step, "metric": metric})
 
     def wait(self) -> None:
@@ -69,48 +89,87 @@ class Checkpointer:
             return
         response, folder, facts = self._pending
         self._pending = None
-        response.result()
-        (folder / "spec.json").write_text(json.dumps(self.spec.to_json(), indent=1))
-        files = {str(p.relative_to(folder)): _sha256(p) for p in _files(folder)}
-        write_json(folder / MANIFEST, {**facts, "files": files})
-        self._remove_old()
+
+        def finish() -> None:
+            (folder / "spec.json").write_text(json.dumps(self.spec.to_json(), indent=1))
+            files = {str(p.relative_to(folder)): _kept(p) for p in _files(folder)}
+            write_json(folder / MANIFEST, _sealed({**facts, "files": files}))
+            self._remove_old()
+
+        error: Exception | None = None
+        try:
+            response.result()
+        except (OSError, ValueError) as failure:
+            error = failure
+        if largest(error is not None):
+            error = error or OSError("another process could not write its part")
+            raise self._not_saved(folder, error) from error
+        try:
+            first_decides(finish)
+        except (OSError, ValueError) as failure:
+            raise self._not_saved(folder, failure) from failure
+
+    def _not_saved(self, folder: Path, error: Exception) -> OSError:
+        """What there is to say of a save that failed; its files give their room back."""
+        if is_first():
+            _remove_unfinished(self.directory)
+        full = "No space left" in str(error) or getattr(error, "errno", 0) == errno.ENOSPC
+        steps = complete_steps(self.directory)
+        rest = f"update {steps[-1]} is the last that is saved" if steps else "nothing is saved yet"
+        reason = "No space left on device" if full else str(error).splitlines()[0]
+        return OSError(f"{folder}: not saved: {reason}; {rest}, and --resume goes on from there")
 
     def _remove_old(self) -> None:
         steps = complete_steps(self.directory)
         kept = set(steps[-self.keep :]) | {best_step(self.directory)}
         for step in steps:
             if step not in kept:
-                shutil.rmtree(self.directory / str(step))
+                folder = self.directory / str(step)
+                (folder / MANIFEST).unlink()  # first: half a folder must not pass for a whole one
+                shutil.rmtree(folder)
 
 
-def restore_state(run_dir: Path, learner: Learner, warn: Callable[[str], None]) -> TrainState:
+def restore_state(
+    run_dir: Path, learner: Learner, warn: Callable[[str], None], where: Any = None
+) -> TrainState:
     """The newest state of a run that verifies; damaged ones are named and set aside.
+
+    Args:
+        where: a TrainState of shardings: the devices each array goes to, however many it was
+            saved from; None for the first device.
 
     Raises:
         ValueError: when there is none, or the run's data or model were others.
     """
     directory = run_dir.resolve() / "checkpoints"
     damaged: list[Path] = []
-    for step in reversed(complete_steps(directory)):
-        folder = directory / str(step)
-        try:
-            verify(folder)
-        except ValueError as error:
-            warn(f"{error}; going back to an older checkpoint")
-            damaged.append(folder)
-            continue
-        _check_spec(folder, learner.spec)
-        empty = jax.eval_shape(learner.init)
-        target = {"params": nnx.to_pure_dict(empty.params), "optimizer": _plain(empty)}
+
+    def newest_sound() -> int:
+        for step in reversed(complete_steps(directory)):
+            try:
+                verify(directory / str(step))
+                return step
+            except ValueError as error:
+                warn(f"{error}; going back to an older checkpoint")
+                damaged.append(directory / str(step))
+        raise ValueError(f"{run_dir}: no sound checkpoint to resume from; train without --resume")
+
+    folder = directory / str(first_decides(newest_sound))
+    _check_spec(folder, learner.spec)
+    empty = jax.eval_shape(learner.init)
+    target = {"params": nnx.to_pure_dict(empty.params), "optimizer": _plain(empty)}
+    if where is None:
         trees = _load(folder, target)
-        params = empty.params
-        nnx.replace_by_pure_dict(params, trees["params"])
-        leaves = jax.tree.leaves(trees["optimizer"]["leaves"])
-        optimizer = jax.tree.unflatten(jax.tree.structure(empty.optimizer), leaves)
-        for each in damaged:  # out of the way of the sound ones that will take their steps
-            each.rename(each.with_name(each.name + ".damaged"))
-        return TrainState(params, optimizer, trees["optimizer"]["step"])
-    raise ValueError(f"{run_dir}: no sound checkpoint to resume from; train without --resume")
+    else:
+        places = {"params": nnx.to_pure_dict(where.params), "optimizer": _plain(where)}
+        trees = ocp.load_checkpointables(folder, jax.tree.map(_placed, target, places))
+    params = empty.params
+    nnx.replace_by_pure_dict(params, trees["params"])
+    leaves = jax.tree.leaves(trees["optimizer"]["leaves"])
+    optimizer = jax.tree.unflatten(jax.tree.structure(empty.optimizer), leaves)
+    for each in damaged:  # out of the way of the sound ones that will take their steps
+        _set_aside(each)
+    return TrainState(params, optimizer, trees["optimizer"]["step"])
 
 
 def load_policy(
@@ -120,6 +179,10 @@ def load_policy(
     deterministic: bool = False,
     null: bool = False,
     clip: bool = True,
+    recompute: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    expert: ReturnChoice | None = None,
     calibrated: bool = False,
     statistics: Mapping[str, Any] | None = None,
 ) -> ReturnConditionedPolicy:
@@ -132,6 +195,10 @@ def load_policy(
         deterministic: take the likeliest discrete action instead of sampling.
         null: replace the return by the null token: the policy without steering.
         clip: show returns above all of the data's as its highest; False shows them as they are.
+        recompute: act on the last context_length timesteps, computed anew at every step, and not
+            from a ring cache.
+        temperature, top_p: how actions are sampled, where the head has a spread.
+        expert: the model chooses the returns, as `ReturnConditionedPolicy` says.
         calibrated: targets are returns to achieve: ask for what the run's request map says brings
             them (`evaluate.py --fit-request-map` measures it).
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
@@ -143,6 +210,11 @@ def load_policy(
     if is_hugging_face(Path(run_dir)):
         if checkpoint != "last" or calibrated:
             raise ValueError(f"{run_dir}: a Hugging Face folder has no checkpoints or request map")
+        if expert is not None or (temperature, top_p) != (1.0, 1.0):
+            raise ValueError(
+                f"{run_dir}: a Hugging Face model predicts no returns and has no spread to sample "
+                f"from; leave out expert, temperature and top_p"
+            )
         return load_hf(run_dir, statistics, deterministic=deterministic, null=null, clip=clip)
     if statistics is not None:
         raise ValueError(f"{run_dir}: is no Hugging Face folder; a run brings its own statistics")
@@ -161,6 +233,10 @@ def load_policy(
         deterministic=deterministic,
         null=null,
         clip=clip,
+        recompute=recompute,
+        temperature=temperature,
+        top_p=top_p,
+        expert=expert,
         request_map=request_map,
     )
 
@@ -240,16 +316,26 @@ def verify(folder: Path) -> None:
     """Hash every file again.
 
     Raises:
-        ValueError: naming a file that is missing, added or changed since it was written.
+        ValueError: naming a file that is missing, added, unreadable or changed since it was
+            written.
     """
     written = _read_manifest(folder).get("files")
     if not written:
-        raise ValueError(f"{folder}: {MANIFEST} is unreadable; this checkpoint cannot be trusted")
+        raise ValueError(
+            f"{folder}: {MANIFEST} is not as it was written; this checkpoint cannot be trusted"
+        )
     present = {str(p.relative_to(folder)) for p in _files(folder)}
     for name in sorted(set(written) | present):
         if name not in present:
             raise ValueError(f"{folder}: {name} is missing; this checkpoint cannot be trusted")
-        if name not in written or _sha256(folder / name) != written[name]:
+        try:
+            same = name in written and _sha256(folder / name) == written[name]
+        except OSError as error:
+            raise ValueError(
+                f"{folder}: {name} is unreadable ({error.strerror}); "
+                f"this checkpoint cannot be trusted"
+            ) from error
+        if not same:
             raise ValueError(
                 f"{folder}: {name} is not as it was written; this checkpoint cannot be trusted"
             )
@@ -258,7 +344,10 @@ def verify(folder: Path) -> None:
 def write_json(path: Path, values: Any) -> None:
     """Write beside and rename, so that a reader finds the old file or the new one, whole."""
     beside = path.with_name(path.name + ".tmp")
-    beside.write_text(json.dumps(values, indent=1) + "\n")
+    with beside.open("w") as file:
+        file.write(_text(values))
+        file.flush()
+        os.fsync(file.fileno())  # or the new name may outlive a power failure without its content
     beside.replace(path)
 
 
@@ -279,16 +368,59 @@ def _check_spec(folder: Path, spec: PolicySpec) -> None:
 
 def _annotate(folder: Path, metric: float | None) -> None:
     if metric is not None:
-        write_json(folder / MANIFEST, {**_read_manifest(folder), "metric": metric})
+        write_json(folder / MANIFEST, _sealed({**_read_manifest(folder), "metric": metric}))
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the hash of all else that it says."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return {**content, "sha256": hashlib.sha256(_text(content).encode()).hexdigest()}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest's content; damaged beyond reading it counts as empty, and nothing verifies."""
+    """The manifest's content; one that was changed counts as empty, and nothing verifies."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
-    except ValueError:
+        text = (folder / MANIFEST).read_text()
+        manifest = json.loads(text)
+    except (ValueError, OSError):
         return {}
-    return manifest if isinstance(manifest, dict) else {}
+    if not isinstance(manifest, dict) or _text(manifest) != text:
+        return {}
+    # Manifests were not sealed at first; no flipped bit makes one that is look like those.
+    sealed = set(manifest) != {"step", "metric", "files"}
+    return manifest if not sealed or _sealed(manifest) == manifest else {}
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Remove saves that a killed process, or a full disk, cut short: Orbax's folders and ours."""
+    for folder in directory.iterdir():
+        step, rest = folder.name.partition(".")[::2]
+        if step.isdigit() and (".orbax-checkpoint-tmp" in folder.name or not rest):
+            if not is_complete(folder):
+                shutil.rmtree(folder)
+
+
+def _set_aside(folder: Path) -> None:
+    """Rename a damaged checkpoint, so that its step can be saved again."""
+    if is_first():
+        aside = folder.with_name(folder.name + ".damaged")
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+
+
+def _placed(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+
+def _kept(path: Path) -> str:
+    """The hash of a file that outlives a power failure from here on."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _sha256(path)
 
 
 def _files(folder: Path) -> list[Path]:

@@ -27,8 +27,10 @@ from minari.storage import get_dataset_path
 from dt.behavior.acting import Behavior
 from dt.data.episodes import Episode
 from dt.data.minari import is_minari_id, place_minari, write_minari
+from dt.data.records import leaves
 from dt.data.streams import EpisodeStream
 from dt.journal import Journal
+from dt.packing import pack_file
 from dt.playing import Step, play
 
 PLAN, LOG = "collection.json", "episodes.log"
@@ -145,7 +147,7 @@ def new_dataset_folder(dataset_id: str) -> Path:
 
 
 def check_spaces(envs: VectorEnv) -> None:
-    """Refuse environments whose steps are no arrays.
+    """Refuse environments whose steps are neither arrays nor records of them.
 
     Raises:
         ValueError: naming the space.
@@ -154,8 +156,10 @@ def check_spaces(envs: VectorEnv) -> None:
         ("observations", envs.single_observation_space),
         ("actions", envs.single_action_space),
     ):
-        if space.shape is None or space.dtype is None:
-            raise ValueError(f"the environment's {name} are {space}; this version keeps arrays")
+        try:
+            leaves(space)
+        except ValueError as error:
+            raise ValueError(f"the environment's {name}: {error}") from None
 
 
 def play_plan(
@@ -197,7 +201,7 @@ def gather(
             rngs[row] = np.random.default_rng((int(seeds[episodes[row]]), _ACTIONS))
         behavior.start(where, rngs)
 
-    def act(observations: np.ndarray) -> np.ndarray:
+    def act(observations: np.ndarray) -> Any:
         return behavior.act(_screens(envs) if behavior.watches else observations, rngs)
 
     for step in play(envs, seeds, start, act):
@@ -236,6 +240,9 @@ def publish(collection: Collection, envs: VectorEnv) -> list[Outcome]:
         env_kwargs=plan.env_kwargs,
     )
     write_minari(finished, collection.dataset_id, stream)
+    shape = envs.single_observation_space.shape
+    if envs.single_observation_space.dtype == np.uint8 and shape is not None and len(shape) > 1:
+        pack_file(finished / "data" / "main_data.hdf5")
     storage = MinariStorage.read(finished / "data")
     storage.update_metadata(
         {

@@ -34,6 +34,15 @@ class ModelConfig:
     """chen2021: the paper's embeddings, blocks and optimiser, and its window to act in."""
     layout: str = "return-observation-action"
     """Tokens of a timestep, in order; 'observation-action' is behaviour cloning."""
+    conditioning: Literal["token", "added", "adaln"] = "token"
+    """The layout's return: a token of its own, added to the observation's, or, by adaptive layer
+    norms, told to every block."""
+    return_head: Literal["bins", "expectile"] = "bins"
+    """Of layouts that predict the return too, such as observation-return-action."""
+    return_bins: int = 120
+    return_expectile: float = 0.99
+    return_weight: float = 0.1
+    """Of the return's loss beside the action's."""
     context_length: int = 20
     """Timesteps that a token attends to, its own included."""
     num_layers: int = 3
@@ -43,13 +52,31 @@ class ModelConfig:
     dropout: float = 0.1
     return_dropout: float = 0.15
     """Share of training windows whose return is the null token: one model, both policies."""
+    size: Literal["", "small", "base", "large"] = ""
+    """On the command line: num_layers, num_heads and width of a model of 0.7, 40 or 200 million
+    parameters (Lee et al. 2022), unless they are given; empty: the preset's."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the blocks compute in; weights, norms, softmax and losses are float32 always."""
+    remat: bool = False
+    """Compute each block again on the way back rather than keep what is inside: less memory."""
+    scan_layers: bool = False
+    """Compile one block and loop over it: deep models then compile faster."""
     max_timesteps: int = 0
     """Longest episode the positions cover; 0: the longer of the data's and the environment's."""
+    head: Literal["deterministic", "gaussian", "bins-uniform", "bins-quantile"] = "deterministic"
+    """How an action's numbers are predicted; categories are drawn from probabilities always."""
+    num_bins: int = 100
+    """Bins of each number, for the heads that have some (Janner et al. 2021)."""
 
     def __post_init__(self) -> None:
         for name in ("context_length", "num_layers", "num_heads", "width"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
         _require(self.max_timesteps >= 0, "model.max_timesteps", self.max_timesteps, "0 or more")
+        for name in ("num_bins", "return_bins"):
+            _require(getattr(self, name) >= 2, f"model.{name}", getattr(self, name), "at least 2")
+        value = self.return_expectile
+        _require(0.0 < value < 1.0, "model.return_expectile", value, "between 0 and 1")
+        _require(self.return_weight > 0, "model.return_weight", self.return_weight, "above 0")
         _require(
             self.width % self.num_heads == 0,
             "model.width",
@@ -63,6 +90,10 @@ class ModelConfig:
             value = self.return_dropout
             needed = "0 with recipe chen2021, which has no null token"
             _require(value == 0.0, "model.return_dropout", value, needed)
+            needed = "token with recipe chen2021"
+            _require(self.conditioning == "token", "model.conditioning", self.conditioning, needed)
+            needed = "deterministic with recipe chen2021"
+            _require(self.head == "deterministic", "model.head", self.head, needed)
 
 
 @dataclass(frozen=True)
@@ -201,6 +232,46 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class MeshConfig:
+    """How the devices divide the work, as a box of data x fsdp x model of them."""
+
+    data: int = 0
+    """Parts of the batch, each with all weights; 0: all devices that are left and divide it."""
+    fsdp: int = 1
+    """Parts of the batch that also share out weights and optimiser state among them."""
+    model: int = 1
+    """Parts of every block's matrices: for blocks too large for one device."""
+
+    def __post_init__(self) -> None:
+        _require(self.data >= 0, "mesh.data", self.data, "0 or more")
+        for name in ("fsdp", "model"):
+            _require(getattr(self, name) >= 1, f"mesh.{name}", getattr(self, name), "at least 1")
+
+
+@dataclass(frozen=True)
+class DistributedConfig:
+    """The processes of a run on several machines; Slurm, Open MPI and TPU pods know it."""
+
+    coordinator: str = ""
+    """Address and free port of process 0, HOST:PORT."""
+    num_processes: int = 0
+    """Processes in all; 0: as the launcher says, and without one just this."""
+    process_id: int = -1
+    """Number of this process, from 0; -1: as the launcher says."""
+
+    def __post_init__(self) -> None:
+        value = self.num_processes
+        _require(value >= 0, "distributed.num_processes", value, "0 or more")
+        below = value or 2**31
+        needed = f"from -1 to {below - 1}"
+        value = self.process_id
+        _require(-1 <= value < below, "distributed.process_id", value, needed)
+        value = self.coordinator
+        holds = not value or value.rpartition(":")[2].isdigit()
+        _require(holds, "distributed.coordinator", value, "HOST:PORT")
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run."""
 
@@ -208,6 +279,8 @@ class TrainConfig:
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    distributed: DistributedConfig = field(default_factory=DistributedConfig)
     num_steps: int = 10_000
     """Updates."""
     seed: int = 0
@@ -220,6 +293,10 @@ class TrainConfig:
     """Newest checkpoints kept, beside the best."""
     resume: bool = False
     """Go on from the run directory's newest sound checkpoint."""
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """Where a loss or gradient is not finite: stop, or leave that update out and go on."""
+    profile: bool = False
+    """Say where an update's time goes, and write a trace of some to RUN/profile, then train."""
 
     def __post_init__(self) -> None:
         for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
@@ -255,6 +332,21 @@ def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
             clip_norm=0.25,
         ),
     )
+
+
+# Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
+SIZES = {"small": (3, 1, 128), "base": (6, 12, 768), "large": (10, 20, 1280)}
+
+
+def with_size(config: TrainConfig, size: str) -> TrainConfig:
+    """The same run with a transformer of a named size; unknown names change nothing."""
+    if size not in SIZES:
+        return config
+    layers, heads, width = SIZES[size]
+    model = dataclasses.replace(
+        config.model, size=size, num_layers=layers, num_heads=heads, width=width
+    )
+    return dataclasses.replace(config, model=model)
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -306,9 +398,11 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
     description = (
         "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
-        "its own data). The defaults below are the preset's, or those of its --model.recipe."
+        "its own data). The defaults below are the preset's, or those of its --model.recipe and "
+        "--model.size."
     )
     default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
+    default = with_size(default, _last_value(args, "--model.size"))
     return preset, parse_args(
         TrainConfig, args, "train.py", default=default, description=description
     )
@@ -342,5 +436,7 @@ def from_json(values: dict[str, Any]) -> TrainConfig:
             "model": ModelConfig(**values["model"]),
             "optimizer": OptimizerConfig(**optimizer),
             "evaluation": EvaluationConfig(**evaluation),
+            "mesh": MeshConfig(**values.get("mesh", {})),
+            "distributed": DistributedConfig(**values.get("distributed", {})),
         }
     )

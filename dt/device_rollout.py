@@ -47,7 +47,7 @@ class Stage(NamedTuple):
     agent: PolicyState
     world: Any  # the environment's states, B of each array
     keys: Array  # (B, 2) uint32
-    observations: Array
+    observations: Any  # B of the environment's, an array or a tree of them
     rewards: Float[Array, " B"]  # of the last actions, in the units of targets
     starting: Bool[Array, " B"]
     episodes: Int[Array, " B"]  # -1 has no episode left and idles along
@@ -197,7 +197,7 @@ def _step(
 
 def _restart(
     env: FuncEnv, seeds: Array, where: Bool[Array, " B"], stage: Stage
-) -> tuple[Any, Array, Array]:
+) -> tuple[Any, Any, Array]:
     """States, observations and keys, new ones in these rows; in most steps there are none."""
     before = stage.world, stage.observations, stage.keys
 
@@ -210,7 +210,7 @@ def _restart(
     return jax.lax.cond(where.any(), renew, lambda: before)
 
 
-def _first(env: FuncEnv, seeds: Array) -> tuple[Any, Array, Array]:
+def _first(env: FuncEnv, seeds: Array) -> tuple[Any, Any, Array]:
     """States, first observations and keys of the episodes with these seeds."""
     rngs, keys = _split(jax.vmap(jax.random.PRNGKey)(seeds))
     world = jax.vmap(env.initial)(rngs)
@@ -237,8 +237,13 @@ def _like(before: Any, after: Any) -> Any:
     return jax.tree.map(match, before, after)
 
 
-def _finite(observations: Array) -> Bool[Array, " B"]:
-    return jnp.isfinite(observations).reshape(len(observations), -1).all(axis=1)
+def _finite(observations: Any) -> Bool[Array, " B"]:
+    """Of each row, all that it observes."""
+    parts = [
+        jnp.isfinite(part).reshape(len(part), -1).all(axis=1)
+        for part in jax.tree.leaves(observations)
+    ]
+    return jnp.stack(parts).all(axis=0)
 
 
 def _count(seen: Seen, tally: Tally, policy: ReturnConditionedPolicy, task: FunctionalTask) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import subprocess
 import time
 from collections.abc import Callable
@@ -16,13 +17,15 @@ from jaxtyping import Int
 from dt.calibration import RequestMap
 from dt.data.describe import DatasetSummary
 from dt.device_rollout import FunctionalTask, run_on_device
+from dt.playing import Vectorization
 from dt.policy import ReturnConditionedPolicy
 from dt.rollout import Rollouts, make_envs, run_episodes
 from dt.spec import PolicySpec, code_versions
 from dt.statistics import mean_interval
-from dt.verdict import ONE_TARGET, beyond, calibrate
+from dt.verdict import ONE_TARGET, beyond, calibrate, expected
 
 MAX_ENVS = 512  # rows of one batch; more episodes than this queue for a row
+PROCESSES_A_CORE = 4  # rows where each is a process
 
 Card = dict[str, Any]
 
@@ -88,9 +91,13 @@ def evaluate_policy(
     fitting: bool = False,
     on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
     step_timeout: float = 0.0,
+    vectorization: Vectorization = "auto",
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
     """Play `episodes` episodes at each target and make the score card.
+
+    A policy that chooses its own returns plays them once, and its target is what it chose at the
+    start of its episodes.
 
     Episode i has the same seed at every target: differences between targets are then the
     targets' doing, not the starts'.
@@ -99,6 +106,7 @@ def evaluate_policy(
         fitting: play the episodes that request maps are fitted on, which no evaluation plays.
         on_device: the environment's functional form, to play on the device; None: on the host.
         step_timeout: seconds that a step of all environments may take; 0: as long as it likes.
+        vectorization: as in `make_envs`.
 
     Raises:
         RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
@@ -110,30 +118,43 @@ def evaluate_policy(
             f"the request map was fitted in {measured.env_id}, not in {env_id}; fit one there with "
             f"--fit-request-map --env {env_id}"
         )
+    if policy.expert is not None:
+        if on_device is not None:
+            raise ValueError("the model's own returns (expert) are played on the host only")
+        targets = [policy.spec.return_range[1]]  # ignored
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
     num_envs = min(len(asked), MAX_ENVS)
+    if vectorization == "async":
+        num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
     if on_device is not None:
         task = on_device(env_id, env_kwargs)
         begin = time.perf_counter()
         rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
     else:
-        envs = make_envs(env_id, num_envs, env_kwargs)
+        envs = make_envs(env_id, num_envs, env_kwargs, vectorization)
         begin = time.perf_counter()
         try:
             rollouts = run_episodes(policy, envs, asked, seeds, on_step, step_timeout)
         finally:
             envs.close()
     seconds = time.perf_counter() - begin
-    return {
+    if policy.expert is not None:
+        targets = [float(rollouts.targets.mean())]
+    sampling = policy.sampling
+    card = {
         "env_id": env_id,
         "env_kwargs": env_kwargs,
         "checkpoint_step": checkpoint_step,
         "selection": selection,
         "baseline": "null" if policy.null else None,
         "deterministic": policy.deterministic,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "expert": None if policy.expert is None else dataclasses.asdict(policy.expert),
         "calibrated": policy.request_map is not None,
         "clipped": policy.clip,
+        "recomputed": policy.recompute,
         "on_device": on_device is not None,
         "layout": policy.spec.model.layout,
         "episodes": episodes,
@@ -145,6 +166,10 @@ def evaluate_policy(
         "command": command,
         "commit": code_commit(),
     }
+    if policy.expert is not None:
+        expectation = expected(rollouts.targets, rollouts.returns)
+        card |= {"expectation": expectation, "verdict": expectation["verdict"]}
+    return card
 
 
 def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Int
 
@@ -41,20 +45,34 @@ class Watched:
         self.steps: Int[np.ndarray, " B"] = np.zeros(envs.num_envs, np.int64)
         self._worker = _Worker() if timeout else None
 
-    def reset(self, where: Bool[np.ndarray, " B"], seeds: Any) -> np.ndarray:
+    def reset(self, where: Bool[np.ndarray, " B"], seeds: Any) -> Any:
         """The observations of all rows, those of `where` started anew."""
-        options = {"reset_mask": where}
+        # Vector environments that reset themselves know no masks.
+        options = None if where.all() else {"reset_mask": where}
         observations, _ = self._call(lambda: self.envs.reset(seed=seeds, options=options))
         self._check(observations, np.zeros(self.envs.num_envs))
         return observations
 
-    def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Observations, rewards, terminated and truncated of all rows."""
-        observations, rewards, terminated, truncated, _ = self._call(
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Observations, rewards, terminated, truncated and infos of all rows."""
+        observations, rewards, terminated, truncated, infos = self._call(
             lambda: self.envs.step(actions)
         )
         self._check(observations, rewards)
-        return observations, rewards, terminated, truncated
+        return observations, rewards, terminated, truncated, infos
+
+    def with_final(
+        self, observations: Any, infos: dict[str, Any], over: Bool[np.ndarray, " B"]
+    ) -> Any:
+        """The observations with the last of each episode that is over, which infos hold."""
+        finals, whole = infos.get("final_obs"), copy.deepcopy(observations)
+        for row in np.flatnonzero(over):
+            final = None if finals is None else finals[row]
+            if final is None:
+                raise self._fault("ended an episode without final_obs in its infos", int(row))
+            _put(whole, int(row), final)
+        self._check(whole, np.zeros(self.envs.num_envs))
+        return whole
 
     def close(self) -> None:
         if self._worker is not None:
@@ -62,39 +80,56 @@ class Watched:
 
     def _call(self, function: Callable[[], Any]) -> Any:
         try:
-            return self._worker.call(function, self.timeout) if self._worker else function()
+            with _quiet() if self._processes else nullcontext():
+                return self._worker.call(function, self.timeout) if self._worker else function()
         except _Hung as hung:
             # Closing it could hang as well, and so could Gymnasium, which closes what is left over.
             self.envs.closed = True
+            for process in self._processes:
+                process.terminate()
             raise self._fault(
                 f"did not come back within {self.timeout:g} seconds", self._running(hung.frames)
             ) from None
         except Exception as error:
             row = self._running(frame for frame, _ in traceback.walk_tb(error.__traceback__))
+            for number, pipe in enumerate(getattr(self.envs, "parent_pipes", ())):
+                row = number if pipe is None else row  # whose process has ended
             what = f"raised {type(error).__name__}: {first_line(error)}"
             if row is None:
                 row, what = self._misshapen(what)
             raise self._fault(what, row) from error
 
-    def _check(self, observations: np.ndarray, rewards: np.ndarray) -> None:
-        expected = self.envs.observation_space.shape
-        if np.shape(observations) != expected:
-            raise self._fault(f"observations have shape {np.shape(observations)}, not {expected}")
+    @property
+    def _processes(self) -> Sequence[Any]:
+        """Of the rows, where each has one."""
+        return getattr(self.envs, "processes", ())
+
+    def _check(self, observations: Any, rewards: np.ndarray) -> None:
         live = self.episodes >= 0
         bad = live & ~np.isfinite(rewards)
         if bad.any():
             row = int(np.argmax(bad))
             raise self._fault(f"gave the reward {rewards[row]}", row)
-        if observations.dtype.kind == "f":
-            numbers = observations.reshape(len(observations), -1)
+        for name, space, part in _parts("", self.envs.observation_space, observations):
+            if np.shape(part) != space.shape:
+                raise self._fault(
+                    f"observations{name} have shape {np.shape(part)}, not {space.shape}"
+                )
+            if part.dtype.kind != "f":
+                continue
+            numbers = part.reshape(len(part), -1)
             bad = live & ~np.isfinite(numbers).all(axis=1)
             if bad.any():
                 row = int(np.argmax(bad))
                 place = int(np.argmin(np.isfinite(numbers[row])))
-                raise self._fault(f"observation {place} is {numbers[row, place]}", row)
+                raise self._fault(f"observation{name} {place} is {numbers[row, place]}", row)
 
     def _running(self, frames: Iterable[FrameType]) -> int | None:
         """Which row's environment a call was in; None when the rows are not objects of their own"""
+        frames = list(frames)
+        for frame in frames:  # the answer of which process was being waited for
+            if frame.f_locals.get("self") is self.envs and "env_idx" in frame.f_locals:
+                return int(frame.f_locals["env_idx"])
         inside = [frame.f_locals.get("self") for frame in frames]
         for row, env in enumerate(getattr(self.envs, "envs", ())):
             if any(one is env for one in inside):
@@ -105,7 +140,9 @@ class Watched:
         """Gymnasium stacks the rows' observations, and only says that they do not stack."""
         expected = self.envs.single_observation_space.shape
         for row, observation in enumerate(getattr(self.envs, "_env_obs", ())):
-            if observation is not None and np.shape(observation) != expected:
+            if expected is None or observation is None:
+                continue
+            if np.shape(observation) != expected:
                 return row, f"observation has shape {np.shape(observation)}, not {expected}"
         return None, otherwise
 
@@ -118,6 +155,38 @@ class Watched:
         return EnvironmentFault(
             f"{name}, row {row}, episode {self.episodes[row]}, step {self.steps[row]}: {what}"
         )
+
+
+def _parts(name: str, space: Any, observations: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The arrays of a batch of observations, each with where it stands and its space."""
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.items():
+            yield from _parts(f"{name}[{key!r}]", inner, observations[key])
+    elif isinstance(space, spaces.Tuple) and isinstance(observations, tuple):
+        for index, inner in enumerate(space):
+            yield from _parts(f"{name}[{index}]", inner, observations[index])
+    elif isinstance(observations, np.ndarray) or space.shape is not None:
+        yield name, space, observations
+
+
+def _put(batch: Any, row: int, value: Any) -> None:
+    """Put a row's observation into a batch of them."""
+    if isinstance(batch, dict):
+        for key, part in batch.items():
+            _put(part, row, value[key])
+    elif isinstance(batch, tuple):
+        for part, inner in zip(batch, value, strict=True):
+            _put(part, row, inner)
+    else:
+        batch[row] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the traces that Gymnasium warns with where a row's process fails; we say it once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ERROR")
+        yield
 
 
 class _Hung(Exception):

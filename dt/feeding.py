@@ -5,13 +5,15 @@ from __future__ import annotations
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
+import jax
 import numpy as np
 
 from dt.config import TrainConfig
-from dt.data.cache import ROWS
+from dt.data.cache import IMAGES, ROWS
 from dt.data.reading import RowFile, read_rows
 from dt.data.rows import TrainingData
-from dt.data.windows import Batch, Windows, as_batch, draw_windows
+from dt.data.windows import Batch, Windows, as_batch, draw_windows, map_arrays
+from dt.distributed import largest
 from dt.sharding import Mesh, along_rows, free_bytes, free_host_bytes, place, replicated
 from dt.spec import PolicySpec
 
@@ -29,21 +31,29 @@ class Feed:
     def __init__(self, data: TrainingData, spec: PolicySpec, config: TrainConfig, mesh: Mesh):
         self.data, self.spec, self.config = data, spec, config
         self.num_steps = config.model.context_length * config.data.windows_per_segment
-        self.rows = range(config.data.num_segments)
-        self.on_device = _fits(data, config, mesh)
+        # Where the memory of one process does not do, all read: they run the same program.
+        self.on_device = not largest(not _fits(data, config, mesh))
         self._sharding = along_rows(mesh, axis=1)
+        # Of a batch's rows, those that this process's devices hold: all there is, if it is alone.
+        shape = (1, config.data.num_segments)
+        held: Any = self._sharding.addressable_devices_indices_map(shape)
+        slices = [range(*rows.indices(shape[1])) for _, rows in held.values()]
+        self.rows = range(min(s.start for s in slices), max(s.stop for s in slices))
         self._ahead: tuple[int, Future[Batch]] | None = None
         self.updates_per_round = min(config.log_interval, config.num_steps)
         self.steps = None
         if self.on_device:
-            self.steps = place(spec.encode(data.rows), replicated(mesh))
+            self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
         else:
-            size = self.num_steps * len(self.rows) * data.rows.shape[1] * 4
+            size = self.num_steps * config.data.num_segments * (data.num_bytes // data.num_steps)
             self.updates_per_round = max(1, min(self.updates_per_round, ROUND_BYTES // size))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
-        self._file: RowFile | None = None
+        self._files: list[RowFile] = []
         if not self.on_device and data.folder is not None and _exceeds_memory(data, config):
-            self._file = RowFile(data.folder / ROWS, data.rows.shape[1])
+            self._files.append(RowFile(data.folder / ROWS, data.rows.shape[1]))
+            if data.images is not None:
+                size = data.images.shape[1]
+                self._files.append(RowFile(data.folder / IMAGES, size, np.uint8))
 
     def round(self, step: int, next_step: int) -> Any:
         """The draw of the updates from `step` on, on the devices.
@@ -52,19 +62,41 @@ class Feed:
             next_step: where the following round begins; it is read meanwhile.
         """
         if self.on_device:
-            return place(self._windows(step, np.int32), self._sharding)
+            return self._place(self._windows(step, np.int32))
         if self._ahead is not None and self._ahead[0] == step:
             batch = self._ahead[1].result()
         else:
             batch = self._read(step)
         self._ahead = next_step, self._thread.submit(self._read, next_step)
-        return place(batch, self._sharding)
+        return self._place(batch)
+
+    def describe(self, step: int) -> str:
+        """Where the batch of the update after `step` comes from, for someone who looks for it."""
+        rows = range(self.config.data.num_segments)
+        windows = draw_windows(self.data.offsets, self.num_steps, self.config.seed, step, rows)
+        episodes = np.searchsorted(self.data.offsets, windows.start, side="right") - 1
+        places = [f"{e}@{t}" for e, t in zip(episodes, windows.timestep, strict=True)]
+        more = f" and {len(places) - 8} more" if len(places) > 8 else ""
+        return (
+            f"seed {self.config.seed}, step {step}, windows (episode@timestep) "
+            f"{', '.join(places[:8])}{more}"
+        )
+
+    def _place(self, tree: Any) -> Any:
+        """This process's rows (U, b, ...) onto its devices, as its part of all rows' arrays."""
+        num_rows = self.config.data.num_segments
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(
+                self._sharding, x, (len(x), num_rows, *x.shape[2:])
+            ),
+            tree,
+        )
 
     def close(self) -> None:
         if not self.on_device:
             self._thread.shutdown(cancel_futures=True)
-        if self._file is not None:
-            self._file.close()
+        for file in self._files:
+            file.close()
 
     def _windows(self, step: int, start_dtype: Any = np.int64) -> Windows:
         """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
@@ -79,12 +111,13 @@ class Feed:
         """(U, B, T, ...): the same windows' batches."""
         windows = self._windows(step)
         flat = Windows(*(field.reshape(-1) for field in windows))
-        if self._file is not None:
-            rows = self._file.read(flat, self.num_steps)
+        if self._files:
+            read = [file.read(flat, self.num_steps) for file in self._files]
         else:
-            rows = read_rows(self.data.rows, flat, self.num_steps)
-        batch = as_batch(self.spec.encode(rows), flat, self.num_steps)
-        return Batch(*(x.reshape(*windows.start.shape, *x.shape[1:]) for x in batch))
+            held = [rows for rows in (self.data.rows, self.data.images) if rows is not None]
+            read = [read_rows(rows, flat, self.num_steps) for rows in held]
+        batch = as_batch(self.spec.encode(*read), flat, self.num_steps)
+        return map_arrays(lambda x: x.reshape(*windows.start.shape, *x.shape[1:]), batch)
 
 
 def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:

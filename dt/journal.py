@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from dt.data.episodes import Episode
+from dt.packing import is_image_like, packed, unpacked
 
 # Of each record: the episode's number, the bytes that follow, and the checksum of both.
 _HEADER = struct.Struct("<QQI")
@@ -52,7 +53,9 @@ class Journal:
         content = io.BytesIO()
         for name in _FIELDS:
             np.lib.format.write_array(content, getattr(episode, name), allow_pickle=False)
-        payload = content.getbuffer()
+        payload: bytes | memoryview = content.getbuffer()
+        if is_image_like(np.asarray(episode.observations)):
+            payload = packed(payload)
         place = self._file.seek(0, os.SEEK_END)
         self._file.write(_HEADER.pack(number, len(payload), _checksum(number, payload)))
         self._file.write(payload)
@@ -100,7 +103,7 @@ class Journal:
         payload = self._file.read(size)
         if len(payload) < size or _checksum(number, payload) != checksum:
             return None
-        content = io.BytesIO(payload)
+        content = io.BytesIO(unpacked(payload))
         arrays = (np.lib.format.read_array(content, allow_pickle=False) for _ in _FIELDS)
         return number, Episode(*arrays)
 

@@ -14,9 +14,10 @@ from dt.config import TrainConfig
 from dt.data.windows import Batch, Steps, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.optimizer import OptimizerState, Transformation, make_optimizer
+from dt.sharding import keep
 from dt.spec import PolicySpec
 
-Metrics = dict[str, Float[Array, ""]]
+Metrics = dict[str, Float[Array, ""] | Int[Array, ""]]
 
 
 class TrainState(NamedTuple):
@@ -44,7 +45,11 @@ class Learner:
         return TrainState(params, self.optimizer.init(params), jnp.zeros((), jnp.int32))
 
     def train_step(self, state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        """One update. Pure; randomness comes from (seed, step) alone."""
+        """One update. Pure; randomness comes from (seed, step) alone.
+
+        Where the loss or the gradient is not finite, parameters and optimiser stay as they were
+        and `skipped` is 1: damage never spreads, whatever is decided about it later.
+        """
         key = jax.random.fold_in(jax.random.key(self.config.seed), state.step)
         null_key, dropout_key = jax.random.split(key)
         is_null = jax.random.bernoulli(
@@ -54,6 +59,13 @@ class Learner:
         updates, optimizer = self.optimizer.update(grads, state.optimizer, state.params)
         params = jax.tree.map(lambda p, u: (p + u).astype(p.dtype), state.params, updates)
         metrics = {"loss": loss, "grad_norm": global_norm(grads)}
+        finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
+        params, optimizer = jax.tree.map(
+            lambda new, old: jnp.where(finite, new, old),
+            (params, optimizer),
+            (state.params, state.optimizer),
+        )
+        metrics["skipped"] = (~finite).astype(jnp.float32)
         return TrainState(params, optimizer, state.step + 1), metrics
 
     def loss_and_gradient(
@@ -62,12 +74,14 @@ class Learner:
         """The batch's loss and gradient, summed over micro-batches that fit the cache.
 
         Each micro-batch's sum is divided by the count of the whole batch: a mean of means would
-        weigh steps by how much padding they happen to lie beside.
+        weigh steps by how much padding they happen to lie beside. A micro-batch takes every
+        num_micro_batches-th row, so that each device finds its share among its own rows.
         """
         num_micro = self.config.data.num_micro_batches
         count = batch.mask.sum()
         parts = jax.tree.map(
-            lambda x: x.reshape(num_micro, len(x) // num_micro, *x.shape[1:]), (batch, is_null)
+            lambda x: x.reshape(len(x) // num_micro, num_micro, *x.shape[1:]).swapaxes(0, 1),
+            (batch, is_null),
         )
         gradient = jax.value_and_grad(self.loss_fn)
 
@@ -89,23 +103,33 @@ class Learner:
     ) -> Float[Array, ""]:
         """Summed loss of the real steps, over `count`: padding counts on neither side."""
         model = nnx.merge(self.graph, params)
-        prediction = model(batch, is_null, rngs=nnx.Rngs(dropout=dropout_key))
-        losses = model.head.loss(prediction, batch.actions)
+        # Batches are padded on the right, where causal attention needs no mask.
+        unmasked = batch._replace(mask=None)
+        rngs = nnx.Rngs(dropout=dropout_key)
+        # nnx.Rngs folds small counts into its key; the other half of a split is none of those.
+        losses = model.losses(unmasked, is_null, jax.random.split(dropout_key)[1], rngs=rngs)
         return jnp.where(batch.mask, losses, 0.0).sum() / count
 
-    def make_train_steps(
-        self,
-    ) -> Callable[[TrainState, Steps | None, Windows | Batch, Any], Any]:
-        """The compiled program that runs the updates of one round.
+    def make_train_steps(self, layout: Any = None) -> Callable[..., Any]:
+        """The compiled program that runs updates of one round.
 
         Its arguments are the state (donated), the data on the device, windows of shape (U, B) for
-        up to U updates, and how many of the U to run: one program serves every round, the shorter
-        last one too. Without the data, the batches themselves stand in the windows' place. It
-        returns the new state and the metrics' means over the round.
+        up to U updates, how many of the U to run, and the first of them (0 unless given): one
+        program serves every round and every part of one. Without the data, the batches themselves
+        stand in the windows' place. It returns the new state and the metrics' means over the
+        updates that were not skipped, with `skipped`, their number, and of the first of them its
+        place in the draw, `first_skipped` (-1 for none), with its loss and gradient.
+
+        Args:
+            layout: how the state lies on the devices (`dt.sharding.shardings`), and shall stay.
         """
 
         def train_steps(
-            state: TrainState, steps: Steps | None, draw: Windows | Batch, num_updates: Array
+            state: TrainState,
+            steps: Steps | None,
+            draw: Windows | Batch,
+            num_updates: Array,
+            first: Any = 0,
         ) -> tuple[TrainState, Metrics]:
             def update(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
                 state, sums = carry
@@ -113,13 +137,34 @@ class Learner:
                 if steps is not None:
                     batch = gather(steps, batch, self.num_steps_of_window)
                 state, metrics = self.train_step(state, batch)
-                return state, jax.tree.map(jnp.add, sums, metrics)
+                if layout is not None:  # else the compiler might gather what is shared out
+                    state = keep(state, layout)
+                return state, _add_metrics(sums, metrics, i)
 
-            zeros = {"loss": jnp.zeros(()), "grad_norm": jnp.zeros(())}
-            state, sums = jax.lax.fori_loop(0, num_updates, update, (state, zeros))
-            return state, jax.tree.map(lambda s: s / num_updates, sums)
+            zero = jnp.zeros(())
+            names = ("loss", "grad_norm", "skipped", "skipped_loss", "skipped_grad_norm")
+            sums = {**dict.fromkeys(names, zero), "first_skipped": jnp.int32(-1)}
+            end = first + num_updates
+            state, sums = jax.lax.fori_loop(first, end, update, (state, sums))
+            count = jnp.maximum(num_updates - sums["skipped"], 1)
+            return state, {**sums, **{name: sums[name] / count for name in ("loss", "grad_norm")}}
 
-        return jax.jit(train_steps, donate_argnums=0)
+        out = None if layout is None else (layout, None)
+        return jax.jit(train_steps, donate_argnums=0, out_shardings=out)
+
+
+def _add_metrics(sums: Metrics, metrics: Metrics, i: Array) -> Metrics:
+    """Sums over the updates that count; of the first that does not, all there is to say."""
+    skipped = metrics["skipped"] > 0
+    is_first = skipped & (sums["first_skipped"] < 0)
+    return {
+        "loss": sums["loss"] + jnp.where(skipped, 0, metrics["loss"]),
+        "grad_norm": sums["grad_norm"] + jnp.where(skipped, 0, metrics["grad_norm"]),
+        "skipped": sums["skipped"] + metrics["skipped"],
+        "first_skipped": jnp.where(is_first, i, sums["first_skipped"]),
+        "skipped_loss": jnp.where(is_first, metrics["loss"], sums["skipped_loss"]),
+        "skipped_grad_norm": jnp.where(is_first, metrics["grad_norm"], sums["skipped_grad_norm"]),
+    }
 
 
 def global_norm(grads: Any) -> Float[Array, ""]:

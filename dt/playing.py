@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
@@ -11,15 +13,21 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
+from dt.data.records import to_records, to_tree
 from dt.data.spaces import making
 from dt.faults import Watched
 
+Vectorization = Literal["auto", "sync", "async"]
+
 
 class Step(NamedTuple):
-    """One step of all rows; a row with no episode left has episode -1 and idles along."""
+    """One step of all rows; a row with no episode left has episode -1 and idles along.
+
+    So has a row that resets itself in this step, as some vector environments have it.
+    """
 
     episodes: Int[np.ndarray, " B"]  # which of the episodes asked for each row plays
-    observations: np.ndarray
+    observations: np.ndarray  # records, where the space has parts; actions likewise
     actions: np.ndarray
     rewards: Float[np.ndarray, " B"]
     terminated: Bool[np.ndarray, " B"]
@@ -36,46 +44,64 @@ class Step(NamedTuple):
         return self.live & (self.terminated | self.truncated)
 
 
-def make_envs(env_id: str, num_envs: int, env_kwargs: dict[str, Any] | None = None) -> VectorEnv:
-    """Environments that are reset by hand: the id's own vector environment if it can be, else sync.
+def make_envs(
+    env_id: str,
+    num_envs: int,
+    env_kwargs: dict[str, Any] | None = None,
+    vectorization: Vectorization = "auto",
+) -> VectorEnv:
+    """Environments that are reset by hand.
+
+    Args:
+        vectorization: sync, one after the other in this process; async, a process a row, by
+            `forkserver` since JAX's threads do not outlive a fork; auto, the id's own vector
+            environment where that can be reset by hand, else sync.
 
     Raises:
         ValueError: when Gymnasium cannot make the environment, with its reason.
     """
     disabled: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+    kwargs = dict(env_kwargs or {})
     with making(env_id):
-        if _can_reset_by_hand(env_id):
+        if vectorization == "auto" and _has_own(env_id, kwargs.get("render_mode")):
             return gymnasium.make_vec(
                 env_id,
                 num_envs=num_envs,
                 vectorization_mode="vector_entry_point",
                 **disabled,
-                **(env_kwargs or {}),
+                **kwargs,
             )
+        processes: dict[str, Any] = {}
+        if vectorization == "async":
+            # Imported once, where the rows' processes come from, instead of in each of them.
+            multiprocessing.get_context("forkserver").set_forkserver_preload(["gymnasium"])
+            processes = {"context": "forkserver", "max_concurrency": os.cpu_count()}
         return gymnasium.make_vec(
             env_id,
             num_envs=num_envs,
-            vectorization_mode="sync",
-            vector_kwargs=disabled,
-            **(env_kwargs or {}),
+            vectorization_mode="async" if processes else "sync",
+            vector_kwargs=disabled | processes,
+            **kwargs,
         )
 
 
-def _can_reset_by_hand(env_id: str) -> bool:
-    """Whether the id's own vector environment says so, as ours do; Gymnasium's cannot."""
+def _has_own(env_id: str, render_mode: str | None) -> bool:
+    """Whether the id's own vector environment says that it does this, as ours do."""
     spec = gymnasium.registry.get(env_id)
     if spec is None or spec.vector_entry_point is None:
         return False
     entry_point = spec.vector_entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    return AutoresetMode.DISABLED in getattr(creator, "metadata", {}).get("autoreset_modes", ())
+    metadata = getattr(creator, "metadata", {})
+    draws = render_mode is None or render_mode in metadata.get("render_modes", ())
+    return draws and AutoresetMode.DISABLED in metadata.get("autoreset_modes", ())
 
 
 def play(
     envs: VectorEnv,
     seeds: Int[np.ndarray, " n"],
     start: Callable[[np.ndarray, np.ndarray], None],
-    act: Callable[[np.ndarray], np.ndarray],
+    act: Callable[[np.ndarray], Any],
     step_timeout: float = 0.0,
 ) -> Iterator[Step]:
     """Play exactly one episode for each seed, `envs.num_envs` at a time, and yield every step.
@@ -84,10 +110,16 @@ def play(
     the batch idle nor count more often. The environment of episode i is reset with `seeds[i]`,
     whichever row it runs in.
 
+    Environments that reset themselves (`metadata["autoreset_mode"]` NEXT_STEP or SAME_STEP) play
+    the same number of whole episodes, but give no say in how one begins: only the first of each
+    row has its own seed. What they return of a reset is never taken for a step of an episode.
+
     Args:
         start: called with the rows that begin an episode, (B,) Booleans, and the number of each
-            row's episode, (B,), before `act` sees its first observation.
-        act: observations of all rows -> actions of all rows.
+            row's episode, (B,), before `act` sees its first observation. Under NEXT_STEP also one
+            step before, when `act` still sees the last one's end.
+        act: observations of all rows -> actions of all rows; of spaces with parts, observations are
+            records (see `dt.data.records`), actions records or a tree.
         step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
 
     Raises:
@@ -95,32 +127,56 @@ def play(
             reward; steps that were yielded before stand.
     """
     num_episodes, num_envs = len(seeds), envs.num_envs
+    mode = autoreset_mode(envs)
     watched = Watched(envs, step_timeout)
     playing = watched.episodes
     playing[: min(num_envs, num_episodes)] = np.arange(min(num_envs, num_episodes))
     queued = min(num_envs, num_episodes)
     num_done = 0
     starting = np.ones(num_envs, bool)
-    observations = np.empty(0)
+    resetting = np.zeros(num_envs, bool)  # rows whose next step is their reset
+    observations: Any = None
+    seen = np.empty(0)  # the same as an array, or records
+    space = envs.single_observation_space
     try:
         while num_done < num_episodes:
             if starting.any():
                 episodes = np.maximum(playing, 0)
                 watched.steps[starting] = 0
-                observations = watched.reset(starting, seeds[episodes].tolist())
+                if observations is None or mode is AutoresetMode.DISABLED:
+                    observations = watched.reset(starting, seeds[episodes].tolist())
+                    seen = to_records(space, observations)
                 start(starting, episodes)
-            actions = act(observations)
-            before = observations
-            observations, rewards, terminated, truncated = watched.step(actions)
-            step = Step(
-                playing.copy(), before, actions, rewards, terminated, truncated, observations
-            )
+            actions = to_records(envs.single_action_space, act(seen))
+            taken = to_tree(envs.single_action_space, actions)
+            observations, rewards, terminated, truncated, infos = watched.step(taken)
+            over = (terminated | truncated) & ~resetting
+            before, seen = seen, to_records(space, observations)
+            after = seen
+            if mode is AutoresetMode.SAME_STEP and over.any():
+                after = to_records(space, watched.with_final(observations, infos, over))
+            numbers = np.where(resetting, -1, playing)
+            step = Step(numbers, before, actions, rewards, terminated, truncated, after)
             num_done += int(step.ended.sum())
             yield step
             watched.steps += 1
-            starting = terminated | truncated
-            for row in np.flatnonzero(starting):
+            for row in np.flatnonzero(over):
                 playing[row] = queued if queued < num_episodes else -1
                 queued += 1
+            starting = over | resetting
+            if mode is AutoresetMode.NEXT_STEP:
+                resetting = over
     finally:
         watched.close()
+
+
+def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
+    """How rows begin again; vector environments that do not say follow Gymnasium's default."""
+    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        raise ValueError(
+            f"the environments' metadata names the autoreset_mode {mode!r}; it must be one of "
+            f"{', '.join(one.value for one in AutoresetMode)}"
+        ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -11,8 +12,12 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.calibration import RequestMap
-from dt.model.decision_transformer import Moment, abstract_model
+from dt.data.records import leaves, to_records
+from dt.data.windows import Action, Observation
+from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
+from dt.model.heads import ExpectileReturnHead, ReturnChoice
 from dt.model.recipe import recipe_of
+from dt.model.sampling import Sampling
 from dt.model.transformer import RingCache
 from dt.model.window import Window
 from dt.spec import PolicySpec
@@ -24,7 +29,7 @@ class PolicyState(NamedTuple):
     cache: RingCache | Window
     timestep: Int[Array, " B"]  # of the next observation
     return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
-    previous_action: Any  # (B, A) float32, or (B,) int32, in the model's units
+    previous_action: Action  # (B, ...), in the model's units
     seed: Any  # (B,) uint32; decides an episode's sampled actions, whatever row it runs in
 
 
@@ -45,29 +50,47 @@ class ReturnConditionedPolicy:
         spec: PolicySpec,
         *,
         deterministic: bool = False,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
         null: bool = False,
         clip: bool = True,
+        recompute: bool = False,
         request_map: RequestMap | None = None,
+        expert: ReturnChoice | None = None,
     ):
         """
         Args:
-            deterministic: take the likeliest action instead of sampling (discrete actions).
+            deterministic: take the likeliest action instead of sampling.
+            temperature, top_p: how actions are sampled, as `dt.model.sampling.Sampling` says.
             null: put the null token where the return would stand: the unconditional policy.
             clip: show a return above all of the data's as the data's highest. False shows it as it
                 is: an input that the model has never seen.
+            recompute: compute the last context_length timesteps anew at every step, and nothing
+                before them, in place of the ring cache: what a model of another recipe does anyway.
             request_map: targets are then returns to achieve, and what is asked for is what was
                 measured to bring them.
+            expert: the model chooses what to ask for at every step, from the returns that it
+                expects; targets are then ignored. For layouts that predict the return.
         """
         if null and not recipe_of(spec.model).hidden_returns:
             raise ValueError(
                 f"a model of recipe {spec.model.recipe} has no null token to put where the return "
                 f"stands; leave null (--baseline null) out"
             )
+        if expert is not None and (null or spec.layout.return_predictor is None):
+            raise ValueError(
+                f"the model chooses returns (expert) where its layout predicts them, and they are "
+                f"shown to it; this one's is {spec.layout}: train with --model.layout "
+                f"observation-return-action"
+            )
         self.params = params
         self.spec = spec
+        self.expert = expert
         self.deterministic = deterministic
+        self.sampling = Sampling(deterministic, temperature, top_p)
         self.null = null
         self.clip = clip
+        self.recompute = recompute and recipe_of(spec.model).cached
         self.request_map = request_map
         self._graph, _ = nnx.split(abstract_model(spec))
         self._step = jax.jit(self.pure_step, donate_argnums=1)
@@ -118,8 +141,11 @@ class ReturnConditionedPolicy:
         self._rewards = np.where(resets, 0, self._rewards).astype(np.float32)
         self._timesteps = np.where(resets, 0, self._timesteps)
 
-    def act(self, observations: np.ndarray) -> np.ndarray:
+    def act(self, observations: Any) -> Any:
         """Actions for a batch of observations, (B, *observation shape) -> (B, *action shape).
+
+        Observations of a Dict or Tuple space are a tree of such arrays, as Gymnasium's vector
+        environments have it, or records (see `dt.data.records`); actions of one are a tree.
 
         Raises:
             ValueError: before a reset, for a shape that is not the space's, and past the longest
@@ -127,13 +153,12 @@ class ReturnConditionedPolicy:
         """
         if self._state is None:
             raise ValueError("act() before reset(): say which returns to ask for first")
-        observations = np.asarray(observations)
-        expected = (len(self._timesteps), *(self.spec.observation_space.shape or ()))
-        if observations.shape != expected:
-            raise ValueError(
-                f"observations have shape {observations.shape}; this policy was reset for "
-                f"{expected}"
-            )
+        observations = to_records(self.spec.observation_space, observations)
+        for leaf in leaves(self.spec.observation_space):
+            shape, expected = leaf.of(observations).shape, (len(self._timesteps), *leaf.shape)
+            if shape != expected:
+                name = f"observations/{leaf.name}" if leaf.name else "observations"
+                raise ValueError(f"{name} have shape {shape}; this policy was reset for {expected}")
         longest = self._timesteps.max()
         if longest >= self.spec.max_timesteps:
             raise ValueError(
@@ -152,9 +177,15 @@ class ReturnConditionedPolicy:
         self._starting = np.zeros_like(self._starting)
         self._rewards = np.zeros_like(self._rewards)
         self._timesteps = self._timesteps + 1
-        return self.spec.decode_action(np.asarray(actions))
+        return self.spec.decode_action(Action(*map(np.asarray, actions)))
 
-    def observe(self, rewards: np.ndarray, actions: np.ndarray | None = None) -> None:
+    @property
+    def returns_to_go(self) -> Float[np.ndarray, " B"]:
+        """What was still asked for at the last action, a number a row, in the units of targets."""
+        assert self._state is not None, "there was no action yet"
+        return np.asarray(self._state.return_to_go)
+
+    def observe(self, rewards: np.ndarray, actions: Any = None) -> None:
         """The rewards that the last actions brought; they are subtracted from the returns.
 
         Args:
@@ -171,8 +202,8 @@ class ReturnConditionedPolicy:
         if not transforms.delay_reward:  # delayed, all of it comes when nothing is asked any more
             self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
         if actions is not None:
-            taken = jnp.asarray(self.spec.encode_action(np.asarray(actions)))
-            self._state = self._state._replace(previous_action=taken)
+            taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
+            self._state = self._state._replace(previous_action=Action(*map(jnp.asarray, taken)))
 
     def requests(self, target_returns: Any) -> Float[np.ndarray, " B"]:
         """What the model is asked for, that these returns be achieved.
@@ -190,12 +221,11 @@ class ReturnConditionedPolicy:
     def initial_state(self, batch_size: int) -> PolicyState:
         """Rows that have not started; `pure_step` starts those that it is told to."""
         model = abstract_model(self.spec)
-        shape = (batch_size,) if self.spec.discrete else (batch_size, self.spec.action_dim)
         return PolicyState(
-            cache=model.init_cache(batch_size),
+            cache=model.init_cache(batch_size, self.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
-            previous_action=jnp.zeros(shape, jnp.int32 if self.spec.discrete else jnp.float32),
+            previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
 
@@ -207,14 +237,14 @@ class ReturnConditionedPolicy:
         self,
         params: Any,
         state: PolicyState,
-        observation: Float[Array, "B O"],
+        observation: Observation,
         reward: Float[Array, " B"],
         start: tuple[Bool[Array, " B"], Float[Array, " B"], Array],
-    ) -> tuple[Any, PolicyState]:
+    ) -> tuple[Action, PolicyState]:
         """Reset the rows that start, act in all: one program for every step of every episode.
 
         Args:
-            observation: in the model's units.
+            observation: (B, ...), in the model's units.
             reward: of the last action, in the units of targets; ignored where rows start.
             start: which rows start, what they are asked for (`requests`), and their seeds.
 
@@ -228,19 +258,37 @@ class ReturnConditionedPolicy:
         seed = jnp.where(resets, seeds, state.seed)
 
         model = nnx.merge(self._graph, params)
-        lowest, highest = self.spec.return_range
         moment = Moment(
             previous_action=state.previous_action,
             observation=observation,
-            # An agent that got more than it was asked for, or is asked for more than the data
-            # holds, sees the nearest return that the data does hold.
-            return_to_go=self.spec.return_normalizer(
-                jnp.clip(return_to_go, lowest, highest if self.clip else None)
-            ),
+            return_to_go=self._shown(return_to_go),
             timestep=timestep,
+            previous_return=self._shown(state.return_to_go),
         )
         is_null = jnp.full(len(timestep), self.null)
-        prediction, cache = model.step(moment, is_null, past)
         keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
-        action = jax.vmap(lambda p, k: model.head.act(p, k, self.deterministic))(prediction, keys)
+        choose = None
+        if self.expert is not None:
+            choose = partial(self._chosen, model, keys)
+        prediction, cache, asked = model.step(moment, is_null, past, choose)
+        if self.expert is not None:
+            return_to_go = self.spec.return_normalizer.invert(asked)
+        action = jax.vmap(lambda p, k: model.head.act(p, k, self.sampling))(prediction, keys)
         return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)
+
+    def _shown(self, return_to_go: Float[Array, " B"]) -> Float[Array, " B"]:
+        """In the model's units. An agent that got more than it was asked for, or is asked for more
+        than the data holds, sees the nearest return that the data does hold."""
+        lowest, highest = self.spec.return_range
+        kept = jnp.clip(return_to_go, lowest, highest if self.clip else None)
+        return self.spec.return_normalizer(kept)
+
+    def _chosen(self, model: DecisionTransformer, keys: Array, expected: Array) -> Array:
+        """Returns to ask for, one of each row's own expectation and key."""
+        head, choice = model.return_head, self.expert or ReturnChoice()
+        if isinstance(head, ExpectileReturnHead):
+            return head.choose(expected)
+        # Folded once more: the key itself draws the action.
+        return jax.vmap(lambda e, key: head.choose(e, jax.random.fold_in(key, 1), choice))(
+            expected, keys
+        )

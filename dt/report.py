@@ -85,6 +85,8 @@ def card_name(card: dict[str, Any], env_id: str | None) -> str:
     parts += [card["baseline"]] if card["baseline"] else []
     parts += [name for name in ("deterministic", "calibrated") if card[name]]
     parts += [] if card["clipped"] else ["ood"]
+    parts += _sampling(card, "{}-{:g}")
+    parts += ["recompute"] if card["recomputed"] else []
     parts += ["on-device"] if card["on_device"] else []
     if card["selection"] != "last":
         step = card.get("checkpoint_step")
@@ -148,8 +150,20 @@ def card_title(card: dict[str, Any]) -> str:
     parts += [f"baseline {card['baseline']}"] if card["baseline"] else []
     parts += ["calibrated"] if card["calibrated"] else []
     parts += ["deterministic"] if card["deterministic"] else []
+    parts += _sampling(card, "{} {:g}")
+    parts += ["window recomputed"] if card["recomputed"] else []
     parts += ["on the device"] if card["on_device"] else []
     return ", ".join(parts)
+
+
+def _sampling(card: dict[str, Any], form: str) -> list[str]:
+    """How actions and returns were chosen, where not as usual."""
+    parts = [form.format(name, card[name]) for name in ("temperature", "top_p") if card[name] != 1]
+    expert = card["expert"]
+    if expert is not None:
+        parts.append(form.format("expert kappa", expert["kappa"]).replace("expert ", "expert-"))
+        parts += [form.format("best of", expert["num_samples"])] * (expert["num_samples"] > 1)
+    return [part.replace("_", "-") for part in parts]
 
 
 def card_seeds(card: dict[str, Any]) -> str:

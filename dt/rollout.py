@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Float, Int
 
+from dt.data.records import leaves
 from dt.data.transforms import Transforms
 from dt.faults import EnvironmentFault
 from dt.playing import make_envs as make_envs
@@ -59,13 +60,20 @@ class Tally:
         self, targets: Float[np.ndarray, " n"], seeds: Int[np.ndarray, " n"], transforms: Transforms
     ):
         self.targets, self.seeds, self.transforms = (
-            np.asarray(targets),
+            np.array(targets),
             np.asarray(seeds),
             transforms,
         )
         self.returns, self.lengths = np.zeros(len(targets)), np.zeros(len(targets), np.int64)
         self.ended = np.zeros(len(targets), bool)
         self.num_done = self.num_steps = 0
+
+    def note_chosen(
+        self, episodes: Int[np.ndarray, " B"], returns: Float[np.ndarray, " B"]
+    ) -> None:
+        """Before a step is added: what the policy itself asked for, if it is an episode's first."""
+        first = (episodes >= 0) & (self.lengths[np.maximum(episodes, 0)] == 0)
+        self.targets[episodes[first]] = returns[first]
 
     def add(
         self,
@@ -116,6 +124,8 @@ def run_episodes(
 
     try:
         for step in play(envs, seeds, start, policy.act, step_timeout):
+            if policy.expert is not None:
+                tally.note_chosen(step.episodes, policy.returns_to_go)
             policy.observe(step.rewards)
             tally.add(step.episodes, step.rewards, step.ended)
             on_step(tally.num_done, tally.num_steps)
@@ -139,12 +149,16 @@ def check_spaces(
         ("observation", observation_space, policy.spec.observation_space),
         ("action", action_space, policy.spec.action_space),
     ):
-        if have.shape != want.shape or type(have) is not type(want) or _count(have) != _count(want):
+        if _facts(have) != _facts(want):
             raise ValueError(
                 f"the environment's {name} space is {have}, but the policy was trained on {want}; "
                 f"name the environment of its data"
             )
 
 
-def _count(space: gymnasium.Space) -> int | None:
-    return int(space.n) if isinstance(space, gymnasium.spaces.Discrete) else None
+def _facts(space: gymnasium.Space) -> list[Any]:
+    """What must agree: each part's name, kind, shape and number of values; bounds may differ."""
+    found = leaves(space)
+    counts = [leaf.counts.tolist() if leaf.kind == "categories" else [] for leaf in found]
+    kinds = [(leaf.path, type(leaf.space), leaf.kind, leaf.shape) for leaf in found]
+    return list(zip(kinds, counts, strict=True))

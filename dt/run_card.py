@@ -9,9 +9,13 @@ from typing import Any
 from dt.calibration import REQUEST_MAP, RequestMap
 from dt.checkpoint import find_checkpoint, load_policy, load_spec, write_json
 from dt.device_rollout import FunctionalTask
-from dt.evaluation import Card, evaluate_policy, parse_targets
+from dt.evaluation import Card, episode_seeds, evaluate_policy, parse_targets
 from dt.faults import EnvironmentFault
+from dt.model.heads import ReturnChoice
+from dt.playing import Vectorization, make_envs
 from dt.rollout import RolloutFault
+from dt.spec import PolicySpec
+from dt.video import Filmed, film
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke
 NUM_REQUESTS = 15  # to fit a request map on, over all of the data's returns
@@ -28,19 +32,25 @@ def card_of_run(
     deterministic: bool = False,
     null: bool = False,
     clip: bool = True,
+    recompute: bool = False,
+    temperature: float = 1.0,
+    top_p: float = 1.0,
+    expert: ReturnChoice | None = None,
     calibrated: bool = False,
     fitting: bool = False,
     command: str = "",
     on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
     step_timeout: float = 0.0,
+    vectorization: Vectorization = "auto",
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
     """The score card of a checkpoint, in the environment of its data unless another is named.
 
     Args:
-        deterministic, null, clip, calibrated: as in `load_policy`.
+        deterministic, null, clip, recompute, temperature, top_p, expert, calibrated: as in
+            `load_policy`.
         fitting: play the episodes that request maps are fitted on.
-        on_device, step_timeout: as in `evaluate_policy`.
+        on_device, step_timeout, vectorization: as in `evaluate_policy`.
 
     Raises:
         EnvironmentFault: when an environment breaks or hangs. There is no card then: what was cut
@@ -57,19 +67,20 @@ def card_of_run(
         deterministic=deterministic,
         null=null,
         clip=clip,
+        recompute=recompute,
+        temperature=temperature,
+        top_p=top_p,
+        expert=expert,
         calibrated=calibrated,
     )
-    spec = policy.spec
-    env_id = env_id or spec.env_id or ""
-    if not env_id:
-        raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
+    env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
     try:
         return evaluate_policy(
             policy,
             targets,
             episodes,
             env_id=env_id,
-            env_kwargs=spec.env_kwargs if env_id == spec.env_id else {},
+            env_kwargs=env_kwargs,
             seed=seed,
             checkpoint_step=int(folder.name),
             selection="best" if checkpoint == "best" else "last" if newest else "chosen",
@@ -77,12 +88,53 @@ def card_of_run(
             fitting=fitting,
             on_device=on_device,
             step_timeout=step_timeout,
+            vectorization=vectorization,
             on_step=on_step,
         )
     except RolloutFault as fault:
         origin = {"env_id": env_id, "checkpoint_step": int(folder.name), "command": command}
         write_json(run_dir / INCOMPLETE, {**origin, **fault.to_json()})
         raise EnvironmentFault(f"{fault}, kept in {run_dir / INCOMPLETE}") from fault
+
+
+def film_run(
+    run_dir: Path,
+    targets: list[float],
+    directory: Path,
+    *,
+    checkpoint: str = "last",
+    env_id: str = "",
+    seed: int = 0,
+    **options: Any,
+) -> Filmed:
+    """Films of the first episode that a card of the same seed plays at each target.
+
+    Args:
+        options: for `load_policy`.
+
+    Raises:
+        ValueError: as `card_of_run` and `film`.
+    """
+    step = int(find_checkpoint(run_dir, checkpoint).name)
+    policy = load_policy(run_dir, step, **options)
+    env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
+    envs = make_envs(env_id, len(targets), {**env_kwargs, "render_mode": "rgb_array"})
+    try:
+        return film(policy, envs, targets, int(episode_seeds(seed, 1)[0]), directory)
+    finally:
+        envs.close()
+
+
+def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[str, dict[str, Any]]:
+    """The environment to play in, the data's unless another is named, and its arguments.
+
+    Raises:
+        ValueError: where nobody names one.
+    """
+    env_id = env_id or spec.env_id or ""
+    if not env_id:
+        raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
+    return env_id, spec.env_kwargs if env_id == spec.env_id else {}
 
 
 def fit_request_map(

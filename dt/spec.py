@@ -7,23 +7,25 @@ import platform
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from dt.config import ModelConfig
+from dt.data.bins import MOST_ROWS, bin_edges
 from dt.data.describe import DatasetSummary
 from dt.data.episodes import Normalizer, Reference
-from dt.data.rows import Columns, Moments, TrainingData, are_images
+from dt.data.records import Leaf, Parts, build
+from dt.data.rows import Columns, Moments, TrainingData
 from dt.data.spaces import space_from_text, space_to_text
 from dt.data.transforms import Transforms
-from dt.data.windows import Steps
+from dt.data.windows import Action, Observation, Steps
 from dt.model.tokens import TokenLayout
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -37,9 +39,9 @@ class PolicySpec:
     model: ModelConfig
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
-    observation_normalizer: Normalizer  # over flattened observations, (O,)
+    observation_normalizer: Normalizer  # of the numbers in an observation, (O,)
     return_normalizer: Normalizer  # of returns-to-go, a scalar
-    action_normalizer: Normalizer  # of continuous actions, (A,); unused for discrete ones
+    action_normalizer: Normalizer  # of the numbers in an action, (A,)
     return_range: tuple[float, float]  # of returns-to-go in the data, the environment's units
     max_timesteps: int
     dataset: DatasetSummary
@@ -47,15 +49,12 @@ class PolicySpec:
     env_kwargs: dict[str, Any]
     reference: Reference | None
     transforms: Transforms = field(default_factory=Transforms)
+    # (A, K + 1) in the model's units: where bins of an action's numbers lie, if the head has any
+    action_edges: Float[np.ndarray, "A K1"] | None = None
 
     def __post_init__(self) -> None:
-        TokenLayout.parse(self.model.layout)
-        if are_images(self.observation_space):
-            raise ValueError(f"observation space {self.observation_space}: not pictures yet")
-        if not isinstance(self.observation_space, spaces.Box):
-            raise ValueError(f"observation space {self.observation_space}: Box vectors only")
-        if not isinstance(self.action_space, spaces.Box | spaces.Discrete):
-            raise ValueError(f"action space {self.action_space}: Box or Discrete only")
+        TokenLayout.parse(self.model.layout, self.model.conditioning)
+        self.columns  # noqa: B018 (raises for a space that is not supported)
 
     @classmethod
     def of(
@@ -78,14 +77,13 @@ class PolicySpec:
             )
         columns, moments = data.columns, data.moments
         normalize = data.transforms.normalize_observations
-        observation_dim = columns.observation.stop
         return cls(
             model=model,
             observation_space=data.observation_space,
             action_space=data.action_space,
             observation_normalizer=_standardizer(moments, columns.observation)
             if normalize
-            else Normalizer.identity((observation_dim,)),
+            else Normalizer.identity((columns.observation.stop,)),
             return_normalizer=_standardizer(moments, columns.return_to_go),
             action_normalizer=_action_normalizer(data),
             return_range=(
@@ -99,77 +97,122 @@ class PolicySpec:
             # A reference is in the environment's own rewards.
             reference=None if data.transforms.changes_returns else reference or data.reference,
             transforms=data.transforms,
+            action_edges=_action_edges(data, model),
         )
 
     @cached_property
     def columns(self) -> Columns:
         return Columns.of(self.observation_space, self.action_space)
 
+    @property
+    def conditional(self) -> bool:
+        """Whether the model is told a return, in the sequence or beside it."""
+        return TokenLayout.parse(self.model.layout).has("return")
+
     @cached_property
     def layout(self) -> TokenLayout:
-        return TokenLayout.parse(self.model.layout)
+        return TokenLayout.parse(self.model.layout, self.model.conditioning)
+
+    @cached_property
+    def observation_parts(self) -> Parts:
+        return Parts.of(self.observation_space)
+
+    @cached_property
+    def action_parts(self) -> Parts:
+        return Parts.of(self.action_space, images=False)
 
     @property
     def observation_dim(self) -> int:
-        return int(np.prod(self.observation_space.shape or ()))
-
-    @property
-    def discrete(self) -> bool:
-        return isinstance(self.action_space, spaces.Discrete)
+        """Numbers of an observation."""
+        return self.observation_parts.num_numbers
 
     @property
     def action_dim(self) -> int:
-        """Numbers of a continuous action, or the number of discrete ones."""
-        if isinstance(self.action_space, spaces.Discrete):
-            return int(self.action_space.n)
-        return int(np.prod(self.action_space.shape or ()))
+        """Numbers of an action."""
+        return self.action_parts.num_numbers
 
     @property
-    def bounded(self) -> bool:
-        """Whether actions lie in a finite box, so that tanh reaches exactly the space."""
-        space = self.action_space
-        return isinstance(space, spaces.Box) and space.is_bounded()
+    def action_counts(self) -> tuple[int, ...]:
+        """How many values each category of an action can take."""
+        return tuple(self.action_parts.counts.tolist())
 
-    def encode(self, rows: Float[np.ndarray, "*N W"]) -> Steps:
-        """Rows of the data (see `dt.data.rows`) in the model's units."""
+    @property
+    def bounded(self) -> tuple[bool, ...]:
+        """Which numbers of an action lie in a finite box, so that tanh reaches exactly it."""
+        return tuple(self.action_parts.bounded.tolist())
+
+    def encode(
+        self, rows: Float[np.ndarray, "*N W"], pixels: UInt8[np.ndarray, "*N P"] | None = None
+    ) -> Steps:
+        """Rows of the data and their pictures (see `dt.data.rows`) in the model's units."""
         columns = self.columns
-        actions = rows[..., columns.action]
-        if isinstance(self.action_space, spaces.Discrete):
-            encoded = actions[..., 0].astype(np.int32) - np.int32(self.action_space.start)
-        else:
-            encoded = self.action_normalizer(actions)
+        if pixels is None:
+            pixels = np.zeros((*rows.shape[:-1], columns.num_pixels), np.uint8)
         return Steps(
-            observations=self.observation_normalizer(rows[..., columns.observation]),
-            actions=encoded,
+            observations=Observation(
+                self.observation_normalizer(rows[..., columns.observation]),
+                rows[..., columns.observation_categories].astype(np.int32),
+                pixels,
+            ),
+            actions=Action(
+                self.action_normalizer(rows[..., columns.action]),
+                rows[..., columns.action_categories].astype(np.int32),
+            ),
             returns_to_go=self.return_normalizer(rows[..., columns.return_to_go]),
         )
 
-    def encode_observation(self, observations: Any) -> Any:
-        """(B, *shape) of the environment -> (B, O) float32 in the model's units.
+    def encode_observation(self, observations: Any) -> Observation:
+        """B observations of the environment, an array, records or a tree -> the model's units.
 
         This and `decode_action` take NumPy's arrays, and JAX's inside a program.
         """
-        return self.observation_normalizer(_flat(observations).astype(np.float32))
+        parts = self.observation_parts
+        return Observation(
+            self.observation_normalizer(parts.number_columns(observations)),
+            parts.category_columns(observations),
+            parts.pixel_columns(observations),
+        )
 
-    def encode_action(self, actions: np.ndarray) -> np.ndarray:
-        """The environment's actions, (B, *shape) -> the model's, (B, A) float32 or (B,) int32."""
-        if isinstance(self.action_space, spaces.Discrete):
-            return (actions - self.action_space.start).astype(np.int32)
-        return self.action_normalizer(_flat(actions).astype(np.float32))
+    def encode_action(self, actions: Any) -> Action:
+        """B of the environment's actions, an array, records or a tree -> the model's."""
+        parts = self.action_parts
+        return Action(
+            self.action_normalizer(parts.number_columns(actions)), parts.category_columns(actions)
+        )
 
-    def decode_action(self, actions: Any) -> Any:
-        """The model's actions -> (B, *shape) of the environment, inside its space."""
-        space, xp = self.action_space, actions.__array_namespace__()
-        if isinstance(space, spaces.Discrete):
-            return actions.astype(int) + int(space.start)
-        assert isinstance(space, spaces.Box)
-        shaped = self.action_normalizer.invert(actions).reshape(-1, *space.shape)
-        if np.issubdtype(space.dtype, np.integer):
-            shaped = xp.round(shaped)
-        # JAX has no such wide types, and takes only Python's names for them as the nearest it has.
-        wide: dict[str, type] = {"float64": float, "int64": int}
-        dtype = wide.get(str(space.dtype), space.dtype)
-        return xp.clip(shaped, space.low, space.high).astype(dtype)
+    def decode_action(self, actions: Action) -> Any:
+        """The model's actions, (B, ...) -> B of the environment's, inside its space.
+
+        An array, or a tree of arrays as Gymnasium's vector environments take it.
+        """
+        parts = self.action_parts
+        numbers = self.action_normalizer.invert(actions.numbers)
+        columns = {"numbers": numbers, "categories": actions.categories + parts.starts}
+        values: dict[tuple[str, ...], Any] = {}
+        for kind, columns_of in columns.items():
+            begin = 0
+            for leaf in getattr(parts, kind):
+                own = columns_of[:, begin : begin + leaf.size].reshape(-1, *leaf.shape)
+                values[leaf.path] = _in_space(own, leaf)
+                begin += leaf.size
+        return build(self.action_space, lambda leaf: values[leaf.path])
+
+    def no_observation(self, batch_size: int) -> Observation:
+        """Zeros, in the model's units."""
+        parts, rows = self.observation_parts, (batch_size,)
+        return Observation(
+            np.zeros((*rows, parts.num_numbers), np.float32),
+            np.zeros((*rows, len(parts.counts)), np.int32),
+            np.zeros((*rows, parts.num_pixels), np.uint8),
+        )
+
+    def no_action(self, batch_size: int) -> Action:
+        """Zeros, in the model's units."""
+        parts = self.action_parts
+        return Action(
+            np.zeros((batch_size, parts.num_numbers), np.float32),
+            np.zeros((batch_size, len(parts.counts)), np.int32),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -187,6 +230,7 @@ class PolicySpec:
             "env_kwargs": self.env_kwargs,
             "reference": self.reference and dataclasses.asdict(self.reference),
             "transforms": dataclasses.asdict(self.transforms),
+            "action_edges": None if self.action_edges is None else self.action_edges.tolist(),
         }
 
     @classmethod
@@ -213,6 +257,7 @@ class PolicySpec:
             env_kwargs=values["env_kwargs"],
             reference=Reference(**values["reference"]) if values["reference"] else None,
             transforms=Transforms(**values["transforms"]),
+            action_edges=_edges_from_json(values["action_edges"]),
         )
 
 
@@ -222,8 +267,16 @@ def code_versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
-def _flat(values: Any) -> Any:
-    return values.reshape(len(values), -1)
+def _in_space(values: Any, leaf: Leaf) -> Any:
+    """Numbers rounded and clipped to their box, and all in the space's own type."""
+    space, xp = leaf.space, values.__array_namespace__()
+    if isinstance(space, spaces.Box):
+        if np.issubdtype(space.dtype, np.integer):
+            values = xp.round(values)
+        values = xp.clip(values, space.low, space.high)
+    # JAX has no such wide types, and takes only Python's names for them as the nearest it has.
+    wide: dict[str, type] = {"float64": float, "int64": int}
+    return values.astype(wide.get(str(space.dtype), space.dtype))
 
 
 def _standardizer(moments: Moments, columns: slice | int) -> Normalizer:
@@ -231,15 +284,32 @@ def _standardizer(moments: Moments, columns: slice | int) -> Normalizer:
 
 
 def _action_normalizer(data: TrainingData) -> Normalizer:
-    """Bounded actions map to [-1, 1], others are standardised; discrete ones stay as they are."""
-    space = data.action_space
-    if not isinstance(space, spaces.Box):
-        return Normalizer.identity(())
-    if not space.is_bounded():
-        return _standardizer(data.moments, data.columns.action)
-    low, high = (bound.reshape(-1).astype(np.float64) for bound in (space.low, space.high))
+    """Bounded numbers map to [-1, 1], others are standardised."""
+    parts = Parts.of(data.action_space, images=False)
+    standard = _standardizer(data.moments, data.columns.action)
+    low, high = (np.where(parts.bounded, bound, 0.0) for bound in parts.bounds)
     mean, scale = (low + high) / 2, np.maximum((high - low) / 2, 1e-8)
-    return Normalizer(mean.astype(np.float32), scale.astype(np.float32))
+    return Normalizer(
+        np.where(parts.bounded, mean, standard.mean).astype(np.float32),
+        np.where(parts.bounded, scale, standard.scale).astype(np.float32),
+    )
+
+
+def _action_edges(data: TrainingData, model: ModelConfig) -> Float[np.ndarray, "A K1"] | None:
+    bounded = Parts.of(data.action_space, images=False).bounded
+    if not model.head.startswith("bins-") or not len(bounded):
+        return None
+    kind: Literal["uniform", "quantile"] = (
+        "quantile" if model.head == "bins-quantile" else "uniform"
+    )
+    every = -(-data.num_steps // MOST_ROWS)
+    values = _action_normalizer(data)(data.rows[::every, data.columns.action])
+    low = np.where(bounded, -1.0, -np.inf)
+    return bin_edges(values, kind, model.num_bins, low, -low)
+
+
+def _edges_from_json(values: list[list[float]] | None) -> np.ndarray | None:
+    return None if values is None else np.asarray(values, np.float32)
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> dict[str, Any]:

@@ -2,37 +2,25 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax
+import jax.numpy as jnp
 
-from dt.checkpoint import Checkpointer, complete_steps, restore_state, write_json
-from dt.config import TrainConfig, to_json
+from dt.checkpoint import Checkpointer, complete_steps, restore_state
+from dt.config import TrainConfig
 from dt.data.rows import TrainingData
+from dt.distributed import first_decides, is_first, largest, several
 from dt.feeding import Feed
 from dt.learner import Learner, TrainState
 from dt.metrics import MetricWriter
-from dt.sharding import make_mesh, place, replicated, usable_devices
+from dt.sharding import Mesh, make_mesh, place, shardings, usable_devices
 from dt.spec import PolicySpec
-
-# May differ between a run and its continuation; everything else decides the weights. The log
-# interval does too: it shapes the compiled program, and other programs round differently.
-FREE_ON_RESUME = (
-    "resume",
-    "run_dir",
-    "checkpoint_interval",
-    "keep_checkpoints",
-    "data.cache",
-)
-
-CONFIG = "config.json"
+from dt.updates import Updates
 
 
 def train(
@@ -44,164 +32,132 @@ def train(
     say: Callable[[str], None] = print,
     on_round: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
     measure: Callable[[TrainState], float] | None = None,
+    profile: Callable[[Learner, TrainState, Feed], None] | None = None,
 ) -> TrainState:
     """Run the updates that are left, logging and saving on the way; the last state is saved.
 
     The result depends on the data, the configuration and the seed alone: not on where saves fall,
-    nor on interruptions. SIGINT and SIGTERM end the round under way, save, and raise
-    KeyboardInterrupt.
+    nor on interruptions. SIGINT and SIGTERM end the updates under way, save, and raise
+    KeyboardInterrupt. The directory is the caller's alone (`dt.run_directory.locked`).
 
     Args:
-        on_round: called with the updates done and the round's mean metrics.
-        measure: called every `evaluation.interval` updates; the lowest value's state is kept as
-            the best.
-    """
-    learner = Learner(spec, config)
-    mesh = make_mesh(usable_devices(config.data.num_segments // config.data.num_micro_batches))
-    state = learner.init()
-    if config.resume and complete_steps(run_dir / "checkpoints"):
-        state = restore_state(run_dir, learner, say)
-    elif config.resume:
-        say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
-    state = place(state, replicated(mesh))
-    feed = Feed(data, spec, config, mesh)
-    train_steps = learner.make_train_steps()
-    done = int(state.step)
-    checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
-    writer = MetricWriter(run_dir, resume_at=done if config.resume else None)
-    try:
-        with _deferred_signals() as interrupted:
-            while done < config.num_steps and not interrupted:
-                end = _round_end(done, config, feed.updates_per_round)
-                begin = time.perf_counter()
-                state, means = train_steps(
-                    state, feed.steps, feed.round(done, end), np.int32(end - done)
-                )
-                metrics = {name: float(value) for name, value in means.items()}
-                metrics["updates_per_second"] = (end - done) / (time.perf_counter() - begin)
-                done = end
-                if not np.isfinite([metrics["loss"], metrics["grad_norm"]]).all():
-                    raise ValueError(
-                        f"loss {metrics['loss']}, gradient {metrics['grad_norm']} in the updates "
-                        f"up to {done}; lower --optimizer.learning-rate (nothing of it is saved)"
-                    )
-                writer.write(done, metrics)
-                on_round(done, metrics)
-                interval = config.evaluation.interval
-                if measure is not None and interval and done % interval == 0:
-                    checkpointer.save(state)  # before the card, which takes its time
-                    checkpointer.save(state, measure(state))
-                elif done % config.checkpoint_interval == 0:
-                    checkpointer.save(state)
-            checkpointer.save(state)
-            if interrupted:
-                checkpointer.wait()
-                raise KeyboardInterrupt(
-                    f"stopped at update {done} of {config.num_steps}, saved; --resume continues"
-                )
-    finally:
-        feed.close()
-        checkpointer.wait()
-        writer.close()
-    return state
-
-
-def open_run(preset: str, config: TrainConfig) -> Path:
-    """The run's directory: made for a new run, checked against this configuration for a resumed.
+        on_round: called with the updates done and their mean metrics since the last call.
+        measure: called every `evaluation.interval` updates, in every process; the state with the
+            first one's lowest value is kept as the best.
+        profile: called once, before the first update, with a copy of the state.
 
     Raises:
-        ValueError: when it is taken, missing, or its configuration differs.
+        ValueError: for a loss or gradient that is not finite, naming the update and its batch.
+        OSError: when the disk is full; what was saved before stays.
     """
-    if config.resume:
-        run_dir = Path(config.run_dir) if config.run_dir else _newest_run(preset)
-        _check_same(run_dir, config)
-        return run_dir
-    if not config.run_dir:
-        return _claim_run(preset)
-    run_dir = Path(config.run_dir)
-    if complete_steps(run_dir / "checkpoints"):
+    say = say if is_first() else _say_nothing
+    learner = Learner(spec, config)
+    mesh = _mesh_of_all(config)
+    layout = shardings(jax.eval_shape(learner.init), mesh)
+    if config.resume and first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
+        state = restore_state(run_dir, learner, say, layout)
+    else:
+        if config.resume:
+            say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
+        state = place(learner.init(), layout)
+    with ExitStack() as stack:
+        feed = Feed(data, spec, config, mesh)
+        stack.callback(feed.close)
+        writer = None
+        if is_first():
+            writer = MetricWriter(run_dir, resume_at=int(state.step) if config.resume else None)
+            stack.callback(writer.close)
+        checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
+        stack.callback(checkpointer.wait)
+        updates = Updates(learner.make_train_steps(layout), state, feed, config, say)
+        if profile is not None:
+            profile(learner, jax.tree.map(jnp.copy, updates.state), feed)
+
+        def log() -> None:
+            means = updates.means()
+            if writer is not None and means:
+                writer.write(updates.done, means)
+                on_round(updates.done, means)
+
+        def note() -> str:
+            return f"stopped at update {updates.done} of {config.num_steps}, saved"
+
+        signals = stack.enter_context(_deferred_signals())
+        while updates.done < config.num_steps and not largest(bool(signals.received)):
+            if not updates.run_some():
+                continue
+            log()
+            interval = config.evaluation.interval
+            if measure is not None and interval and updates.done % interval == 0:
+                checkpointer.save(updates.state)
+                checkpointer.wait()  # the card takes its time, and may be cut short
+                with signals.answered_at_once(note()):
+                    metric = measure(updates.state)
+                checkpointer.save(updates.state, metric)
+            elif updates.done % config.checkpoint_interval == 0:
+                checkpointer.save(updates.state)
+        log()
+        checkpointer.save(updates.state)
+        checkpointer.wait()
+        if largest(bool(signals.received)):
+            raise KeyboardInterrupt(f"{note()}; --resume continues")
+    return updates.state
+
+
+def _mesh_of_all(config: TrainConfig) -> Mesh:
+    """The configured mesh; of several processes, each must have its part in it."""
+    rows = config.data.num_segments // config.data.num_micro_batches
+    devices = usable_devices(rows, config.mesh)
+    if several() and len(devices) < jax.device_count():
         raise ValueError(
-            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
+            f"data.batch_size {config.data.batch_size} is {rows} rows a micro-batch, which do not "
+            f"divide over the {jax.device_count()} devices of {jax.process_count()} processes; "
+            f"make the rows a multiple of that, or set --mesh.model"
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
-    return run_dir
+    return make_mesh(devices, config.mesh)
 
 
-def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
-    write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
+def _say_nothing(line: str) -> None:
+    """What processes but the first have to say: the first says the same."""
 
 
-def _claim_run(preset: str) -> Path:
-    """The first of runs/PRESET, runs/PRESET-2, ... that nobody has; making it claims it."""
-    for number in itertools.count(1):
-        run_dir = Path("runs") / (preset if number == 1 else f"{preset}-{number}")
+class _Signals:
+    """SIGINT and SIGTERM as they come in; a second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._message: str | None = None
+
+    def note(self, number: int, frame: Any) -> None:
+        again = number == signal.SIGINT and bool(self.received)
+        self.received.append(number)
+        if again or self._message is not None:
+            raise KeyboardInterrupt(self._message or "stopped")
+
+    @contextmanager
+    def answered_at_once(self, message: str) -> Iterator[None]:
+        """For work that can be dropped: a signal ends it, and one that came before forbids it."""
+        self._message = f"{message}; --resume continues"
         try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            continue
-    raise AssertionError("unreachable")
-
-
-def _newest_run(preset: str) -> Path:
-    numbers = {1: Path("runs") / preset}
-    for path in Path("runs").glob(f"{preset}-*"):
-        suffix = path.name.removeprefix(f"{preset}-")
-        if suffix.isdigit():
-            numbers[int(suffix)] = path
-    return numbers[max(numbers)]
-
-
-def _check_same(run_dir: Path, config: TrainConfig) -> None:
-    path = run_dir / CONFIG
-    if not path.exists():
-        raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
-    before = json.loads(path.read_text())
-    before.pop("preset", None)
-    now = json.loads(json.dumps(to_json(config)))
-    for name, old, new in _differences(before, now):
-        if name not in FREE_ON_RESUME and not name.startswith("evaluation."):
-            raise ValueError(
-                f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
-                f"give the same value, or start another run"
-            )
-
-
-def _differences(
-    before: dict[str, Any], now: dict[str, Any], prefix: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    for key in now:
-        old, new = before.get(key), now[key]
-        if isinstance(old, dict) and isinstance(new, dict):
-            yield from _differences(old, new, f"{prefix}{key}.")
-        elif old != new:
-            yield f"{prefix}{key}", old, new
-
-
-def _round_end(done: int, config: TrainConfig, most: int) -> int:
-    """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""
-    intervals = [config.log_interval, config.checkpoint_interval, config.evaluation.interval]
-    ends = [done + interval - done % interval for interval in intervals if interval]
-    return min([*ends, config.num_steps, done + most])
+            if self.received:
+                raise KeyboardInterrupt(self._message)
+            yield
+        finally:
+            self._message = None
 
 
 @contextmanager
-def _deferred_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying; a second SIGINT interrupts at once."""
-    received: list[int] = []
-
-    def note(number: int, frame: Any) -> None:
-        if number == signal.SIGINT and received:
-            raise KeyboardInterrupt
-        received.append(number)
-
+def _deferred_signals() -> Iterator[_Signals]:
+    """Collect SIGINT and SIGTERM instead of dying of them."""
+    signals = _Signals()
+    numbers = (signal.SIGINT, signal.SIGTERM)
     try:
-        before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, signals.note) for number in numbers}
     except ValueError:  # not the main thread: whoever owns it decides about signals
-        yield received
+        yield signals
         return
     try:
-        yield received
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -63,6 +63,26 @@ def calibrate(
     return {**numbers, "verdict": _verdict(targets, returns, numbers, data, size)}
 
 
+def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) -> dict[str, Any]:
+    """Did what a model expected of itself come? Its own choice of returns, against what came.
+
+    Where good returns are luck, a model that asks for the best of them gets the average, and only
+    this difference tells (Paster et al. 2022, "You can't count on luck").
+    """
+    over = chosen - returns
+    mean = float(over.mean())
+    error = float(over.std(ddof=1) / np.sqrt(len(over))) if len(over) > 1 else None
+    came = f"the model chose {chosen.mean():.5g} and {returns.mean():.5g} came"
+    if error is None:
+        verdict = f"{came}: one episode, too few to say"
+    elif mean > 2 * error:
+        verdict = f"{came}, {mean / max(error, 1e-12):.1f} standard errors less: luck in the data?"
+    else:
+        verdict = f"{came}: what it expects of itself holds"
+    numbers = {"chosen_mean": float(chosen.mean()), "difference": mean, "standard_error": error}
+    return {**numbers, "verdict": verdict}
+
+
 def describe(
     targets: Float[np.ndarray, " T"],
     means: Float[np.ndarray, " T"],

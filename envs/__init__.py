@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 
 import gymnasium
 
@@ -18,6 +19,11 @@ THREADED = (
 for _spec in map(gymnasium.spec, THREADED):
     _class = f"{_spec.name}V{_spec.version}"
     _spec.vector_entry_point = _spec.vector_entry_point or f"envs.mujoco_threads:{_class}"
+
+if find_spec("ale_py") is not None:  # the extra `atari`
+    from envs.atari import register_atari
+
+    register_atari()
 
 DEMOS: dict[str, Callable[[], EpisodeDataset]] = {"demo:cartpole": collect_cartpole}
 # Who plays for `collect.py --policy scripted:NAME`.

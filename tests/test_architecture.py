@@ -30,6 +30,8 @@ SOLE_OWNERS = {
     "tyro": {"dt.cli", "dt.config", "dt.data.__main__"},
     "matplotlib": {"dt.plots"},
     "tensorboardX": {"dt.metrics"},
+    "imageio_ffmpeg": {"dt.video"},
+    "PIL": {"dt.video"},
     "safetensors": {"dt.interop.hugging_face"},
 }
 TRAINING = ("dt.learner", "dt.training", "dt.optimizer", "dt.metrics", "dt.sharding")
@@ -46,6 +48,9 @@ FORBIDDEN = {
     "dt.policy": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.device_rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.playing": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),
+    "dt.rendering": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),
+    "dt.video": ("dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.faults": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.interop": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.statistics": ("dt.config", "dt.data", "dt.model", "dt.spec", *ABOVE_MODEL),

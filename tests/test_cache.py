@@ -78,7 +78,7 @@ def test_pictures_stay_bytes(tmp_path: Path) -> None:
     )
     data = build(tmp_path / "s", dataset)
     assert data.images is not None and data.images.dtype == np.uint8
-    np.testing.assert_array_equal(data.images, pictures)
+    np.testing.assert_array_equal(data.images, pictures.reshape(count, -1))
     assert data.rows.shape == (count, 3)  # two actions and the return-to-go
 
 

@@ -31,6 +31,12 @@ from dt.config import (
         (ModelConfig, {"width": 10, "num_heads": 4}, "model.width"),
         (ModelConfig, {"dropout": 1.0}, "model.dropout"),
         (ModelConfig, {"max_timesteps": -1}, "model.max_timesteps"),
+        (ModelConfig, {"num_bins": 1}, "model.num_bins"),
+        (
+            ModelConfig,
+            {"recipe": "chen2021", "return_dropout": 0.0, "head": "gaussian"},
+            "model.head",
+        ),
         (ModelConfig, {"return_dropout": -0.1}, "model.return_dropout"),
         (DataConfig, {"batch_size": 0}, "data.batch_size"),
         (DataConfig, {"batch_size": 7, "windows_per_segment": 2}, "data.batch_size"),

@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 import dt
 from dt.config import TrainConfig, with_recipe
 from dt.data import Batch, TrainingData
+from dt.data.windows import Action, Observation
 from dt.interop.hugging_face import load_hf, save_hf
 from dt.interop.statistics import Statistics
 from dt.interop.tensors import is_transposed, tensor_paths
@@ -42,12 +43,24 @@ STATISTICS: dict[str, Any] = {
 
 
 def golden_batch(padded: bool) -> Batch:
-    return Batch(**{name: jnp.asarray(OUTPUTS[f"{padded}/{name}"]) for name in Batch._fields})
+    values = {name: jnp.asarray(OUTPUTS[f"{padded}/{name}"]) for name in Batch._fields}
+    rows = values["mask"].shape
+    return Batch(
+        **{
+            **values,
+            "observations": Observation(
+                values["observations"],
+                jnp.zeros((*rows, 0), jnp.int32),
+                jnp.zeros((*rows, 0), "u1"),
+            ),
+            "actions": Action(values["actions"], jnp.zeros((*rows, 0), jnp.int32)),
+        }
+    )
 
 
 def predict(policy: ReturnConditionedPolicy, batch: Batch) -> np.ndarray:
     graph, _ = nnx.split(abstract_model(policy.spec))
-    return np.asarray(jax.jit(lambda p, b: nnx.merge(graph, p)(b))(policy.params, batch))
+    return np.asarray(jax.jit(lambda p, b: nnx.merge(graph, p)(b).numbers)(policy.params, batch))
 
 
 def make_policy(space: spaces.Space | None = None, **model: object) -> ReturnConditionedPolicy:
@@ -160,7 +173,8 @@ def test_statistics_stand_beside_the_model_or_are_given(folder: Path) -> None:
     np.testing.assert_array_equal(policy.spec.observation_normalizer.scale, [2.0, 0.5, 3.0])
     narrow = dt.load_policy(folder, statistics={"action_low": [-2.0, 0.0], "action_high": 3.0})
     assert narrow.spec.env_id == "Some-v0"
-    np.testing.assert_array_equal(narrow.spec.decode_action(np.array([[1.0, -1.0]])), [[3.0, 0.0]])
+    ends = Action(np.array([[1.0, -1.0]]), np.zeros((1, 0), np.int32))
+    np.testing.assert_array_equal(narrow.spec.decode_action(ends), [[3.0, 0.0]])
 
 
 def test_a_return_range_clips_and_without_one_every_return_is_shown(folder: Path) -> None:

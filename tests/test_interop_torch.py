@@ -25,6 +25,7 @@ from make_hf_golden import predict as their_prediction  # noqa: E402
 
 from dt.config import TrainConfig, with_recipe  # noqa: E402
 from dt.data import Batch, TrainingData  # noqa: E402
+from dt.data.windows import Action, Observation  # noqa: E402
 from dt.interop.hugging_face import load_hf, save_hf  # noqa: E402
 from dt.interop.tensors import is_transposed, tensor_paths  # noqa: E402
 from dt.learner import Learner  # noqa: E402
@@ -47,8 +48,17 @@ def load(model: Any, folder: Path, **statistics: Any) -> ReturnConditionedPolicy
 
 def predict(policy: ReturnConditionedPolicy, batch: dict[str, np.ndarray]) -> np.ndarray:
     graph, _ = nnx.split(abstract_model(policy.spec))
-    inputs = jax.tree.map(jnp.asarray, Batch(**batch))
-    return np.asarray(jax.jit(lambda p, b: nnx.merge(graph, p)(b))(policy.params, inputs))
+    predicted = jax.jit(lambda p, b: nnx.merge(graph, p)(b).numbers)(policy.params, as_batch(batch))
+    return np.asarray(predicted)
+
+
+def as_batch(arrays: dict[str, np.ndarray]) -> Batch:
+    rows = arrays["mask"].shape
+    seen = Observation(
+        arrays["observations"], np.zeros((*rows, 0), "i4"), np.zeros((*rows, 0), "u1")
+    )
+    done = Action(arrays["actions"], np.zeros((*rows, 0), "i4"))
+    return jax.tree.map(jnp.asarray, Batch(**{**arrays, "observations": seen, "actions": done}))
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -74,9 +84,8 @@ def test_the_gradient_of_the_action_loss_is_the_same(layers: int, tmp_path: Path
     their_loss, theirs = gradients(model, batch)
     learner = Learner(spec, with_recipe(TrainConfig(), "chen2021"))
     params = load_hf(tmp_path / "model", STATISTICS).params
-    inputs = jax.tree.map(jnp.asarray, Batch(**batch))
     loss, grads = jax.jit(learner.loss_and_gradient)(
-        params, inputs, jnp.zeros(5, bool), jax.random.key(0)
+        params, as_batch(batch), jnp.zeros(5, bool), jax.random.key(0)
     )
     assert float(loss) == pytest.approx(their_loss, rel=1e-5)
     tree: Any = nnx.to_pure_dict(grads)

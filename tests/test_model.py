@@ -16,7 +16,16 @@ from dt.model.layers import LayerNorm, Linear
 from dt.model.tokens import TokenLayout
 from dt.spec import PolicySpec
 
-LAYOUTS = ["return-observation-action", "observation-return-action", "observation-action"]
+LAYOUTS = [
+    "return-observation-action",
+    "observation-return-action",
+    "observation-action",
+    "fused",
+    "return+observation-action",
+    "return+observation",
+    "return-observation-action/adaln",
+    "fused/adaln",
+]
 ACTIONS = {"continuous": None, "discrete": spaces.Discrete(3, start=1)}
 
 
@@ -25,7 +34,8 @@ def build(
 ) -> tuple[DecisionTransformer, Batch]:
     """A model with random weights, and one segment of nine steps."""
     dataset: EpisodeDataset = make_dataset([5, 12], ACTIONS[actions])
-    config = make_config(layout=layout, **model)
+    layout, _, conditioning = layout.partition("/")
+    config = make_config(layout=layout, conditioning=conditioning or "token", **model)
     spec = PolicySpec.of(TrainingData.of(dataset), config.model, max_episode_steps=40)
     model_ = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (7, 9, 2)))
@@ -38,33 +48,104 @@ def build(
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_prediction_depends_on_its_window_and_nothing_later(layout: str) -> None:
     model, batch = build(layout, num_layers=1)  # one layer: the window is context_length = 3
+    if "adaln" in layout:
+        for block in model.transformer.blocks:  # zero at first: nothing would depend on it
+            kernel = block.modulation.kernel
+            kernel[...] = jax.random.normal(jax.random.key(0), kernel.shape)
     t = 5
 
     def sensitivity(field: str) -> np.ndarray:
         def output(values: jax.Array) -> jax.Array:
-            return jnp.square(model(batch._replace(**{field: values}))[0, t]).sum()
+            given = getattr(batch, field)
+            given = values if field == "returns_to_go" else given._replace(numbers=values)
+            return jnp.square(model(batch._replace(**{field: given})).numbers[0, t]).sum()
 
-        gradient = jax.grad(output)(getattr(batch, field))[0]
-        return np.abs(np.asarray(gradient)).reshape(9, -1).sum(axis=1)
+        values = getattr(batch, field)
+        values = values if field == "returns_to_go" else values.numbers
+        return np.abs(np.asarray(jax.grad(output)(values)[0])).reshape(9, -1).sum(axis=1)
 
-    observations = sensitivity("observations")
-    assert (observations[[3, 4, 5]] > 0).all()
-    assert (observations[[0, 1, 2, 6, 7, 8]] == 0).all()
-    actions = sensitivity("actions")
-    assert (actions[[3, 4]] > 0).all()
-    assert (actions[[0, 1, 2, 5, 6, 7, 8]] == 0).all()  # action t must not see itself
-    returns = sensitivity("returns_to_go")
-    assert (returns[6:] == 0).all()
-    assert (returns[[3, 4, 5]] > 0).all() == ("return" in layout)
+    def reached(field: str) -> list[int]:
+        return np.flatnonzero(sensitivity(field)).tolist()
+
+    assert reached("observations") == [3, 4, 5]
+    # Action t must not see itself. As a part of the next step's token an action is seen with it.
+    carried = model.layout.carries_previous_action
+    acted = [2, 3, 4] if carried else [3, 4] if model.layout.has("action") else []
+    assert reached("actions") == acted
+    told = "return" in layout or "fused" in layout
+    assert reached("returns_to_go") == ([3, 4, 5] if told else [])
+
+
+@pytest.mark.parametrize("head", ["bins", "expectile"])
+def test_an_expected_return_depends_on_what_stands_before_it(head: str) -> None:
+    model, batch = build("observation-return-action", num_layers=1, return_head=head)
+
+    def expected(returns: jax.Array) -> jax.Array:
+        replaced = batch._replace(returns_to_go=returns)
+        return jnp.square(model.predictions(replaced)[1][0, 5]).sum()
+
+    gradient = np.asarray(jax.grad(expected)(batch.returns_to_go)[0])
+    assert np.flatnonzero(gradient).tolist() == [3, 4]  # of its window, without itself
+
+
+def test_the_return_s_loss_is_added_to_the_action_s() -> None:
+    model, batch = build("observation-return-action", return_weight=0.25)
+    actions, returns = model.predictions(batch)
+    both = model.head.loss(actions, batch.actions) + 0.25 * model.return_head.loss(
+        returns, batch.returns_to_go
+    )
+    np.testing.assert_allclose(model.losses(batch), both, rtol=1e-6)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_return_that_the_model_chooses_is_the_one_it_acts_on(recompute: bool) -> None:
+    model, batch = build("observation-return-action")
+
+    def play(choose: bool) -> tuple[list[jax.Array], list[jax.Array]]:
+        cache, asked, acted = model.init_cache(1, recompute), [], []
+        for t in range(6):
+            moment = Moment(
+                previous_action=jax.tree.map(lambda x, t=t: x[:, max(t - 1, 0)], batch.actions),
+                observation=jax.tree.map(lambda x, t=t: x[:, t], batch.observations),
+                return_to_go=jnp.full(1, 9.0) if choose else chosen[t],
+                timestep=jnp.full(1, t, jnp.int32),
+            )
+            chooser = model.return_head.mean if choose else None
+            prediction, cache, told = model.step(moment, jnp.zeros(1, bool), cache, chooser)
+            asked.append(told)
+            acted.append(prediction.numbers)
+        return asked, acted
+
+    chosen, freely = play(choose=True)
+    _, told = play(choose=False)
+    np.testing.assert_allclose(freely, told, atol=1e-6)
+    assert np.ptp(np.ravel(chosen)) > 0
+
+
+def test_a_step_of_one_token_and_no_past_is_an_mlp() -> None:
+    model, batch = build("return+observation", context_length=1)
+    paths = ["/".join(map(str, path)) for path, _ in nnx.to_flat_state(nnx.state(model))]
+    assert not [path for path in paths if "attention" in path]
+    assert [path for path in paths if "expand" in path]
+
+
+def test_adaptive_norms_start_as_if_they_were_told_nothing() -> None:
+    model, batch = build("return-observation-action/adaln")
+    other = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
+    np.testing.assert_array_equal(model(batch).numbers, model(other).numbers)
 
 
 def test_layers_widen_what_is_seen_by_one_window_each() -> None:
     model, batch = build(num_layers=2)
-    gradient = jax.grad(lambda x: jnp.square(model(batch._replace(observations=x))[0, 8]).sum())(
-        batch.observations
-    )
-    seen = np.abs(np.asarray(gradient[0])).sum(axis=1) > 0
-    assert seen.tolist() == [False] * 4 + [True] * 5
+    seen = batch.observations
+
+    def output(numbers: jax.Array) -> jax.Array:
+        replaced = batch._replace(observations=seen._replace(numbers=numbers))
+        return jnp.square(model(replaced).numbers[0, 8]).sum()
+
+    gradient = jax.grad(output)(seen.numbers)
+    reached = np.abs(np.asarray(gradient[0])).sum(axis=1) > 0
+    assert reached.tolist() == [False] * 4 + [True] * 5
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -77,62 +158,74 @@ def test_padding_changes_nothing(side: str) -> None:
         junk = jnp.zeros_like(junk) if x.dtype == bool else jnp.abs(junk).astype(x.dtype)
         return jnp.concatenate([junk, x] if side == "left" else [x, junk], axis=1)
 
-    padded = model(jax.tree.map(pad, batch))
+    padded = model(jax.tree.map(pad, batch)).numbers
     real = padded[:, 4:] if side == "left" else padded[:, :9]
-    np.testing.assert_allclose(real, model(batch), atol=1e-6)
+    np.testing.assert_allclose(real, model(batch).numbers, atol=1e-6)
 
 
-@pytest.mark.parametrize("actions", list(ACTIONS))
-@pytest.mark.parametrize("layout", LAYOUTS)
-@pytest.mark.parametrize("context_length", [1, 3, 6])
+@pytest.mark.parametrize(
+    ("layout", "actions", "context_length"),
+    [
+        *((layout, "continuous", length) for layout in LAYOUTS[:3] for length in (1, 3, 6)),
+        *((layout, "discrete", 3) for layout in LAYOUTS),
+    ],
+)
 def test_the_ring_cache_computes_the_full_forward(
     layout: str, actions: str, context_length: int
 ) -> None:
     model, batch = build(layout, actions, context_length=context_length)
-    full = model(batch)
+    if "adaln" in layout:
+        for block in model.transformer.blocks:
+            kernel = block.modulation.kernel
+            kernel[...] = jax.random.normal(jax.random.key(0), kernel.shape)
     # Two rows; the second starts four steps late, in slots that an earlier episode has used.
     cache, late = model.init_cache(2), 4
     step = nnx.jit(DecisionTransformer.step)
+    # Positions count from the window's start below, and so do these.
+    shifted = batch._replace(timesteps=batch.timesteps - batch.timesteps[:, :1])
+    whole = jax.tree.leaves(nnx.jit(DecisionTransformer.__call__)(model, shifted))
     for t in range(9 + late):
         clocks = np.array([min(t, 8), t - late if t >= late else t])
         if t == late:
             cache = cache._replace(timesteps=cache.timesteps.at[1].set(-1))
+        before = np.maximum(clocks - 1, 0)
         moment = Moment(
-            previous_action=batch.actions[0, np.maximum(clocks - 1, 0)],
-            observation=batch.observations[0, clocks],
+            previous_action=jax.tree.map(lambda x, at=before: x[0, at], batch.actions),
+            observation=jax.tree.map(lambda x, now=clocks: x[0, now], batch.observations),
             return_to_go=batch.returns_to_go[0, clocks],
             timestep=jnp.asarray(clocks, jnp.int32),
+            previous_return=batch.returns_to_go[0, before],
         )
-        # Positions count from the window's start here, as the batch's do after the shift below.
-        prediction, cache = step(model, moment, jnp.zeros(2, bool), cache)
-        shifted = batch._replace(timesteps=batch.timesteps - batch.timesteps[:, :1])
-        full = model(shifted)
-        if t < 9:
-            np.testing.assert_allclose(prediction[0], full[0, t], atol=1e-5)
-        if t >= late:
-            np.testing.assert_allclose(prediction[1], full[0, t - late], atol=1e-5)
+        prediction, cache, _ = step(model, moment, jnp.zeros(2, bool), cache)
+        for acted, trained in zip(jax.tree.leaves(prediction), whole, strict=True):
+            if t < 9:
+                np.testing.assert_allclose(acted[0], trained[0, t], atol=1e-5)
+            if t >= late:
+                np.testing.assert_allclose(acted[1], trained[0, t - late], atol=1e-5)
 
 
 def test_the_null_return_hides_the_return() -> None:
     model, batch = build()
     other = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
     null = jnp.array([True])
-    np.testing.assert_array_equal(model(batch, null), model(other, null))
-    assert np.abs(np.asarray(model(batch) - model(other))).max() > 1e-4
+    np.testing.assert_array_equal(model(batch, null).numbers, model(other, null).numbers)
+    assert np.abs(np.asarray(model(batch).numbers - model(other).numbers)).max() > 1e-4
 
 
 def test_positions_tell_timesteps_apart() -> None:
     model, batch = build()
     later = batch._replace(timesteps=batch.timesteps + 3)
-    assert np.abs(np.asarray(model(batch) - model(later))).max() > 1e-4
+    assert np.abs(np.asarray(model(batch).numbers - model(later).numbers)).max() > 1e-4
 
 
 def test_bounded_actions_stay_in_their_box_and_dropout_is_off_without_rngs() -> None:
     model, batch = build(dropout=0.5)
-    far = batch._replace(observations=batch.observations * 100)
-    assert np.abs(np.asarray(model(far))).max() <= 1.0
-    np.testing.assert_array_equal(model(batch), model(batch))
-    assert (model(batch, rngs=nnx.Rngs(1)) != model(batch, rngs=nnx.Rngs(2))).any()
+    seen = batch.observations
+    far = batch._replace(observations=seen._replace(numbers=seen.numbers * 100))
+    assert np.abs(np.asarray(model(far).numbers)).max() <= 1.0
+    np.testing.assert_array_equal(model(batch).numbers, model(batch).numbers)
+    dropped = [model(batch, rngs=nnx.Rngs(seed)).numbers for seed in (1, 2)]
+    assert (dropped[0] != dropped[1]).any()
 
 
 def test_our_layers_equal_flax_in_value_and_gradient() -> None:

@@ -11,6 +11,8 @@ from flax import nnx
 from gymnasium import spaces
 
 from dt.data import EpisodeDataset, TrainingData, Windows, gather
+from dt.data.windows import Action
+from dt.model.action import Prediction
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.spec import PolicySpec
@@ -24,6 +26,12 @@ def make_policy(
     return model, ReturnConditionedPolicy(nnx.state(model), spec, **options)
 
 
+def chosen(prediction: Prediction, row: int) -> Action:
+    """The numbers of an action that has no categories."""
+    numbers = np.asarray(prediction.numbers[row])
+    return Action(numbers, np.zeros((len(numbers), 0), np.int32))
+
+
 def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: EpisodeDataset) -> None:
     """act() at step t is the training forward at step t: the same return-to-go, the same position,
     the same actions before it. A return off by one or a shifted position would show."""
@@ -33,18 +41,38 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
     batch = jax.tree.map(
         jnp.asarray, gather(policy.spec.encode(TrainingData.of(tiny_dataset).rows), windows, 11)
     )
-    trained = policy.spec.decode_action(np.asarray(model(batch)[0]))
+    trained = policy.spec.decode_action(chosen(model(batch), 0))
     policy.reset([float(tiny_dataset.returns[2])])
     for t in range(11):
         acted = policy.act(episode.observations[t : t + 1])
         np.testing.assert_allclose(acted[0], trained[t], atol=1e-5)
         # What was done is what the log did, not what the policy would have done.
         assert policy._state is not None
-        done = policy.spec.encode(TrainingData.of(tiny_dataset).rows).actions[
-            tiny_dataset.offsets[2] + t
-        ]
-        policy._state = policy._state._replace(previous_action=jnp.asarray(done[None]))
+        done = policy.spec.encode(TrainingData.of(tiny_dataset).rows).actions
+        row = tiny_dataset.offsets[2] + t
+        done = jax.tree.map(lambda x, row=row: jnp.asarray(x[row : row + 1]), done)
+        policy._state = policy._state._replace(previous_action=done)
         policy.observe(episode.rewards[t : t + 1])
+
+
+@pytest.mark.parametrize("recompute", [True, False])
+def test_recomputing_sees_the_last_window_and_nothing_before(
+    tiny_dataset: EpisodeDataset, recompute: bool
+) -> None:
+    """The training forward on a segment of these timesteps alone; a cache hands on what was."""
+    model, policy = make_policy(tiny_dataset, recompute=recompute)
+    episode, steps = tiny_dataset[2], policy.spec.encode(TrainingData.of(tiny_dataset).rows)
+    equal = []
+    policy.reset([float(tiny_dataset.returns[2])])
+    for t in range(11):
+        count = min(t + 1, 3)  # context_length is 3
+        begin = t + 1 - count
+        windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2] + begin, count, begin)))
+        batch = jax.tree.map(jnp.asarray, gather(steps, windows, count))
+        wanted = policy.spec.decode_action(chosen(model(batch), 0))[-1:]
+        equal.append(np.allclose(policy.act(episode.observations[t : t + 1]), wanted, atol=1e-5))
+        policy.observe(episode.rewards[t : t + 1], episode.actions[t : t + 1])
+    assert equal == ([True] * 11 if recompute else [True] * 3 + [False] * 8)
 
 
 def test_a_row_that_starts_again_leaves_the_others_alone(tiny_dataset: EpisodeDataset) -> None:

@@ -24,7 +24,9 @@ from dt.config import (
     with_recipe,
 )
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
+from dt.data.windows import Action
 from dt.learner import Learner
+from dt.model.action import Prediction
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.layers import LayerNorm
 from dt.model.recipe import recipe_of
@@ -51,7 +53,9 @@ def fresh(spec: PolicySpec) -> Any:
     return jax.jit(lambda: nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))))()
 
 
-def predict(spec: PolicySpec, params: Any, batch: Batch, rngs: nnx.Rngs | None = None) -> jax.Array:
+def predict(
+    spec: PolicySpec, params: Any, batch: Batch, rngs: nnx.Rngs | None = None
+) -> Prediction:
     graph, _ = nnx.split(abstract_model(spec))
     return nnx.merge(graph, params)(batch, rngs=rngs)
 
@@ -127,7 +131,10 @@ def test_its_parameters_are_those_of_the_paper_s_code() -> None:
     assert set(embed["returns"]) == {"kernel", "bias"} and embed["returns"]["kernel"].shape[0] == 1
     table = embed["timestep"]["embedding"]
     assert table.shape == (40, 64) and float(table.std()) == pytest.approx(1.0, abs=0.05)
-    for kernel, inputs in ((embed["observation"], 3), (params["head"]["out"], 64)):
+    for kernel, inputs in (
+        (embed["observation"]["numbers"], 3),
+        (params["head"]["numbers"]["out"], 64),
+    ):
         for values in kernel.values():
             assert float(jnp.abs(values).max()) <= inputs**-0.5
         assert float(kernel["kernel"].std()) == pytest.approx((3 * inputs) ** -0.5, rel=0.2)
@@ -144,12 +151,18 @@ def test_a_prediction_sees_the_whole_window_and_nothing_later() -> None:
     @jax.jit
     def sensitivity(inputs: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         def output(inputs: tuple[Any, Any, Any]) -> jax.Array:
-            replaced = dict(zip(("observations", "actions", "returns_to_go"), inputs, strict=True))
-            return jnp.square(predict(spec, params, batch._replace(**replaced))[0, t]).sum()
+            replaced = batch._replace(
+                observations=batch.observations._replace(numbers=inputs[0]),
+                actions=batch.actions._replace(numbers=inputs[1]),
+                returns_to_go=inputs[2],
+            )
+            return jnp.square(predict(spec, params, replaced).numbers[0, t]).sum()
 
         return jax.grad(output)(inputs)
 
-    gradients = sensitivity((batch.observations, batch.actions, batch.returns_to_go))
+    gradients = sensitivity(
+        (batch.observations.numbers, batch.actions.numbers, batch.returns_to_go)
+    )
     for gradient, last in zip(gradients, (t, t - 1, t), strict=True):
         seen = np.abs(np.asarray(gradient)).reshape(9, -1).sum(axis=1)
         assert (seen[: last + 1] > 0).all() and (seen[last + 1 :] == 0).all()
@@ -169,8 +182,11 @@ def test_a_step_computes_the_last_window_anew(actions: str, context_length: int)
     for t in range(12):
         count = min(t + 1, context_length)
         batch = window_of(dataset, spec, t + 1 - count, count, padded=context_length - count)
-        last = forward(params, batch)[:, count - 1]
-        action = np.asarray(last.argmax(axis=-1) if spec.discrete else last)
+        last = jax.tree.map(lambda x, at=count - 1: np.asarray(x[:, at]), forward(params, batch))
+        if actions == "discrete":
+            action = Action(np.zeros((1, 0)), last.categories.argmax(axis=-1)[:, None])
+        else:
+            action = Action(last.numbers, np.zeros((1, 0), np.int32))
         wanted.append(spec.decode_action(action)[0])
     policy.reset([float(dataset.returns[1])] * 2)
     for t in range(12 + late):
@@ -189,14 +205,17 @@ def test_a_step_computes_the_last_window_anew(actions: str, context_length: int)
 def test_what_was_not_finite_ends_with_its_episode() -> None:
     """Masked from attention it would still be multiplied, by zero, and stay NaN."""
     nan, new = (
-        Moment(*(jnp.full(shape, value, jnp.float32) for shape in ((2, 2), (2, 3), 2, 2)))
+        Moment(
+            Action(*(jnp.full((2, 2), value, jnp.float32) for _ in range(2))),
+            *(jnp.full(shape, value, jnp.float32) for shape in ((2, 3), 2, 2)),
+        )
         for value in (jnp.nan, 1.0)
     )
     window = Window.empty(3, new).advanced(new).advanced(nan)
     restarted = window.emptied(jnp.array([True, False])).advanced(
         new._replace(previous_action=nan.previous_action)
     )
-    for values in restarted.steps:
+    for values in jax.tree.leaves(restarted.steps):
         assert np.isfinite(values[0]).all()
     assert restarted.steps.mask.tolist() == [[False, False, True], [True, True, True]]
     assert np.isnan(restarted.steps.observations[1]).any()
@@ -213,12 +232,12 @@ def test_attention_drops_weights_too_and_is_the_same_where_none_fall_out() -> No
     dataset, spec = build(num_layers=1)
     params, batch = fresh(spec), window_of(dataset, spec, 0, 3)
 
-    def dropping(dropout: float) -> jax.Array:
+    def dropping(dropout: float) -> Any:
         model = dataclasses.replace(spec.model, dropout=dropout)
         rare = dataclasses.replace(spec, model=model)
-        return jax.jit(lambda p: predict(rare, p, batch, nnx.Rngs(dropout=1)))(params)
+        return jax.jit(lambda p: predict(rare, p, batch, nnx.Rngs(dropout=1)).numbers)(params)
 
-    plain = jax.jit(lambda p: predict(spec, p, batch))(params)
+    plain = jax.jit(lambda p: predict(spec, p, batch).numbers)(params)
     # So rare that nothing falls out, but through the code that leaves weights out.
     np.testing.assert_allclose(dropping(1e-9), plain, atol=1e-6)
     assert np.abs(dropping(0.5) - plain).max() > 1e-3

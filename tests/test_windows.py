@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dt.data.windows import Batch, Steps, Windows, draw_windows, gather
+from dt.data.windows import (
+    Action,
+    Batch,
+    Observation,
+    Steps,
+    Windows,
+    draw_windows,
+    gather,
+    map_arrays,
+)
 
 LENGTHS = [7, 2, 1, 12]
 OFFSETS = np.cumsum([0, *LENGTHS])
@@ -18,11 +27,15 @@ def draw(seed: int = 0, step: int = 0, rows: range = range(64)) -> Windows:
     return draw_windows(OFFSETS, NUM_STEPS, seed, step, rows)
 
 
-def make_steps(discrete: bool = False) -> Steps:
+def make_steps() -> Steps:
     """Every value tells its row: row i holds the observation (i, -i) and the return 100 + i."""
     rows = np.arange(OFFSETS[-1], dtype=np.float32)
-    actions = rows.astype(np.int32) if discrete else rows[:, None] / 10
-    return Steps(np.stack([rows, -rows], axis=1), actions, rows + 100)
+    whole, nothing = rows[:, None].astype(np.int32), np.zeros((len(rows), 0), np.float32)
+    return Steps(
+        Observation(np.stack([rows, -rows], axis=1), nothing.astype(np.int32), whole.astype("u1")),
+        Action(rows[:, None] / 10, whole),
+        rows + 100,
+    )
 
 
 def rows_covered(windows: Windows) -> list[range]:
@@ -30,8 +43,8 @@ def rows_covered(windows: Windows) -> list[range]:
 
 
 def assert_same(left: Windows | Batch, right: Windows | Batch) -> None:
-    for name, a, b in zip(left._fields, left, right, strict=True):
-        np.testing.assert_array_equal(a, b, err_msg=name)
+    for a, b in zip(jax.tree.leaves(left), jax.tree.leaves(right), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_the_same_seed_and_step_give_the_same_windows() -> None:
@@ -114,7 +127,7 @@ def test_steps_of_one_row_share_nothing_with_the_next_step_of_the_run() -> None:
 def test_timesteps_count_from_the_start_of_their_own_episode() -> None:
     windows = draw(rows=range(500))
     batch = gather(make_steps(), windows, NUM_STEPS)
-    row = batch.observations[..., 0].astype(int)
+    row = batch.observations.numbers[..., 0].astype(int)
     begin = OFFSETS[np.searchsorted(OFFSETS, row, side="right") - 1]
     np.testing.assert_array_equal(batch.timesteps[batch.mask], (row - begin)[batch.mask])
     later = batch.mask & (row >= OFFSETS[3])
@@ -125,14 +138,14 @@ def test_a_short_episode_is_padded_on_the_right_and_masked() -> None:
     windows = Windows(*(np.array([v], np.int32) for v in (OFFSETS[1], 2, 0)))
     batch = gather(make_steps(), windows, NUM_STEPS)
     assert batch.mask.tolist() == [[True, True, False, False]]
-    assert batch.observations[0, :2, 0].tolist() == [7.0, 8.0]
+    assert batch.observations.numbers[0, :2, 0].tolist() == [7.0, 8.0]
     assert batch.returns_to_go[0, :2].tolist() == [107.0, 108.0]
     assert batch.timesteps[0, :2].tolist() == [0, 1]
 
 
 def test_padding_of_the_very_last_episode_stays_inside_the_arrays() -> None:
     offsets = np.array([0, 5, 6])
-    steps = Steps(*(field[:6] for field in make_steps()))
+    steps = map_arrays(lambda field: field[:6], make_steps())
     windows = draw_windows(offsets, NUM_STEPS, 0, 0, range(100))
     batch = gather(steps, windows, NUM_STEPS)  # an index too far raises
     assert batch.mask[windows.start == 5].sum(axis=1).tolist() == [1] * int(
@@ -140,22 +153,23 @@ def test_padding_of_the_very_last_episode_stays_inside_the_arrays() -> None:
     )
 
 
-@pytest.mark.parametrize("discrete", [False, True])
-def test_all_fields_of_a_batch_are_cut_at_the_same_rows(discrete: bool) -> None:
-    batch = gather(make_steps(discrete), draw(), NUM_STEPS)
-    row = batch.observations[..., 0]
-    action_row = batch.actions if discrete else batch.actions[..., 0] * 10
-    np.testing.assert_array_equal(batch.observations[..., 1], -row)
-    np.testing.assert_allclose(action_row, row, rtol=1e-6)
+def test_all_fields_of_a_batch_are_cut_at_the_same_rows() -> None:
+    batch = gather(make_steps(), draw(), NUM_STEPS)
+    row = batch.observations.numbers[..., 0]
+    np.testing.assert_array_equal(batch.observations.numbers[..., 1], -row)
+    np.testing.assert_array_equal(batch.observations.pixels[..., 0], row)
+    assert batch.observations.categories.shape == (*row.shape, 0)
+    np.testing.assert_allclose(batch.actions.numbers[..., 0] * 10, row, rtol=1e-6)
+    np.testing.assert_array_equal(batch.actions.categories[..., 0], row)
     np.testing.assert_array_equal(batch.returns_to_go, row + 100)
 
 
-@pytest.mark.parametrize("discrete", [False, True])
-def test_gather_gives_the_same_batch_for_numpy_and_jax_arrays(discrete: bool) -> None:
-    steps, windows = make_steps(discrete), draw()
+def test_gather_gives_the_same_batch_for_numpy_and_jax_arrays() -> None:
+    steps, windows = make_steps(), draw()
     expected = gather(steps, windows, NUM_STEPS)
-    on_device = gather(Steps(*map(jnp.asarray, steps)), Windows(*windows), NUM_STEPS)
+    on_device = gather(jax.tree.map(jnp.asarray, steps), Windows(*windows), NUM_STEPS)
     compiled = jax.jit(gather, static_argnums=2)(steps, windows, NUM_STEPS)
     assert_same(on_device, expected)
     assert_same(compiled, expected)
-    assert [x.dtype for x in compiled] == [x.dtype for x in expected]
+    types = [[x.dtype for x in jax.tree.leaves(each)] for each in (compiled, expected)]
+    assert types[0] == types[1]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float
+
+from dt.data.records import build, leaves
 
 Generators = list[np.random.Generator]
 
@@ -23,8 +26,9 @@ class Behavior:
     """
 
     name: str
-    act: Callable[[np.ndarray, Generators], np.ndarray]
-    """(B, *observation shape) and a generator a row -> (B, *action shape), inside the space."""
+    act: Callable[[np.ndarray, Generators], Any]
+    """(B, *observation shape) and a generator a row -> (B, *action shape), inside the space.
+    Observations of a Dict or Tuple space come as records, its actions may be a tree."""
     start: Callable[[Bool[np.ndarray, " B"], Generators], None] = lambda rows, generators: None
     """New episodes begin in these rows."""
     observe: Callable[[Float[np.ndarray, " B"], np.ndarray], None] = lambda rewards, actions: None
@@ -50,7 +54,7 @@ def with_noise(behavior: Behavior, noise: float, action_space: gymnasium.Space) 
 
     Discrete choices are replaced by a uniformly random one with probability `noise`. To numbers
     of a box a Gaussian is added whose standard deviation is `noise` times half of each number's
-    range, and the sum is clipped to the box.
+    range, and the sum is clipped to the box. Actions of several parts are disturbed part by part.
 
     Raises:
         ValueError: for a probability above 1, or a box without bounds.
@@ -58,33 +62,32 @@ def with_noise(behavior: Behavior, noise: float, action_space: gymnasium.Space) 
     if noise == 0:
         return behavior
     check_uniform(action_space, f"--noise {noise}")
-    if _is_continuous(action_space):
-        return replace(behavior, act=_gaussian(behavior, noise, action_space))
     if noise > 1:
-        raise ValueError(
-            f"--noise is {noise}; with {action_space} it is a probability, from 0 to 1"
-        )
+        for leaf in leaves(action_space, images=False):
+            if not _is_continuous(leaf.space):
+                raise ValueError(
+                    f"--noise is {noise}; with {leaf.space} it is a probability, from 0 to 1"
+                )
 
-    def act(observations: np.ndarray, rngs: Generators) -> np.ndarray:
+    def act(observations: np.ndarray, rngs: Generators) -> Any:
         actions = behavior.act(observations, rngs)
-        disturbed = np.array([rng.random() < noise for rng in rngs])
-        rows = disturbed.reshape(-1, *[1] * (actions.ndim - 1))
-        return np.where(rows, uniform_actions(action_space, rngs), actions)
+        return build(
+            action_space, lambda leaf: _disturbed(leaf.of(actions), noise, leaf.space, rngs)
+        )
 
     return replace(behavior, act=act)
 
 
-def uniform_actions(space: gymnasium.Space, rngs: Generators) -> np.ndarray:
-    """A uniform draw from the space by each generator."""
-    return np.stack([_uniform_action(space, rng) for rng in rngs])
+def uniform_actions(space: gymnasium.Space, rngs: Generators) -> Any:
+    """A uniform draw from the space by each generator; a tree where the space has parts."""
+    return build(space, lambda leaf: np.stack([_uniform_action(leaf.space, rng) for rng in rngs]))
 
 
 def check_uniform(space: gymnasium.Space, asker: str) -> None:
     """Refuse a space from which nothing can be drawn uniformly."""
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        return
-    if not isinstance(space, spaces.Box) or not space.is_bounded():
-        raise ValueError(f"{asker}: the actions are {space}, which is not bounded")
+    for leaf in leaves(space, images=False):
+        if isinstance(leaf.space, spaces.Box) and not leaf.space.is_bounded():
+            raise ValueError(f"{asker}: the actions are {space}, which is not bounded")
 
 
 def _uniform_action(space: gymnasium.Space, rng: np.random.Generator) -> np.ndarray:
@@ -107,15 +110,13 @@ def _is_continuous(space: gymnasium.Space) -> bool:
     return isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.floating)
 
 
-def _gaussian(
-    behavior: Behavior, noise: float, space: gymnasium.Space
-) -> Callable[[np.ndarray, Generators], np.ndarray]:
-    assert isinstance(space, spaces.Box)
-    scale = noise * (space.high - space.low) / 2
-
-    def act(observations: np.ndarray, rngs: Generators) -> np.ndarray:
-        actions = behavior.act(observations, rngs)
+def _disturbed(
+    actions: np.ndarray, noise: float, space: gymnasium.Space, rngs: Generators
+) -> np.ndarray:
+    if isinstance(space, spaces.Box) and _is_continuous(space):
+        scale = noise * (space.high - space.low) / 2
         drawn = np.stack([rng.standard_normal(space.shape) for rng in rngs])
         return np.clip(actions + scale * drawn, space.low, space.high).astype(space.dtype)
-
-    return act
+    replaced = np.array([rng.random() < noise for rng in rngs])
+    rows = replaced.reshape(-1, *[1] * (actions.ndim - 1))
+    return np.where(rows, uniform_actions(space, rngs), actions)

@@ -10,6 +10,7 @@ import numpy as np
 
 from dt.behavior.acting import Behavior, Generators
 from dt.checkpoint import MANIFEST, find_checkpoint, load_policy
+from dt.data.records import to_records
 from dt.evaluation import parse_targets
 from dt.rollout import check_spaces
 
@@ -47,7 +48,7 @@ def steered_behavior(
 
     def act(observations: np.ndarray, rngs: Generators) -> np.ndarray:
         nonlocal chosen
-        chosen = policy.act(observations)
+        chosen = to_records(action_space, policy.act(observations))
         return chosen
 
     def observe(rewards: np.ndarray, actions: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """How does a log of any size become a file that training maps, once and for all?
 
 A store is a folder: rows.bin (float32, see `dt.data.rows`), images.bin (uint8, when observations
-are pictures), offsets.npy, returns.npy, and store.json, which says what the numbers mean and holds
+hold pictures), offsets.npy, returns.npy, and store.json, which says what the numbers mean and holds
 a checksum of every 4 MiB. It is made in a folder beside it and renamed when it is whole.
 """
 
@@ -28,7 +28,6 @@ from dt.data.rows import (
     EpisodeSource,
     Moments,
     TrainingData,
-    are_images,
     make_chunks,
     offsets_of,
 )
@@ -36,7 +35,7 @@ from dt.data.sources import open_source, source_files
 from dt.data.spaces import space_from_text, space_to_text
 from dt.data.transforms import Transforms
 
-FORMAT = 1
+FORMAT = 2
 BLOCK = 4 << 20  # bytes under one checksum
 META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
@@ -157,19 +156,18 @@ def open_store(folder: Path) -> TrainingData:
         raise ValueError(f"{folder}: store of format {meta['format']}, not {FORMAT}; remove it")
     _verify(folder, meta["checksums"])
     spaces = {k: space_from_text(meta[k]) for k in ("observation_space", "action_space")}
-    width = Columns.of(**spaces).return_to_go + 1
+    columns = Columns.of(**spaces)
     offsets = np.load(folder / OFFSETS)
     num_steps = int(offsets[-1])
-    num_rows, *columns = meta["moments"]
-    mean, deviations, low, high = (np.array(column) for column in columns)
+    num_rows, *moments = meta["moments"]
+    mean, deviations, low, high = (np.array(column) for column in moments)
     images = None
-    observation_space = spaces["observation_space"]
-    if are_images(observation_space):
-        shape = (num_steps, *(observation_space.shape or ()))
+    if columns.num_pixels:
+        shape = (num_steps, columns.num_pixels)
         images = np.memmap(folder / IMAGES, np.uint8, "r", shape=shape)
     return TrainingData(
         name=meta["name"],
-        rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, width)),
+        rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
         images=images,
         offsets=offsets,
         returns=np.load(folder / RETURNS),

@@ -64,6 +64,10 @@ def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTabl
 
 def _in_words(space: gymnasium.Space) -> str:
     """The space on one line; bounds that differ from number to number are left out."""
+    if isinstance(space, spaces.Dict):
+        return f"Dict({', '.join(f'{key}: {_in_words(part)}' for key, part in space.items())})"
+    if isinstance(space, spaces.Tuple):
+        return f"Tuple({', '.join(map(_in_words, space))})"
     if isinstance(space, spaces.Box) and "[" in str(space):
         return f"Box(bounds of their own, {space.shape}, {space.dtype})"
     return " ".join(str(space).split())

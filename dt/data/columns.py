@@ -9,6 +9,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from dt.data.records import Leaf
+
 Bounds = tuple[np.ndarray, np.ndarray]
 
 MAX_NAMED = 20  # columns with a fault that are listed; a picture has thousands
@@ -18,9 +20,13 @@ EDGE = 1e-3  # an action this near its bound, in half-ranges of the space, is sa
 class ColumnCounts:
     """Running counts of each number of a step's row, so that the rows need not stay in memory."""
 
-    def __init__(self, shape: tuple[int, ...], bounds: Bounds | None = None):
-        self.shape, self.bounds = shape, bounds
-        size = int(np.prod(shape))
+    def __init__(self, parts: tuple[Leaf, ...] = (), bounds: Bounds | None = None):
+        """
+        Args:
+            parts: what a row consists of; none for a lone number.
+        """
+        self.parts, self.bounds = parts, bounds
+        size = sum(leaf.size for leaf in parts) if parts else 1
         self.rows = 0
         self.low = np.full(size, np.inf)  # of the finite values
         self.high = np.full(size, -np.inf)
@@ -32,7 +38,9 @@ class ColumnCounts:
 
     def add(self, rows: np.ndarray) -> None:
         """Count the next rows."""
-        flat = rows.reshape(len(rows), -1)
+        columns = [leaf.of(rows) for leaf in self.parts] or [rows]
+        columns = [column.reshape(len(rows), -1) for column in columns]
+        flat = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
         self._add_bad(flat)
         with np.errstate(invalid="ignore"):  # comparisons with NaN
             low, high = flat.min(axis=0), flat.max(axis=0)
@@ -66,8 +74,16 @@ class ColumnCounts:
         self.outside += ((flat < low - hair) | (flat > high + hair)).sum(axis=0)
 
     def name(self, column: int) -> str:
-        """The column's index within a row: 3, or 1,2 of a matrix; empty for a lone number."""
-        return ",".join(str(i) for i in np.unravel_index(column, self.shape)) if self.shape else ""
+        """The column's index within a row: 3, or 1,2 of a matrix; empty for a lone number.
+
+        Of several parts, behind the part's name: position/3.
+        """
+        for leaf in self.parts:
+            if column < leaf.size:
+                index = np.unravel_index(column, leaf.shape) if leaf.shape else ()
+                return "/".join((*leaf.path, *([",".join(map(str, index))] if index else [])))
+            column -= leaf.size
+        return ""
 
     def facts(self, locate: Callable[[int], tuple[int, int]]) -> dict[str, Any]:
         """What a card says of the columns; of those with a fault the first 20 are named.

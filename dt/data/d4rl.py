@@ -25,6 +25,7 @@ import numpy as np
 from dt.data.episodes import EpisodeDataset
 from dt.data.flat import EXTRAS, complete_lengths, from_arrays, to_extras
 from dt.data.hdf5 import open_hdf5, read_array, reserve
+from dt.data.records import is_composite
 from dt.data.streams import EpisodeStream, pieces
 
 ROWS = 65536  # of next_observations looked at together
@@ -66,7 +67,17 @@ def read_d4rl(
 
 
 def write_d4rl(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
-    """Write the source piece by piece; a stream need not fit in memory."""
+    """Write the source piece by piece; a stream need not fit in memory.
+
+    Raises:
+        ValueError: for spaces of several parts, which the format has no arrays for.
+    """
+    for space in (source.observation_space, source.action_space):
+        if is_composite(space):
+            raise ValueError(
+                f"{source.name}: {space} has several parts, D4RL's format one array; convert to "
+                f".npz, or to a Minari id"
+            )
     h5py.File(path, "w").close()  # opened anew below: a file that is there can be reserved
     with h5py.File(path, "r+") as file:
         for piece in pieces(source):

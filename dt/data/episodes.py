@@ -11,7 +11,10 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium import spaces
 from jaxtyping import Float, Int
+
+from dt.data.records import Leaf, form, is_composite, leaves
 
 _VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
 
@@ -30,6 +33,7 @@ def unchecked_values() -> Iterator[None]:
 class Episode:
     """One logged episode of T steps, in the words of Minari's `EpisodeData`.
 
+    Observations and actions of a Dict or Tuple space are records (see `dt.data.records`).
     `observations` holds T rows, or T + 1 when the observation after the last action was logged.
     """
 
@@ -219,13 +223,13 @@ class EpisodeDataset:
         return self.first_episode + episode, int(row - self.offsets[episode])
 
 
-Shapes = dict[str, tuple[int, ...]]
+Shapes = dict[str, Any]
 
 
 def step_shapes(episode: Episode) -> Shapes:
-    """The shape of one step in each field that has numbers."""
+    """The shape of one step in each field that has numbers; of records, those of their parts."""
     names = ("observations", "actions", "rewards")
-    return {name: getattr(episode, name).shape[1:] for name in names}
+    return {name: form(getattr(episode, name)) for name in names}
 
 
 def check_shapes(name: str, index: int, episode: Episode, usual: Shapes) -> None:
@@ -259,44 +263,58 @@ def check_values(
     space: gymnasium.Space | None,
     locate: Callable[[int], tuple[int, int]],
 ) -> None:
-    """Refuse values that are no finite numbers of the space.
+    """Refuse values that are no finite numbers of the space; of records, part by part.
 
     Args:
         locate: turns a row into its (episode, step), for the message.
     """
+    if space is not None and is_composite(space):
+        for leaf in leaves(space):
+            try:
+                part = leaf.of(values)
+            except (KeyError, IndexError, ValueError):
+                held = form(values) if values.dtype.names else "plain arrays"
+                raise ValueError(
+                    f"{name}: {field_name} have no part {leaf.name}, but are {held}; "
+                    f"give data of an environment with the space {space}"
+                ) from None
+            check_values(name, f"{field_name}/{leaf.name}", part, leaf.space, locate)
+        return
     if values.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: {field_name} are {values.dtype}; give numbers")
+        what = "records" if values.dtype.names else values.dtype
+        raise ValueError(f"{name}: {field_name} are {what}; give numbers")
     if space is not None and values.shape[1:] != space.shape:
         raise ValueError(
             f"{name}: {field_name} have shape {values.shape[1:]} a step, "
             f"but the environment's space is {space}; give data of the same environment"
         )
-    if isinstance(space, gymnasium.spaces.Discrete):
-        _check_discrete(name, field_name, values, space, locate)
+    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+        _check_categories(name, field_name, values, Leaf((), space, "categories"), locate)
     if _VALUES_CHECKED.get() and np.issubdtype(values.dtype, np.floating):
         _check_finite(name, field_name, values, locate)
 
 
-def _check_discrete(
+def _check_categories(
     name: str,
     field_name: str,
     values: np.ndarray,
-    space: gymnasium.spaces.Discrete,
+    leaf: Leaf,
     locate: Callable[[int], tuple[int, int]],
 ) -> None:
-    if not np.issubdtype(values.dtype, np.integer):
+    if values.dtype.kind not in "biu":
         raise ValueError(
-            f"{name}: {field_name} are {values.dtype}, but the space is {space}; give integers"
+            f"{name}: {field_name} are {values.dtype}, but the space is {leaf.space}; give integers"
         )
-    low, high = int(space.start), int(space.start + space.n) - 1
     if not _VALUES_CHECKED.get() or not len(values):
         return
-    if int(values.min()) < low or int(values.max()) > high:
-        row = int(np.argmax((values < low) | (values > high)))
+    rows = values.reshape(len(values), leaf.size)
+    low, high = leaf.starts, leaf.starts + leaf.counts - 1
+    if (rows.min(axis=0) < low).any() or (rows.max(axis=0) > high).any():
+        row = int(np.argmax(((rows < low) | (rows > high)).any(axis=1)))
         episode, step = locate(row)
         raise ValueError(
             f"{name}: {field_name} at episode {episode}, step {step} is {values[row]}, "
-            f"outside {space}; remove the episode, or name the environment it is from"
+            f"outside {leaf.space}; remove the episode, or name the environment it is from"
         )
 
 

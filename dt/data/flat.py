@@ -4,6 +4,8 @@ Arrays by name: observations, actions, rewards (one row a step), and the episode
 episode_lengths or as terminations and/or truncations. A file may also say:
 
     final_observations     (E, ...) the observation after each episode's last action
+    observations/KEY, actions/KEY, final_observations/KEY     in place of these arrays, one for each
+                           part of a Dict or Tuple space; keys within keys are joined by "/"
     env_id, env_kwargs     what Gymnasium makes; env_kwargs as JSON
     observation_space, action_space     Minari's JSON of a space
     ref_min, ref_max, ref_source        the returns that score 0 and 100, and whose they are
@@ -15,9 +17,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 
 from dt.data.episodes import Episode, EpisodeDataset, Reference, check_shapes, step_shapes
+from dt.data.records import build, leaves, to_records
 from dt.data.spaces import (
     environment_spaces,
     infer_spaces,
@@ -29,6 +33,7 @@ from dt.data.streams import EpisodeStream, cut_ends
 
 STEPS = ("observations", "actions", "rewards")
 ENDS = ("terminations", "truncations")
+_RECORDS = ("observations", "actions", "final_observations")
 EXTRAS = (
     "episode_lengths",
     "final_observations",
@@ -54,6 +59,7 @@ def from_arrays(
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
     """
+    arrays = _joined(name, arrays, env_id, env_kwargs or {})
     for key in STEPS:
         _check_numbers(name, arrays, key)
     observations = arrays["observations"]
@@ -142,6 +148,26 @@ def to_extras(source: EpisodeDataset | EpisodeStream) -> dict[str, Any]:
     return extras
 
 
+def to_columns(dataset: EpisodeDataset) -> dict[str, np.ndarray]:
+    """The arrays of the steps by name, those of records part by part."""
+    spaces = {
+        "observations": dataset.observation_space,
+        "actions": dataset.action_space,
+        "final_observations": dataset.observation_space,
+    }
+    columns = {key: getattr(dataset, key) for key in ("rewards", *ENDS)}
+    for key, space in spaces.items():
+        values = getattr(dataset, key)
+        for leaf in leaves(space) if values is not None else ():
+            columns["/".join((key, *leaf.path))] = leaf.of(values)
+    return columns
+
+
+def is_part(key: str) -> bool:
+    """Whether the name is that of a part of records."""
+    return key.partition("/")[0] in _RECORDS and "/" in key
+
+
 def kwargs_to_text(source: EpisodeDataset | EpisodeStream) -> str:
     """The environment's keyword arguments as JSON, refused where that would change them."""
     try:
@@ -161,9 +187,53 @@ def complete_lengths(ends: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([[0], np.flatnonzero(ends) + 1]))
 
 
+def _joined(
+    name: str, arrays: Mapping[str, np.ndarray], env_id: str | None, env_kwargs: dict[str, Any]
+) -> Mapping[str, np.ndarray]:
+    """The arrays, with records in place of those of their parts."""
+    if not any(is_part(key) for key in arrays):
+        return arrays
+    found = environment_spaces(env_id, env_kwargs) if env_id is not None else None
+    if found is None:
+        named = _text(arrays["env_id"]) if "env_id" in arrays else None
+        kwargs = {**_json(name, arrays, "env_kwargs"), **env_kwargs}
+        found = _stated_spaces(name, arrays) or known_spaces(named, kwargs)
+    if found is None:
+        parts = ", ".join(sorted(key for key in arrays if is_part(key)))
+        raise ValueError(
+            f"{name}: holds {parts}, but not their spaces; add observation_space and action_space, "
+            f"or name an environment that can be made here"
+        )
+    joined = {key: values for key, values in arrays.items() if not is_part(key)}
+    for key, space in zip(_RECORDS, (found[0], found[1], found[0]), strict=True):
+        if any(each.startswith(f"{key}/") for each in arrays):
+            joined[key] = _records(name, key, space, arrays)
+    return joined
+
+
+def _records(
+    name: str, key: str, space: gymnasium.Space, arrays: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """The arrays of the parts as one.
+
+    Raises:
+        ValueError: naming a part that is missing or of another length.
+    """
+    columns = {leaf.path: "/".join((key, *leaf.path)) for leaf in leaves(space)}
+    for column in columns.values():
+        if column not in arrays:
+            raise ValueError(f"{name}: has no key {column!r}, which the space {space} asks for")
+    try:
+        return to_records(space, build(space, lambda leaf: arrays[columns[leaf.path]]))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {key}: {error}") from None
+
+
 def _check_numbers(name: str, arrays: Mapping[str, np.ndarray], key: str) -> None:
     if key not in arrays:
         raise ValueError(f"{name}: has no key {key!r}; it holds {', '.join(sorted(arrays))}")
+    if arrays[key].dtype.names is not None:
+        return  # each part is checked against its space
     if arrays[key].ndim == 0 or arrays[key].dtype.kind not in "biuf":
         raise ValueError(
             f"{name}: {key} is {arrays[key].dtype} of shape {arrays[key].shape}; "

@@ -3,9 +3,9 @@
 HDF5 and Arrow data sets, below Minari's folder (`MINARI_DATASETS_PATH`) by id, or in a folder of
 their own; `hub:ID` fetches what is not there yet. What Minari's metadata cannot say exactly, a
 data set written here says in keys of ours: dt_env_id and dt_env_kwargs (as JSON; env_spec says
-the same with the registered time limit in it), dt_ref_source, dt_action_space (of a Discrete
-space that is not int64), and dt_final_observations: false where the observation after the last
-action was not logged and repeats the one before it.
+the same with the registered time limit in it), dt_ref_source, dt_observation_space and
+dt_action_space (of Discrete spaces that are not int64), and dt_final_observations: false where
+the observation after the last action was not logged and repeats the one before it.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from minari.storage import get_dataset_path
 from dt.data.episodes import Episode, EpisodeDataset, Reference
 from dt.data.flat import kwargs_to_text
 from dt.data.hdf5 import reserve
+from dt.data.records import leaves, to_records, to_tree
 from dt.data.spaces import environment_spaces, first_line, space_from_text, space_to_text
 from dt.data.streams import EpisodeStream, cut_ends
 
@@ -89,6 +90,8 @@ def read_minari(
     dataset = _open(source, folder)
     metadata = dataset.storage.metadata
     observation_space, action_space = dataset.observation_space, dataset.action_space
+    if "dt_observation_space" in metadata:
+        observation_space = space_from_text(metadata["dt_observation_space"])
     if "dt_action_space" in metadata:
         action_space = space_from_text(metadata["dt_action_space"])
     kwargs = env_kwargs or {}
@@ -97,14 +100,11 @@ def read_minari(
     else:
         env_id, logged = _environment(dataset.spec.env_spec, metadata)
         kwargs = {**logged, **kwargs}
-    if not isinstance(observation_space, spaces.Box):
-        raise ValueError(
-            f"{source}: observations are {observation_space}; this version reads Box vectors"
-        )
-    if not isinstance(action_space, spaces.Box | spaces.Discrete):
-        raise ValueError(
-            f"{source}: actions are {action_space}; this version reads Box and Discrete"
-        )
+    for name, space in (("observations", observation_space), ("actions", action_space)):
+        try:
+            leaves(space)
+        except ValueError as error:
+            raise ValueError(f"{source}: {name}: {error}") from None
     finals = bool(metadata.get("dt_final_observations", True))
     return EpisodeStream(
         name=source,
@@ -137,8 +137,11 @@ def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | Episode
     }
     if source.env_id is not None:
         metadata["dt_env_id"] = source.env_id
-    if isinstance(source.action_space, spaces.Discrete) and source.action_space.dtype != np.int64:
-        metadata["dt_action_space"] = space_to_text(source.action_space)
+    for name in ("observation_space", "action_space"):
+        space = getattr(source, name)
+        found = [leaf.space for leaf in leaves(space) if isinstance(leaf.space, spaces.Discrete)]
+        if any(leaf.dtype != np.int64 for leaf in found):
+            metadata[f"dt_{name}"] = space_to_text(space)
     if source.reference is not None:
         metadata["ref_min_score"] = source.reference.low
         metadata["ref_max_score"] = source.reference.high
@@ -147,8 +150,8 @@ def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | Episode
     file = folder / "data" / "main_data.hdf5"
     h5py.File(file, "w", track_order=True).close()  # as Minari makes it; this one can be reserved
     padded: list[int] = []
-    for batch in _batches(source, padded):
-        reserve(file, file.stat().st_size, sum(map(_most_bytes, batch)))
+    for batch, size in _batches(source, padded):
+        reserve(file, file.stat().st_size, size)
         storage.update_episodes(batch)
     if padded:
         storage.update_metadata({"dt_final_observations": False})
@@ -206,11 +209,11 @@ def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Itera
         for e in dataset.iterate_episodes():
             rewards = np.asarray(e.rewards)
             steps += len(rewards)
-            observations = np.asarray(e.observations)
+            observations = to_records(dataset.observation_space, e.observations)
             ends = np.asarray(e.terminations), np.asarray(e.truncations)
             yield Episode(
                 observations if finals else observations[: len(rewards)],
-                np.asarray(e.actions),
+                to_records(dataset.action_space, e.actions),
                 rewards,
                 *cut_ends(*ends, np.array([0, len(rewards)])),
             )
@@ -266,11 +269,14 @@ def _env_spec(source: EpisodeDataset | EpisodeStream) -> EnvSpec | None:
 
 def _batches(
     source: EpisodeDataset | EpisodeStream, padded: list[int]
-) -> Iterator[list[EpisodeBuffer]]:
+) -> Iterator[tuple[list[EpisodeBuffer], int]]:
     """Minari's episodes, each with an observation after the last action, some of them together.
 
     Args:
         padded: collects the episodes that had none.
+
+    Returns:
+        The episodes, and the most bytes that they take.
     """
     batch: list[EpisodeBuffer] = []
     size = 0
@@ -281,22 +287,25 @@ def _batches(
             observations = np.concatenate([observations, observations[-1:]])
         buffer = EpisodeBuffer(
             id=index,
-            observations=observations,  # an array is written as it is
-            actions=episode.actions,
+            observations=to_tree(source.observation_space, observations),
+            actions=to_tree(source.action_space, episode.actions),  # arrays, written as they are
             rewards=episode.rewards,
             terminations=episode.terminations,
             truncations=episode.truncations,
         )
         batch.append(buffer)
-        size += _most_bytes(buffer)
+        size += _most_bytes(episode, source)
         if size >= BATCH_BYTES:
-            yield batch
+            yield batch, size
             batch, size = [], 0
     if batch:
-        yield batch
+        yield batch, size
 
 
-def _most_bytes(buffer: Any) -> int:
-    """What an episode may take in Minari's file: half-filled chunks, their index, its names."""
+def _most_bytes(episode: Episode, source: EpisodeDataset | EpisodeStream) -> int:
+    """What it may take in Minari's file: half-filled chunks, their index, and the names."""
     names = ("observations", "actions", "rewards", "terminations", "truncations")
-    return sum(2 * getattr(buffer, name).nbytes for name in names) + (32 << 10)
+    values = sum(2 * getattr(episode, name).nbytes for name in names)
+    step = (episode.observations.nbytes + 1) // len(episode.observations)  # one may be repeated
+    parts = len(leaves(source.observation_space)) + len(leaves(source.action_space))
+    return values + 2 * step + (32 << 10) + (8 << 10) * (parts - 2)

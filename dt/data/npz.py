@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dt.data.episodes import EpisodeDataset
-from dt.data.flat import ENDS, EXTRAS, STEPS, from_arrays, to_extras
+from dt.data.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
 from dt.data.spaces import first_line
 from dt.data.streams import EpisodeStream
 
@@ -41,7 +41,7 @@ def read_npz(
     try:
         with np.load(path, allow_pickle=False) as archive:
             held = set(archive.files)
-            for key in (*STEPS, *ENDS, *EXTRAS):
+            for key in (*STEPS, *ENDS, *EXTRAS, *filter(is_part, archive.files)):
                 if key in held:
                     at = f"{key}: "
                     arrays[key] = archive[key]
@@ -51,7 +51,7 @@ def read_npz(
             f"with numbers alone"
         ) from error
     for key in STEPS:
-        if key not in held:
+        if key not in held and not any(part.startswith(f"{key}/") for part in held):
             raise ValueError(f"{path}: has no key {key!r}; it holds {', '.join(sorted(held))}")
     return from_arrays(str(path), arrays, env_id, env_kwargs)
 
@@ -59,9 +59,7 @@ def read_npz(
 def write_npz(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
     """Write all of the source; a stream is held in memory for it."""
     dataset = source if isinstance(source, EpisodeDataset) else source.load()
-    arrays = {key: getattr(dataset, key) for key in (*STEPS, *ENDS)}
+    arrays: dict[str, Any] = to_columns(dataset)
     arrays["episode_lengths"] = dataset.lengths
-    if dataset.final_observations is not None:
-        arrays["final_observations"] = dataset.final_observations
     with path.open("wb") as file:  # given a name, NumPy would add .npz to it
         np.savez_compressed(file, **arrays, **to_extras(dataset))

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Shaped
 
 from dt.data.windows import Windows
 
 
 def read_rows(
-    rows: Float[np.ndarray, "N W"], windows: Windows, num_steps: int
-) -> Float[np.ndarray, "B T W"]:
+    rows: Shaped[np.ndarray, "N W"], windows: Windows, num_steps: int
+) -> Shaped[np.ndarray, "B T W"]:
     """The windows' rows, each window one copy of memory; padding repeats the last real step.
 
     Args:
@@ -35,23 +36,18 @@ def read_rows(
     return read
 
 
-def read_images(images: np.ndarray, windows: Windows, num_steps: int) -> np.ndarray:
-    """The windows' pictures, (B, T, *shape) uint8, padded like `read_rows`."""
-    return images[_indices(windows, num_steps)]
-
-
 class RowFile:
-    """A store's rows on a disk, for when they do not all fit in memory.
+    """A store's rows or pictures on a disk, for when they do not all fit in memory.
 
     Mapped pages would be the shorter code, but a full memory gives them back only page by page
     (measured in a quarter of the memory: 180 windows a second mapped, 50 thousand read).
     """
 
-    def __init__(self, path: Path, width: int):
-        self.path, self.width = path, width
+    def __init__(self, path: Path, width: int, dtype: Any = np.float32):
+        self.path, self.width, self.dtype = path, width, np.dtype(dtype)
         self._descriptor = os.open(path, os.O_RDONLY)
 
-    def read(self, windows: Windows, num_steps: int) -> Float[np.ndarray, "B T W"]:
+    def read(self, windows: Windows, num_steps: int) -> Shaped[np.ndarray, "B T W"]:
         """What `read_rows` reads, bit for bit.
 
         All the windows' pages are asked for before the first is waited for: the disk works on
@@ -60,13 +56,13 @@ class RowFile:
         Raises:
             ValueError: when the file is shorter than it was.
         """
-        row_bytes = 4 * self.width
+        row_bytes = self.dtype.itemsize * self.width
         begins = (windows.start * row_bytes).tolist()
         sizes = (windows.length * row_bytes).tolist()
         if hasattr(os, "posix_fadvise"):  # Linux; elsewhere each read waits for its own pages
             for row in np.argsort(windows.start).tolist():
                 os.posix_fadvise(self._descriptor, begins[row], sizes[row], os.POSIX_FADV_WILLNEED)
-        rows = np.empty((len(begins), num_steps, self.width), np.float32)
+        rows = np.empty((len(begins), num_steps, self.width), self.dtype)
         memory, stride = rows.data.cast("B"), num_steps * row_bytes
         for row, (begin, size) in enumerate(zip(begins, sizes, strict=True)):
             into = memory[row * stride : row * stride + size]

@@ -1,7 +1,9 @@
 """What does training read? One row of float32 a step, in memory or mapped from a file.
 
 A row holds a step's observation, action and return-to-go side by side, so that a window is one
-run of memory: reading it costs one cache miss where separate arrays cost three.
+run of memory: reading it costs one cache miss where separate arrays cost three. Numbers come
+first, then categories, counted from 0; a float32 holds those exactly up to 2^24. The pictures of
+an observation are rows of bytes of their own, all pictures of a step side by side.
 """
 
 from __future__ import annotations
@@ -14,14 +16,15 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from jaxtyping import Float, Int
 
 from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.records import Parts
 from dt.data.streams import EpisodeStream
 from dt.data.transforms import Transforms, best_episodes, returns
 
 CHUNK_STEPS = 65_536  # steps that are held at once; part of the format, as sums depend on it
+MOST_VALUES = 2**24  # of a category
 
 
 EpisodeSource = EpisodeDataset | EpisodeStream
@@ -66,8 +69,8 @@ class TrainingData:
     """All N steps as rows, where episodes lie, and what the numbers mean."""
 
     name: str
-    rows: np.ndarray  # (N, W) float32: observation (none when images), action, return-to-go
-    images: np.ndarray | None  # (N, *observation shape) uint8, in place of observation columns
+    rows: np.ndarray  # (N, W) float32: observation, action, return-to-go (see `Columns`)
+    images: np.ndarray | None  # (N, P) uint8; None where observations have no pictures
     offsets: np.ndarray  # (E + 1,) int64
     returns: np.ndarray  # (E,) float64, of transformed rewards
     moments: Moments
@@ -120,17 +123,37 @@ class TrainingData:
 
 
 class Columns(NamedTuple):
-    """Which columns of a row are the observation, the action and the return-to-go."""
+    """Which columns of a row hold what, and how many bytes of pictures go with it."""
 
-    observation: slice
+    observation: slice  # its numbers
+    observation_categories: slice
     action: slice
+    action_categories: slice
     return_to_go: int
+    num_pixels: int
 
     @classmethod
     def of(cls, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> Columns:
-        observation = 0 if are_images(observation_space) else _size(observation_space)
-        action = observation + _size(action_space)
-        return cls(slice(0, observation), slice(observation, action), action)
+        """
+        Raises:
+            ValueError: for a space that holds what is none of numbers, categories and pictures, and
+                for a category of more values than a float32 tells apart.
+        """
+        observation, action = Parts.of(observation_space), Parts.of(action_space, images=False)
+        for parts in (observation, action):
+            for leaf in parts.categories:
+                if leaf.counts.max(initial=0) > MOST_VALUES:
+                    raise ValueError(
+                        f"space {leaf.space}: has a category of more than {MOST_VALUES:,} values"
+                    )
+        sizes = [
+            size
+            for parts in (observation, action)
+            for size in (parts.num_numbers, len(parts.counts))
+        ]
+        ends = np.cumsum([0, *sizes]).tolist()
+        a, b, c, d = (slice(*ends[i : i + 2]) for i in range(4))
+        return cls(a, b, c, d, ends[-1], observation.num_pixels)
 
 
 class Chunk(NamedTuple):
@@ -164,16 +187,6 @@ def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk
         yield _chunk(piece, transforms)
 
 
-def are_images(space: gymnasium.Space) -> bool:
-    """Whether observations are uint8 pictures, which are kept as bytes."""
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype == np.uint8
-        and space.shape is not None
-        and len(space.shape) >= 2
-    )
-
-
 def offsets_of(lengths: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E1"]:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
@@ -182,10 +195,6 @@ def meaning_of(source: EpisodeSource) -> dict[str, Any]:
     """The fields that say what a source's numbers mean."""
     spaces_and_env = ("observation_space", "action_space", "env_id", "env_kwargs", "reference")
     return {name: getattr(source, name) for name in ("name", *spaces_and_env, "notes")}
-
-
-def _size(space: gymnasium.Space) -> int:
-    return int(np.prod(space.shape or ()))
 
 
 def _all_returns(source: EpisodeSource, transforms: Transforms) -> Float[np.ndarray, " E"]:
@@ -228,13 +237,14 @@ def _chunk(piece: EpisodeDataset, transforms: Transforms) -> Chunk:
     columns = Columns.of(piece.observation_space, piece.action_space)
     num_steps = piece.num_steps
     rows = np.empty((num_steps, columns.return_to_go + 1), np.float32)
-    images = None
-    if are_images(piece.observation_space):
-        images = piece.observations
-    else:
-        rows[:, columns.observation] = piece.observations.reshape(num_steps, -1)
+    parts = Parts.of(piece.observation_space)
+    rows[:, columns.observation] = parts.number_columns(piece.observations)
+    rows[:, columns.observation_categories] = parts.category_columns(piece.observations)
+    images = parts.pixel_columns(piece.observations) if columns.num_pixels else None
+    parts = Parts.of(piece.action_space, images=False)
     actions = transforms.actions(piece.actions, piece.action_space)
-    rows[:, columns.action] = actions.reshape(num_steps, -1)
+    rows[:, columns.action] = parts.number_columns(actions)
+    rows[:, columns.action_categories] = parts.category_columns(actions)
     rewards = transforms.rewards(piece.rewards)
     rows[:, columns.return_to_go] = transforms.returns_to_go(rewards, piece.offsets)
     return Chunk(rows, images, piece.lengths, returns(piece.rewards, piece.offsets, transforms))

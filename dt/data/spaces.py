@@ -37,6 +37,11 @@ def making(env_id: str) -> Iterator[None]:
             # Data of v4 needs v4: that a v5 exists is no news.
             warnings.filterwarnings("ignore", message=".*is out of date.*")
             yield
+    except gymnasium.error.NamespaceNotFound as error:
+        raise ValueError(
+            f"cannot make environment {env_id!r}: {first_line(error)} Install the package that "
+            f"brings it, as the extra atari does ALE/ (pip install 'dt-steer[atari]')"
+        ) from error
     except (gymnasium.error.Error, ImportError, AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
 
@@ -74,23 +79,38 @@ def known_spaces(
 
 
 def space_to_text(space: gymnasium.Space) -> str:
-    """Minari's JSON of a space, with the integer type of a Discrete one."""
+    """Minari's JSON of a space, with the integer types of Discrete ones."""
     from minari.serialization import serialize_space  # an import that most readers skip
 
-    text = serialize_space(space)
-    if isinstance(space, spaces.Discrete):
-        text = json.dumps({**json.loads(text), "dtype": str(space.dtype)})
-    return text
+    def with_types(part: gymnasium.Space, facts: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(part, spaces.Dict):
+            inner: Any = facts["subspaces"]
+            subspaces: Any = {key: with_types(part[key], inner[key]) for key in inner}
+            return {**facts, "subspaces": subspaces}
+        if isinstance(part, spaces.Tuple):
+            pairs = zip(part.spaces, facts["subspaces"], strict=True)
+            return {**facts, "subspaces": [with_types(*pair) for pair in pairs]}
+        return {**facts, "dtype": str(part.dtype)} if isinstance(part, spaces.Discrete) else facts
+
+    return json.dumps(with_types(space, json.loads(serialize_space(space))))
 
 
 def space_from_text(text: str) -> gymnasium.Space:
     from minari.serialization import deserialize_space
 
-    space = deserialize_space(text)
-    if isinstance(space, spaces.Discrete):
-        dtype: Any = np.dtype(json.loads(text).get("dtype", "int64")).type
-        return spaces.Discrete(space.n, start=space.start, dtype=dtype)
-    return space
+    def read(facts: dict[str, Any]) -> gymnasium.Space:
+        inner: Any = facts.get("subspaces")
+        if facts["type"] == "Dict":
+            return spaces.Dict({key: read(value) for key, value in inner.items()})
+        if facts["type"] == "Tuple":
+            return spaces.Tuple([read(value) for value in inner])
+        space = deserialize_space(facts)
+        if isinstance(space, spaces.Discrete):
+            dtype: Any = np.dtype(facts.get("dtype", "int64")).type
+            return spaces.Discrete(space.n, start=space.start, dtype=dtype)
+        return space
+
+    return read(json.loads(text))
 
 
 def is_registered(env_id: str) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from typing import Any, NamedTuple
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
 from dt.data.columns import ColumnCounts, box_bounds
 from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.records import leaves
 from dt.data.streams import EpisodeStream, pieces
 
 LIMIT_SHARE = 0.05  # when more of the episodes have the longest length, it was a time limit
@@ -29,9 +31,9 @@ class Tally:
     def __init__(self, source: EpisodeDataset | EpisodeStream):
         space = source.action_space
         self.action_space = space
-        self.observations = ColumnCounts(source.observation_space.shape or ())
-        self.actions = ColumnCounts(space.shape or (), box_bounds(space))
-        self.rewards = ColumnCounts(())
+        self.observations = ColumnCounts(leaves(source.observation_space))
+        self.actions = ColumnCounts(leaves(space, images=False), box_bounds(space))
+        self.rewards = ColumnCounts()
         num_actions = int(space.n) if isinstance(space, spaces.Discrete) else 0
         self.action_counts = np.zeros(num_actions, np.int64)
         self.unknown_actions = 0
@@ -57,13 +59,19 @@ class Tally:
             known = (index >= 0) & (index < self.action_space.n)
             self.unknown_actions += int((~known).sum())
             self.action_counts += np.bincount(index[known], minlength=len(self.action_counts))
+        else:
+            self.unknown_actions += _num_unknown(piece.actions, self.action_space)
         self.lengths.append(piece.lengths)
         with np.errstate(invalid="ignore", over="ignore"):
             self.returns.append(piece.returns)
         self.hashes.append(np.array([_hash(episode) for episode in piece], np.uint64))
         finals = piece.final_observations
-        if finals is not None and np.issubdtype(finals.dtype, np.floating):
-            finite = np.isfinite(finals.reshape(len(piece), -1)).all(axis=1)
+        if finals is not None:
+            finite = np.ones(len(piece), bool)
+            for leaf in leaves(piece.observation_space):
+                values = leaf.of(finals)
+                if np.issubdtype(values.dtype, np.floating):
+                    finite &= np.isfinite(values.reshape(len(piece), -1)).all(axis=1)
             self.bad_finals += (piece.first_episode + np.flatnonzero(~finite)).tolist()
         terminations, truncations = piece.terminations.astype(bool), piece.truncations.astype(bool)
         self.terminated.append(terminations[last])
@@ -125,12 +133,24 @@ class Tally:
                 "unknown": self.unknown_actions,
             }
         saturation = self.actions.saturation()
+        continuous = isinstance(self.action_space, spaces.Box)
         return {
-            "kind": "continuous",
+            "kind": "continuous" if continuous else "several",
+            "unknown": self.unknown_actions,
             "saturation": saturation,
             "saturation_share": float(np.mean(saturation)) if saturation is not None else None,
             "outside": int(self.actions.outside.sum()),
         }
+
+
+def _num_unknown(actions: np.ndarray, space: gymnasium.Space) -> int:
+    """Categories of these actions with a value that they do not have."""
+    count = 0
+    for leaf in leaves(space, images=False):
+        if leaf.kind == "categories":
+            index = leaf.of(actions).reshape(len(actions), leaf.size) - leaf.starts
+            count += int(((index < 0) | (index >= leaf.counts)).sum())
+    return count
 
 
 def _hash(episode: Episode) -> int:

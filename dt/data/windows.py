@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int, UInt64
 
 
+class Observation(NamedTuple):
+    """What is seen at a step, in the model's units: numbers, categories, and pictures."""
+
+    numbers: Any  # (..., O) float32, normalised
+    categories: Any  # (..., C) int32, each counted from 0
+    pixels: Any  # (..., P) uint8: the bytes of all pictures, one picture after the other
+
+
+class Action(NamedTuple):
+    """What is done at a step, in the model's units."""
+
+    numbers: Any  # (..., A) float32; -1 and 1 are the bounds where there are any
+    categories: Any  # (..., D) int32, each counted from 0
+
+
 class Batch(NamedTuple):
     """B windows of T consecutive steps, padded on the right; padding has `mask` False.
 
-    NumPy or JAX arrays. Observations are normalised vectors, returns_to_go are normalised,
-    continuous actions lie in the model's own units (see `dt.spec.ActionScaler`).
+    NumPy or JAX arrays, in the model's units (see `dt.spec`).
     """
 
-    observations: Any  # (B, T, O) float32
-    actions: Any  # (B, T, A) float32, or (B, T) int32
+    observations: Observation  # (B, T, ...)
+    actions: Action  # (B, T, ...)
     returns_to_go: Any  # (B, T) float32
     timesteps: Any  # (B, T) int32, counted from the start of the episode
     mask: Any  # (B, T) bool
@@ -25,8 +40,8 @@ class Batch(NamedTuple):
 class Steps(NamedTuple):
     """The training data itself: flat arrays over all N steps, in the model's units."""
 
-    observations: Any  # (N, O) float32
-    actions: Any  # (N, A) float32, or (N,) int32
+    observations: Observation  # (N, ...)
+    actions: Action  # (N, ...)
     returns_to_go: Any  # (N,) float32
 
 
@@ -67,7 +82,7 @@ def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:
     mask = step < windows.length[:, None]
     # Padding repeats the window's last real step, so an index never leaves the arrays.
     rows = windows.start[:, None] + step * mask + (windows.length - 1)[:, None] * ~mask
-    return as_batch(Steps(*(field[rows] for field in steps)), windows, num_steps)
+    return as_batch(map_arrays(lambda field: field[rows], steps), windows, num_steps)
 
 
 def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
@@ -77,6 +92,13 @@ def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
     place = step * mask + (windows.length - 1)[:, None] * ~mask
     timesteps = windows.timestep[:, None] + place
     return Batch(*steps, timesteps=timesteps.astype(np.int32), mask=mask)
+
+
+def map_arrays(function: Callable[[Any], Any], values: Any) -> Any:
+    """The same named tuples, with the function of each of their arrays."""
+    if isinstance(values, tuple):
+        return type(values)(*(map_arrays(function, value) for value in values))
+    return function(values)
 
 
 def _hash(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

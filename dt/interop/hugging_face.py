@@ -112,7 +112,7 @@ def save_hf(policy: ReturnConditionedPolicy, folder: str | Path) -> None:
         "act_dim": spec.action_dim,
         "hidden_size": spec.model.width,
         "max_ep_len": spec.max_timesteps,
-        "action_tanh": spec.bounded,
+        "action_tanh": all(spec.bounded),
         "vocab_size": 1,
         "n_positions": max(1024, 3 * spec.model.context_length),
         "n_layer": spec.model.num_layers,
@@ -198,7 +198,9 @@ def _check_expressible(spec: PolicySpec) -> None:
     ):
         if value != needed:
             raise ValueError(f"{name} is {value}; a {THEIRS} can only be of {needed}")
-    space = spec.action_space
+    seen, space = spec.observation_space, spec.action_space
+    if not isinstance(seen, spaces.Box) or spec.observation_parts.images:
+        raise ValueError(f"observation space {seen}: a {THEIRS} sees numbers only")
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"action space {space}: a {THEIRS} has continuous actions only")
 

@@ -91,7 +91,7 @@ class Statistics:
     def of(cls, spec: PolicySpec, sha256: str) -> Statistics:
         """A policy's own; `spec` is the inverse."""
         bounds: Any = (None, None)
-        if isinstance(spec.action_space, spaces.Box) and spec.bounded:
+        if isinstance(spec.action_space, spaces.Box) and all(spec.bounded):
             space = spec.action_space
             bounds = space.low.reshape(-1).tolist(), space.high.reshape(-1).tolist()
         return cls(

@@ -31,11 +31,11 @@ def tensor_paths(num_layers: int) -> dict[str, Path]:
     """The name of each tensor -> the path of the same numbers in our parameters."""
     modules: dict[str, Path] = {
         "embed_return": ("embed", "returns"),
-        "embed_state": ("embed", "observation"),
-        "embed_action": ("embed", "action"),
+        "embed_state": ("embed", "observation", "numbers"),
+        "embed_action": ("embed", "action", "numbers"),
         "embed_ln": ("embed", "norm"),
         "encoder.ln_f": ("transformer", "norm"),
-        "predict_action.0": ("head", "out"),
+        "predict_action.0": ("head", "numbers", "out"),
     }
     block: dict[str, Path] = {
         "ln_1": ("norm_attention",),
@@ -106,7 +106,7 @@ def to_tensors(params: Any, spec: PolicySpec, num_positions: int) -> Tensors:
     tensors["embed_return.bias"] = (
         tensors["embed_return.bias"] - tensors["embed_return.weight"][:, 0] * mean / scale
     )
-    if not spec.bounded:
+    if not all(spec.bounded):
         mean, scale = spec.action_normalizer.mean, spec.action_normalizer.scale
         tensors["embed_action.weight"] = tensors["embed_action.weight"] / scale
         shift = tensors["embed_action.weight"] @ mean

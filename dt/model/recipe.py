@@ -19,6 +19,7 @@ EMBEDDING_INIT = nnx.initializers.normal(0.02)
 class Recipe:
     """What the modules of the model ask for where recipes differ."""
 
+    number_waves: bool  # observed numbers as waves too; False: one linear map
     timestep_waves: bool  # timesteps as waves of many lengths; False: a learned table
     # Returns through a hidden layer, and a null token for none; False: one linear map, no null.
     hidden_returns: bool
@@ -56,6 +57,7 @@ class Recipe:
 
 _RECIPES = {
     "default": Recipe(
+        number_waves=True,
         timestep_waves=True,
         hidden_returns=True,
         token_kinds=True,
@@ -67,6 +69,7 @@ _RECIPES = {
     ),
     # The paper's gym model as its authors published it: GPT-2 without its own positions.
     "chen2021": Recipe(
+        number_waves=False,
         timestep_waves=False,
         hidden_returns=False,
         token_kinds=False,

@@ -1,51 +1,89 @@
-"""Which tokens does a timestep hold, and in which order?"""
+"""Which tokens does a timestep hold, in which order, and what does each of them carry?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-TOKENS = ("return", "observation", "action")
+PARTS = ("return", "observation", "action")
+NAMED = {"fused": "return+observation+action"}
 
 
 @dataclass(frozen=True)
 class TokenLayout:
-    """The tokens of one timestep, in order; the action stands last and is what is predicted.
+    """The tokens of one timestep, in order; each is the sum of its parts' vectors.
 
     ("return", "observation", "action") is Chen et al. 2021; without the return it is behaviour
-    cloning on the same transformer.
+    cloning on the same transformer. An action that stands alone at the end is the one that is
+    predicted; as a part of an earlier token it is the one before it, which saves a token. In
+    ("observation", "return", "action") the return, too, is predicted (Lee et al. 2022).
     """
 
-    step: tuple[str, ...]
+    step: tuple[tuple[str, ...], ...]
 
     def __post_init__(self) -> None:
+        parts = [part for token in self.step for part in token]
         if (
-            len(set(self.step)) != len(self.step)
-            or not set(self.step) <= set(TOKENS)
-            or "observation" not in self.step
-            or self.step[-1:] != ("action",)
+            len(set(parts)) != len(parts)
+            or not set(parts) <= set(PARTS)
+            or "observation" not in parts
+            or self.step[0] == ("action",)
         ):
             raise ValueError(
-                f"layout {str(self)!r}: join distinct tokens of {TOKENS} with '-', with an "
-                f"observation and with the action last, such as 'return-observation-action'"
+                f"layout {str(self)!r}: join distinct tokens of {PARTS} with '-', or with '+' into "
+                f"one token, with an observation and no action before all else, such as "
+                f"'return-observation-action' or 'fused', which is {NAMED['fused']!r}"
+            )
+        if "action" in parts and ("action",) in self.step[:-1]:
+            raise ValueError(
+                f"layout {str(self)!r}: an action that is a token stands last; the one before it "
+                f"can be a part of another token, as in 'observation+action'"
             )
 
     @classmethod
-    def parse(cls, text: str) -> TokenLayout:
-        return cls(tuple(text.split("-")))
+    def parse(cls, text: str, conditioning: str = "token") -> TokenLayout:
+        """
+        Args:
+            conditioning: 'added' puts the return into the observation's token, and 'adaln' takes
+                it out of the sequence.
+        """
+        tokens = [tuple(token.split("+")) for token in NAMED.get(text, text).split("-")]
+        layout = cls(tuple(tokens))
+        if conditioning == "token" or not layout.has("return"):
+            return layout
+        added = ("return",) if conditioning == "added" else ()
+        kept = [tuple(part for part in token if part != "return") for token in layout.step]
+        merged = (added + token if "observation" in token else token for token in kept if token)
+        return cls(tuple(merged))
 
     def __str__(self) -> str:
-        return "-".join(self.step)
+        return "-".join("+".join(token) for token in self.step)
 
     @property
     def tokens_per_step(self) -> int:
         return len(self.step)
 
+    def has(self, part: str) -> bool:
+        return any(part in token for token in self.step)
+
     @property
-    def conditional(self) -> bool:
-        """Whether a return stands in the sequence."""
-        return "return" in self.step
+    def ends_with_action(self) -> bool:
+        """Whether the action that was taken is the step's last token."""
+        return self.step[-1] == ("action",)
+
+    @property
+    def carries_previous_action(self) -> bool:
+        """Whether the action of the step before is a part of one of this step's tokens."""
+        return self.has("action") and not self.ends_with_action
 
     @property
     def action_predictor(self) -> int:
-        """The token of a step whose output predicts the action: the one just before it."""
-        return self.tokens_per_step - 2
+        """The token of a step whose output predicts the action: the last before it."""
+        return self.tokens_per_step - 1 - self.ends_with_action
+
+    @property
+    def return_predictor(self) -> int | None:
+        """The token whose output predicts the return, where one follows the observation."""
+        names = [token for token in self.step if token != ("action",)]
+        if names[-1] == ("return",) and len(names) > 1:
+            return len(names) - 2
+        return None

@@ -9,6 +9,7 @@ that is not `cached` attends over the whole segment instead.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from dt.model.attention import Reach, attend
+from dt.model.layers import Linear
 from dt.model.recipe import Recipe
+
+Modulation = tuple[Any, Any] | None  # scale and shift of a norm's output
 
 
 class RingCache(NamedTuple):
@@ -69,16 +74,15 @@ class Attention(nnx.Module):
         q: Array,
         k: Array,
         v: Array,
-        mask: Bool[Array, "#B Q K"],
-        rngs: nnx.Rngs | None = None,
+        real: Bool[Array, "B T"] | None,
+        reach: Reach,
+        queries: Int[np.ndarray, " Q"],
+        rngs: nnx.Rngs | None,
     ) -> Float[Array, "B Q D"]:
-        if rngs is None or not self.dropout.rate:
-            mixed = jax.nn.dot_product_attention(q, k, v, mask=mask[:, None])
-        else:  # the same by hand, with some of the weights left out
-            scores = jnp.einsum("bqhd,bkhd->bhqk", q, k) / np.sqrt(q.shape[-1])
-            lowest = jnp.finfo(scores.dtype).min
-            weights = jax.nn.softmax(jnp.where(mask[:, None], scores, lowest))
-            mixed = jnp.einsum("bhqk,bkhd->bqhd", dropped(self.dropout, weights, rngs), v)
+        drop = None
+        if rngs is not None and self.dropout.rate:
+            drop = partial(dropped, self.dropout, rngs=rngs)
+        mixed = attend(q, k, v, real, reach, queries, drop)
         return self.out(mixed.reshape(*q.shape[:2], -1))
 
     def look(
@@ -91,9 +95,14 @@ class Attention(nnx.Module):
         """
         mixed = []
         for head in range(self.num_heads):
-            scores = jnp.einsum("bnd,bsd->bns", q[:, :, head], keys[:, :, head])
+            scores = jnp.einsum(
+                "bnd,bsd->bns",
+                q[:, :, head],
+                keys[:, :, head],
+                preferred_element_type=jnp.float32,
+            )
             scores = jnp.where(mask, scores / np.sqrt(q.shape[-1]), jnp.finfo(scores.dtype).min)
-            weights = jax.nn.softmax(scores)
+            weights = jax.nn.softmax(scores).astype(values.dtype)
             mixed.append(jnp.einsum("bns,bsd->bnd", weights, values[:, :, head]))
         return self.out(jnp.concatenate(mixed, axis=-1))
 
@@ -102,10 +111,31 @@ class Block(nnx.Module):
     """Pre-norm attention and MLP, each with dropout on its way into the residual stream."""
 
     def __init__(
-        self, width: int, num_heads: int, dropout: float, recipe: Recipe, *, rngs: nnx.Rngs
+        self,
+        width: int,
+        num_heads: int,
+        dropout: float,
+        recipe: Recipe,
+        adaptive: bool = False,
+        attends: bool = True,
+        *,
+        rngs: nnx.Rngs,
     ):
-        self.norm_attention = recipe.norm(width, rngs=rngs)
-        self.attention = Attention(width, num_heads, dropout, recipe, rngs=rngs)
+        """
+        Args:
+            attends: False where a token has nobody but itself to attend to; a block is then a
+                residual layer of an MLP.
+            adaptive: a condition scales and shifts what the norms give (Peebles and Xie 2023,
+                adaLN); at first not at all.
+        """
+        self.adaptive = adaptive
+        if adaptive:
+            zeros = nnx.initializers.zeros_init()
+            self.modulation = Linear(width, 4 * width, kernel_init=zeros, rngs=rngs)
+        self.attends = attends
+        if attends:
+            self.norm_attention = recipe.norm(width, rngs=rngs)
+            self.attention = Attention(width, num_heads, dropout, recipe, rngs=rngs)
         self.norm_mlp = recipe.norm(width, rngs=rngs)
         self.expand = recipe.block_linear(width, 4 * width, rngs=rngs)
         self.contract = recipe.block_linear(4 * width, width, rngs=rngs)
@@ -115,16 +145,24 @@ class Block(nnx.Module):
     def __call__(
         self,
         x: Float[Array, "B L D"],
-        mask: Bool[Array, "#B L L"],
+        real: Bool[Array, "B T"] | None,
+        reach: Reach,
         rngs: nnx.Rngs | None,
         read: Int[np.ndarray, " R"] | None = None,
+        condition: Float[Array, "B L D"] | None = None,
     ) -> Float[Array, "B R D"]:
         """All tokens, or only those at the positions `read`: the last block need not do more."""
-        q, k, v = self.attention.project(self.norm_attention(x))
+        queries = np.arange(x.shape[1]) if read is None else read
+        for_attention, for_mlp = self.modulations(condition)
+        if not self.attends:
+            return x + dropped(self.dropout, self.mlp(x, for_mlp), rngs)
+        q, k, v = self.attention.project(_modulated(self.norm_attention(x), for_attention))
         if read is not None:
-            x, q, mask = x[:, read], q[:, read], mask[:, read]
-        x = x + dropped(self.dropout, self.attention.attend(q, k, v, mask, rngs), rngs)
-        return x + dropped(self.dropout, self.mlp(x), rngs)
+            x, q = x[:, read], q[:, read]
+            for_mlp = jax.tree.map(lambda m: m[:, read], for_mlp)
+        mixed = self.attention.attend(q, k, v, real, reach, queries, rngs)
+        x = x + dropped(self.dropout, mixed, rngs)
+        return x + dropped(self.dropout, self.mlp(x, for_mlp), rngs)
 
     def step(
         self,
@@ -134,22 +172,43 @@ class Block(nnx.Module):
         slots: Int[Array, "B n"],
         mask: Bool[Array, "B n S"],
         newest: bool,
+        condition: Float[Array, "B n D"] | None = None,
     ) -> tuple[Array, Array, Array]:
         """New tokens only: write their keys and values into the ring, attend to the ring.
 
         Args:
             newest: the outputs of the last token alone; nobody reads the others of the last block.
         """
-        q, k, v = self.attention.project(self.norm_attention(x))
+        for_attention, for_mlp = self.modulations(condition)
+        if not self.attends:
+            return x + self.mlp(x, for_mlp), keys, values
+        q, k, v = self.attention.project(_modulated(self.norm_attention(x), for_attention))
         rows = jnp.arange(len(x))[:, None]
         keys, values = keys.at[rows, slots].set(k), values.at[rows, slots].set(v)
         if newest:
             x, q, mask = x[:, -1:], q[:, -1:], mask[:, -1:]
+            for_mlp = jax.tree.map(lambda m: m[:, -1:], for_mlp)
         x = x + self.attention.look(q, keys, values, mask)
-        return x + self.mlp(x), keys, values
+        return x + self.mlp(x, for_mlp), keys, values
 
-    def mlp(self, x: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
-        return self.contract(self.activation(self.expand(self.norm_mlp(x))))
+    def mlp(self, x: Float[Array, "B L D"], modulation: Modulation) -> Float[Array, "B L D"]:
+        seen = _modulated(self.norm_mlp(x), modulation)
+        return self.contract(self.activation(self.expand(seen)))
+
+    def modulations(self, condition: Float[Array, "B L D"] | None) -> tuple[Modulation, Modulation]:
+        """Scale and shift for attention and for the MLP; None where nothing is modulated."""
+        if not self.adaptive:
+            return None, None
+        assert condition is not None, "adaptive blocks are told a condition"
+        a, b, c, d = jnp.split(self.modulation(jax.nn.silu(condition)), 4, axis=-1)
+        return (a, b), (c, d)
+
+
+def _modulated(x: Float[Array, "B L D"], modulation: Modulation) -> Float[Array, "B L D"]:
+    if modulation is None:
+        return x
+    scale, shift = modulation
+    return x * (1 + scale.astype(x.dtype)) + shift.astype(x.dtype)
 
 
 class Transformer(nnx.Module):
@@ -162,60 +221,110 @@ class Transformer(nnx.Module):
         tokens_per_step: int,
         dropout: float,
         recipe: Recipe,
+        dtype: str = "float32",
+        remat: bool = False,
+        scan_layers: bool = False,
+        adaptive: bool = False,
         *,
         rngs: nnx.Rngs,
     ):
+        """
+        Args:
+            dtype: of everything between the embedding and the last norm, but for weights, their
+                gradients, the norms' and the softmax' insides.
+            remat: keep only what passes between blocks, and compute the rest again on the way
+                back.
+            scan_layers: compile one block and run it many times; weights are the same.
+        """
         self.window = window
+        self.attends = window * tokens_per_step > 1
         self.banded = recipe.cached
         self.tokens_per_step = tokens_per_step
+        self.dtype = dtype
+        self.remat = remat
+        self.scan_layers = scan_layers
         self.dropout = nnx.Dropout(dropout)
         self.blocks = nnx.List(
-            [Block(width, num_heads, dropout, recipe, rngs=rngs) for _ in range(num_layers)]
+            [
+                Block(width, num_heads, dropout, recipe, adaptive, self.attends, rngs=rngs)
+                for _ in range(num_layers)
+            ]
         )
         self.norm = recipe.norm(width, rngs=rngs)
 
     def __call__(
         self,
         tokens: Float[Array, "B T n D"],
-        mask: Bool[Array, "B T"],
+        mask: Bool[Array, "B T"] | None,
         read: int,
         *,
+        condition: Float[Array, "B T D"] | None = None,
+        also: int | None = None,
         newest: bool = False,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "B R D"]:
-        """A whole segment at once; the outputs of one token of each timestep.
+    ) -> Any:
+        """A whole segment at once; the outputs of one token of each timestep, (B, R, D).
 
         Args:
-            mask: real timesteps; no token attends to padding, on whichever side it lies.
+            mask: real timesteps; no token attends to padding, on whichever side it lies. None:
+                padding, if any, stands last, where causality hides it at no cost.
             read: the place, within a timestep, of the token whose outputs are wanted.
+            condition: what modulates each timestep's tokens, where the blocks are adaptive.
+            also: the place of a second token; there are then two arrays of outputs.
             newest: of the last timestep alone; R is then 1 instead of T.
             rngs: for dropout; without them the model is deterministic.
         """
         B, T, n, D = tokens.shape
         # Timesteps are consecutive within a segment, so the window can be counted in positions.
-        steps = jnp.repeat(jnp.arange(T), n)
-        order = jnp.arange(T * n)
-        band = window_mask(steps, steps, self.window if self.banded else T) & (
-            order <= order[:, None]
-        )
-        allowed = band & jnp.repeat(mask, n, axis=1)[:, None, :]
-        allowed = allowed | jnp.eye(T * n, dtype=bool)  # padding sees itself: no empty softmax
-        x = dropped(self.dropout, tokens.reshape(B, T * n, D), rngs)
-        *blocks, last = self.blocks
-        for block in blocks:
-            x = block(x, allowed, rngs)
-        places = np.arange(read, T * n, n)[-1 if newest else 0 :]
-        return self.norm(last(x, allowed, rngs, places))
+        reach = Reach(self.window if self.banded else T, n)
+        x = dropped(self.dropout, tokens.reshape(B, T * n, D).astype(self.dtype), rngs)
+        keys = None if rngs is None else jax.random.split(rngs.dropout(), len(self.blocks))
+        graph, first = nnx.split(self.blocks[0])
+        states = [first, *(nnx.state(block) for block in list(self.blocks)[1:])]
 
-    def init_cache(self, batch_size: int, dtype: Any = jnp.float32) -> RingCache:
+        def run(x: Array, state: Any, key: Array | None, read: Any = None) -> Array:
+            layer = nnx.merge(graph, state)
+            rngs = None if key is None else nnx.Rngs(dropout=key)
+            return layer(x, mask, reach, rngs, read, condition)
+
+        if condition is not None:
+            condition = jnp.repeat(condition, n, axis=1).astype(self.dtype)
+        reads = [np.arange(place, T * n, n)[-1 if newest else 0 :] for place in (read, also or 0)]
+        # Interleaved, so that positions are in order, as the attention expects them.
+        places = reads[0] if also is None else np.sort(np.concatenate(reads))
+        x = self._through(run, x, states[:-1], None if keys is None else keys[:-1])
+        run_last = partial(run, read=places)
+        last = jax.checkpoint(run_last) if self.remat else run_last
+        x = last(x, states[-1], None if keys is None else keys[-1])
+        x = self.norm(x).astype(jnp.float32)
+        if also is None:
+            return x
+        outputs = x[:, 0::2], x[:, 1::2]
+        return outputs if read < also else outputs[::-1]
+
+    def _through(self, run: Any, x: Array, states: list[Any], keys: Array | None) -> Array:
+        """Block after block, in the program's text or in a loop of one block."""
+        if self.remat:
+            run = jax.checkpoint(run, prevent_cse=not self.scan_layers)
+        if not self.scan_layers or len(states) < 2:
+            for i, state in enumerate(states):
+                x = run(x, state, None if keys is None else keys[i])
+            return x
+        # Stacked here rather than in the model, so that checkpoints do not depend on it.
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+        return jax.lax.scan(lambda x, layer: (run(x, *layer), None), x, (stacked, keys))[0]
+
+    def init_cache(self, batch_size: int) -> RingCache:
         """An empty ring for `batch_size` rows."""
         num_slots = (self.window + 1) * self.tokens_per_step
-        attention = self.blocks[0].attention
-        head_dim = attention.out.in_features // attention.num_heads
-        shape = (batch_size, num_slots, attention.num_heads, head_dim)
+        shape = (batch_size, num_slots, 0, 0)
+        if self.attends:
+            attention = self.blocks[0].attention
+            head_dim = attention.out.in_features // attention.num_heads
+            shape = (batch_size, num_slots, attention.num_heads, head_dim)
         return RingCache(
-            keys=tuple(jnp.zeros(shape, dtype) for _ in self.blocks),
-            values=tuple(jnp.zeros(shape, dtype) for _ in self.blocks),
+            keys=tuple(jnp.zeros(shape, self.dtype) for _ in self.blocks),
+            values=tuple(jnp.zeros(shape, self.dtype) for _ in self.blocks),
             timesteps=jnp.full((batch_size, num_slots), -1, jnp.int32),
         )
 
@@ -225,6 +334,7 @@ class Transformer(nnx.Module):
         timesteps: Int[Array, "B n"],
         places: Int[Array, " n"],
         cache: RingCache,
+        condition: Float[Array, "B n D"] | None = None,
     ) -> tuple[Float[Array, "B 1 D"], RingCache]:
         """The output of the last of a few new tokens, given the ring of those before them.
 
@@ -232,6 +342,7 @@ class Transformer(nnx.Module):
             timesteps: of each token; -1 marks a token that is not there (no action precedes the
                 first observation) and leaves nothing for others to attend to.
             places: of each token within its timestep's layout. Tokens come in sequence order.
+            condition: of each token, where the blocks are adaptive.
         """
         real = timesteps >= 0
         ring = jnp.where(real, timesteps, self.window) % (self.window + 1)
@@ -245,10 +356,12 @@ class Transformer(nnx.Module):
         mask = window_mask(timesteps, held, self.window)
         mask = mask & (key_order[:, None] <= query_order[:, :, None])
         mask = mask | (~real[:, :, None] & (jnp.arange(held.shape[1]) == slots[:, :, None]))
-        x, all_keys, all_values = tokens, [], []
+        x, all_keys, all_values = tokens.astype(self.dtype), [], []
         last = self.blocks[len(self.blocks) - 1]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
-            x, keys, values = block.step(x, keys, values, slots, mask, newest=block is last)
+            x, keys, values = block.step(
+                x, keys, values, slots, mask, newest=block is last, condition=condition
+            )
             all_keys.append(keys)
             all_values.append(values)
-        return self.norm(x), RingCache(tuple(all_keys), tuple(all_values), held)
+        return self.norm(x).astype(jnp.float32), RingCache(tuple(all_keys), tuple(all_values), held)

@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
-from dt.data.windows import Batch
+from dt.data.windows import Action, Batch
 
 
 class Moment(NamedTuple):
     """What is new at one step of acting: the action just taken, and what it led to."""
 
-    previous_action: Any  # (B, A) float32, or (B,) int32
-    observation: Any  # (B, O) float32
+    previous_action: Action  # (B, ...)
+    observation: Any  # an `Observation`, (B, ...); in a window the vector of one, (B, D)
     return_to_go: Any  # (B,) float32
     timestep: Any  # (B,) int32
+    previous_return: Any = None  # (B,) float32: what was asked for when the action was taken
 
 
 class Window(NamedTuple):
@@ -33,8 +34,10 @@ class Window(NamedTuple):
     def empty(cls, num_steps: int, moment: Moment) -> Window:
         """Nothing yet, in the shapes of what is to come."""
 
-        def zeros(new: Any) -> Array:
-            return jnp.zeros((len(new), num_steps, *new.shape[1:]), new.dtype)
+        def zeros(values: Any) -> Any:
+            return jax.tree.map(
+                lambda new: jnp.zeros((len(new), num_steps, *new.shape[1:]), new.dtype), values
+            )
 
         return cls(
             Batch(
@@ -58,15 +61,20 @@ class Window(NamedTuple):
         """
         first = ~self.steps.mask[:, -1]  # an episode's first step has no action before it
 
-        def pushed(past: Array, new: Array) -> Array:
-            return jnp.concatenate([past[:, 1:], new[:, None]], axis=1)
+        def pushed(past: Any, new: Any) -> Any:
+            return jax.tree.map(
+                lambda p, n: jnp.concatenate([p[:, 1:], n[:, None]], axis=1), past, new
+            )
 
-        taken = _zeroed(moment.previous_action, first)
-        actions = self.steps.actions.at[:, -1].set(taken)
+        actions = jax.tree.map(
+            lambda past, taken: past.at[:, -1].set(_zeroed(taken, first)),
+            self.steps.actions,
+            moment.previous_action,
+        )
         return Window(
             Batch(
                 observations=pushed(self.steps.observations, moment.observation),
-                actions=pushed(actions, jnp.zeros_like(moment.previous_action)),
+                actions=pushed(actions, jax.tree.map(jnp.zeros_like, moment.previous_action)),
                 returns_to_go=pushed(self.steps.returns_to_go, moment.return_to_go),
                 timesteps=pushed(self.steps.timesteps, moment.timestep),
                 mask=pushed(self.steps.mask, jnp.ones(len(self.steps.mask), bool)),

@@ -1,0 +1,61 @@
+"""How does a vector become bins of each number? Any shape of spread, none assumed.
+
+As Trajectory Transformer discretises (Janner et al. 2021, 3.1), but all numbers of an action are
+predicted at once: they are independent given the past.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float
+
+from dt.model.piecewise import Bins
+from dt.model.recipe import Recipe
+from dt.model.sampling import Sampling
+
+
+class BinsHead(nnx.Module):
+    """Logits over K bins for each of A numbers; cross-entropy."""
+
+    def __init__(
+        self, width: int, edges: Float[np.ndarray, "A K1"], recipe: Recipe, *, rngs: nnx.Rngs
+    ):
+        """
+        Args:
+            edges: in the model's units, as `dt.data.bins.bin_edges` places them.
+        """
+        self.bins = Bins.of(edges)
+        num, most = self.bins.shape
+        self.out = recipe.linear(width, num * most, rngs=rngs)
+
+    def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b P"]:
+        """The logits of all numbers side by side, P = A K."""
+        return self.out(vectors)
+
+    def log_prob(
+        self, prediction: Float[Array, "*b P"], actions: Float[Array, "*b A"]
+    ) -> Float[Array, "*b"]:
+        """Log-density of the actions in the model's units; minus infinity outside of all bins."""
+        return self.bins.log_density(self._logits(prediction), actions).sum(axis=-1)
+
+    def loss(
+        self,
+        prediction: Float[Array, "*b P"],
+        actions: Float[Array, "*b A"],
+        key: Array | None = None,
+    ) -> Float[Array, "*b"]:
+        """Cross-entropy of each step, in nats, summed over the numbers.
+
+        Beyond the outermost edges a number counts as in the nearest bin.
+        """
+        del key
+        return -self.bins.log_mass(self._logits(prediction), actions).sum(axis=-1)
+
+    def act(
+        self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
+    ) -> Float[Array, "*b A"]:
+        return self.bins.sample(self._logits(prediction), key, sampling)
+
+    def _logits(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b A K"]:
+        return prediction.reshape(*prediction.shape[:-1], *self.bins.shape)

@@ -1,0 +1,51 @@
+"""How does a vector become one action vector, and what does a wrong one cost? Squared error."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from dt.model.recipe import Recipe
+from dt.model.sampling import Sampling
+
+
+class DeterministicHead(nnx.Module):
+    """One action vector; tanh where the space is bounded; squared error (Chen et al. 2021)."""
+
+    def __init__(
+        self,
+        width: int,
+        action_dim: int,
+        bounded: bool | Bool[np.ndarray, " A"],
+        recipe: Recipe,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        """
+        Args:
+            bounded: of all numbers, or of each: whether its space is [-1, 1] in the model's units.
+        """
+        self.bounded = tuple(np.broadcast_to(bounded, (action_dim,)).tolist())
+        self.out = recipe.linear(width, action_dim, rngs=rngs)
+
+    def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b A"]:
+        actions = self.out(vectors)
+        return jnp.where(np.array(self.bounded), jnp.tanh(actions), actions)
+
+    def loss(
+        self,
+        prediction: Float[Array, "*b A"],
+        actions: Float[Array, "*b A"],
+        key: Array | None = None,
+    ) -> Float[Array, "*b"]:
+        """Mean squared error of each step, in the model's units."""
+        del key
+        return jnp.square(prediction - actions).mean(axis=-1)
+
+    def act(
+        self, prediction: Float[Array, "*b A"], key: Array, sampling: Sampling
+    ) -> Float[Array, "*b A"]:
+        del key, sampling  # the head has no spread to sample from
+        return prediction

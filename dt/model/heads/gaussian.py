@@ -1,0 +1,127 @@
+"""How does a vector become a spread of actions? A Gaussian, squashed into the space's bounds.
+
+Online DT (Zheng et al. 2022): the likelihood of the data, while the spread must not fall below an
+entropy target. Its multiplier is learned with the weights, in the same update.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+from scipy.special import ndtri
+
+from dt.model.recipe import Recipe
+from dt.model.sampling import Sampling
+
+LOG_STD_RANGE = (-5.0, 2.0)  # Zheng et al.'s code; reached smoothly
+FIRST_MULTIPLIER = 0.1  # of the entropy constraint, as there
+# Where tanh has no inverse: an action at a bound counts as this far inside, at tanh(7.25). Data
+# that piles up at its bounds fits no squashed Gaussian: bins do better there.
+EDGE = 1e-6
+
+
+class GaussianHead(nnx.Module):
+    """Mean and spread of each number, independent given the past; tanh where it is bounded."""
+
+    def __init__(
+        self,
+        width: int,
+        action_dim: int,
+        bounded: bool | Bool[np.ndarray, " A"],
+        recipe: Recipe,
+        *,
+        target_entropy: float | None = None,
+        rngs: nnx.Rngs,
+    ):
+        """
+        Args:
+            bounded: of all numbers, or of each: whether its space is [-1, 1] in the model's units.
+            target_entropy: in nats, of all numbers together; minus their count unless given.
+        """
+        self.bounded = tuple(np.broadcast_to(bounded, (action_dim,)).tolist())
+        self.target_entropy = float(-action_dim if target_entropy is None else target_entropy)
+        self.out = recipe.linear(width, 2 * action_dim, rngs=rngs)
+        self.log_multiplier = nnx.Param(jnp.log(jnp.float32(FIRST_MULTIPLIER)))
+
+    def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b P"]:
+        """Means, then what becomes the logarithms of the spreads, P = 2 A."""
+        return self.out(vectors)
+
+    def log_prob(
+        self, prediction: Float[Array, "*b P"], actions: Float[Array, "*b A"]
+    ) -> Float[Array, "*b"]:
+        """Log-density of the actions in the model's units; at a bound, that of just inside it."""
+        inside = jnp.clip(actions, -1.0 + EDGE, 1.0 - EDGE)
+        # The inner `where` keeps an unbounded number's gradient clear of arctanh's poles.
+        bounded = np.array(self.bounded)
+        raw = jnp.where(bounded, jnp.arctanh(jnp.where(bounded, inside, 0.0)), actions)
+        return self._log_prob_raw(prediction, raw)
+
+    def loss(
+        self,
+        prediction: Float[Array, "*b P"],
+        actions: Float[Array, "*b A"],
+        key: Array | None = None,
+    ) -> Float[Array, "*b"]:
+        """The Lagrangian NLL - lambda (H - target) of each step, lambda = exp(log_multiplier).
+
+        The weights' gradient descends it and lambda's ascends it, in one update: lambda grows
+        while the entropy is below the target, and falls while it is above.
+        """
+        if key is None:
+            raise ValueError(
+                "the Gaussian head's entropy is estimated by sampling; give loss a key"
+            )
+        excess = self.entropy(prediction, key) - self.target_entropy
+        fixed = jax.lax.stop_gradient(jnp.exp(self.log_multiplier[...]))
+        # No value, only the multiplier's gradient, in the size that it has at the first multiplier:
+        # were it lambda's own, a lambda that fell towards 0 would hardly come back. Over A, so that
+        # it takes no large part of what clipping leaves for the weights.
+        log = self.log_multiplier[...]
+        dual = (log - jax.lax.stop_gradient(log)) * jax.lax.stop_gradient(excess)
+        dual = FIRST_MULTIPLIER * dual / len(self.bounded)
+        return -self.log_prob(prediction, actions) - fixed * excess + dual
+
+    def entropy(self, prediction: Float[Array, "*b P"], key: Array) -> Float[Array, "*b"]:
+        """An unbiased estimate from one sample, through which gradients pass; in nats."""
+        mean, log_std = self._moments(prediction)
+        raw = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
+        return -self._log_prob_raw(prediction, raw)
+
+    def act(
+        self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
+    ) -> Float[Array, "*b A"]:
+        """A sample; or the squashed mean, which is each number's median.
+
+        Temperature and top-p are those of the Gaussian: its variance is multiplied by the one, the
+        other keeps the middle that holds this share of each number's probability.
+        """
+        raw, log_std = self._moments(prediction)
+        if not sampling.deterministic:
+            if sampling.top_p < 1.0:
+                end = float(ndtri(0.5 + 0.5 * sampling.top_p))
+                noise = jax.random.truncated_normal(key, -end, end, raw.shape)
+            else:
+                noise = jax.random.normal(key, raw.shape)
+            raw = raw + jnp.exp(log_std) * sampling.temperature**0.5 * noise
+        return jnp.where(np.array(self.bounded), jnp.tanh(raw), raw)
+
+    def _moments(
+        self, prediction: Float[Array, "*b P"]
+    ) -> tuple[Float[Array, "*b A"], Float[Array, "*b A"]]:
+        mean, spread = jnp.split(prediction, 2, axis=-1)
+        low, high = LOG_STD_RANGE
+        return mean, low + 0.5 * (high - low) * (jnp.tanh(spread) + 1.0)
+
+    def _log_prob_raw(
+        self, prediction: Float[Array, "*b P"], raw: Float[Array, "*b A"]
+    ) -> Float[Array, "*b"]:
+        """Log-density of the action that the numbers become, given them before the tanh."""
+        mean, log_std = self._moments(prediction)
+        normal = jax.scipy.stats.norm.logpdf(raw, mean, jnp.exp(log_std))
+        # log(1 - tanh(x)^2), which the plain form loses to rounding from x = 9 on.
+        stretch = 2.0 * (np.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
+        return jnp.where(np.array(self.bounded), normal - stretch, normal).sum(axis=-1)

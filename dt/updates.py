@@ -1,0 +1,120 @@
+"""How are updates run, some at a time, and what becomes of one that is not finite?"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dt.config import TrainConfig
+from dt.distributed import largest
+from dt.feeding import Feed
+from dt.learner import TrainState
+
+# A signal is answered between two calls of the compiled program, which last about this long.
+CALL_SECONDS = 2.0
+
+
+class Updates:
+    """The updates that are left of a run, and the means of those since the last log line."""
+
+    def __init__(
+        self,
+        train_steps: Callable[..., tuple[TrainState, Any]],
+        state: TrainState,
+        feed: Feed,
+        config: TrainConfig,
+        say: Callable[[str], None],
+    ):
+        """
+        Args:
+            train_steps: `Learner.make_train_steps`; compiled here, by not one update.
+            say: told about updates that are left out.
+        """
+        self.feed, self.config, self.say = feed, config, say
+        self.done = int(state.step)
+        self._train_steps = train_steps
+        self._begin, self._end = self.done, self._round_end(self.done)
+        self._draw = feed.round(self._begin, self._end)
+        self._pace = 1  # updates a call
+        self._sums = {"loss": 0.0, "grad_norm": 0.0, "skipped": 0.0}
+        self._count, self._seconds = 0, 0.0
+        nothing = np.int32(0)
+        self.state, _ = train_steps(state, feed.steps, self._draw, nothing, nothing)
+
+    def run_some(self) -> bool:
+        """Run as many as take CALL_SECONDS, to the round's end at most; whether it is reached.
+
+        Raises:
+            ValueError: for a loss or gradient that is not finite, naming the update and its batch.
+        """
+        count = min(self._pace, self._end - self.done)
+        begin, clock = self._begin, time.perf_counter()
+        self.state, means = self._train_steps(
+            self.state, self.feed.steps, self._draw, np.int32(count), np.int32(self.done - begin)
+        )
+        self.done += count
+        round_ends = self.done == self._end
+        if round_ends and self.done < self.config.num_steps:
+            # Drawn, and on its way, while the devices are at work.
+            self._begin, self._end = self._end, self._round_end(self._end)
+            self._draw = self.feed.round(self._begin, self._end)
+        metrics = {name: float(value) for name, value in means.items()}
+        # The slowest process decides the pace of all.
+        seconds = float(largest(time.perf_counter() - clock))
+        self._pace = max(1, int(count * CALL_SECONDS / max(seconds, 1e-6)))
+        self._add(metrics, count, seconds)
+        if metrics["skipped"]:
+            self._answer_damage(metrics, begin + int(metrics["first_skipped"]), round_ends)
+        return round_ends
+
+    def means(self) -> dict[str, float]:
+        """What there is to log of the updates since the last call; empty without any."""
+        if not self._count:
+            return {}
+        counted = max(1.0, self._count - self._sums["skipped"])
+        means = {name: self._sums[name] / counted for name in ("loss", "grad_norm")}
+        means["skipped"] = self._sums["skipped"]
+        means["updates_per_second"] = self._count / self._seconds
+        self._sums = dict.fromkeys(self._sums, 0.0)
+        self._count, self._seconds = 0, 0.0
+        return means
+
+    def _add(self, metrics: dict[str, float], count: int, seconds: float) -> None:
+        counted = count - metrics["skipped"]
+        self._sums["loss"] += metrics["loss"] * counted
+        self._sums["grad_norm"] += metrics["grad_norm"] * counted
+        self._sums["skipped"] += metrics["skipped"]
+        self._count += count
+        self._seconds += seconds
+
+    def _answer_damage(self, metrics: dict[str, float], step: int, round_ends: bool) -> None:
+        """Parameters and optimiser are as they were before the update; is that enough?"""
+        what = (
+            f"update {step + 1}: loss {metrics['skipped_loss']:.4g}, gradient "
+            f"{metrics['skipped_grad_norm']:.4g}; its batch: {self.feed.describe(step)}"
+        )
+        if self.config.on_nonfinite == "stop":
+            raise ValueError(
+                f"{what}; nothing is saved since. Lower --optimizer.learning-rate, or leave such "
+                f"updates out: --resume --on-nonfinite skip"
+            )
+        if round_ends and self._sums["skipped"] == self._count:
+            raise ValueError(
+                f"{what}; none of the last {self._count} updates is finite. Lower "
+                f"--optimizer.learning-rate, or look at the data"
+            )
+        self.say(f"left out {int(metrics['skipped'])} update(s), the first being {what}")
+
+    def _round_end(self, done: int) -> int:
+        """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""
+        config = self.config
+        intervals = (
+            config.log_interval,
+            config.checkpoint_interval,
+            config.evaluation.interval,
+        )
+        ends = [done + interval - done % interval for interval in intervals if interval]
+        return min([*ends, config.num_steps, done + self.feed.updates_per_round])
