@@ -25,7 +25,7 @@ class EvaluateConfig:
     """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7). 'expert':
     the model chooses at every step, for layouts that predict the return."""
     kappa: float = 10.0
-    """--targets expert: how much better returns are preferred; 0: chosen as they came in the data."""
+    """--targets expert: how much better returns are preferred; 0: as they came in the data."""
     expert_samples: int = 1
     """--targets expert: ask for the largest of so many drawn returns."""
     ood: float = 0.0

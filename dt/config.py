@@ -361,10 +361,11 @@ PRESETS: dict[str, TrainConfig] = {
     "hopper": TrainConfig(
         data=DataConfig(windows_per_segment=4),
         model=ModelConfig(dropout=0.0),
-        optimizer=OptimizerConfig(learning_rate=1e-3, final_fraction=0.0),
+        optimizer=OptimizerConfig(learning_rate=3e-3, final_fraction=0.0, betas=(0.9, 0.95)),
         evaluation=EvaluationConfig(
             env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
         ),
+        num_steps=5000,
     ),
     "halfcheetah": TrainConfig(
         evaluation=EvaluationConfig(

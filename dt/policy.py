@@ -13,9 +13,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.calibration import RequestMap
 from dt.data.records import leaves, to_records
-from dt.data.windows import Action, Observation
+from dt.data.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
-from dt.model.heads import ExpectileReturnHead, ReturnChoice
+from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
 from dt.model.recipe import recipe_of
 from dt.model.sampling import Sampling
 from dt.model.transformer import RingCache
@@ -217,6 +217,33 @@ class ReturnConditionedPolicy:
         if self.request_map is not None:
             targets = self.request_map.request_for(targets).astype(np.float32)
         return targets
+
+    def expected_returns(
+        self, batch: Batch
+    ) -> tuple[Float[np.ndarray, "B T K"], Float[np.ndarray, " K1"]]:
+        """The probabilities of bins of each step's return-to-go before it is told, and their edges.
+
+        Args:
+            batch: as `dt.data.windows.gather` cuts it, in the model's units; so are the edges.
+
+        Raises:
+            ValueError: where the model does not predict returns as bins.
+        """
+        if self.spec.layout.return_predictor is None or self.spec.model.return_head != "bins":
+            raise ValueError(
+                f"layout {self.spec.layout} with return head {self.spec.model.return_head} "
+                f"predicts no bins; train with --model.layout observation-return-action"
+            )
+        model = nnx.merge(self._graph, self.params)
+        head = model.return_head
+        assert isinstance(head, CategoricalReturnHead)
+
+        def probabilities(batch: Batch) -> Array:
+            expected: Any = model.predictions(batch)[1]
+            return head.probabilities(expected)
+
+        expected = jax.jit(probabilities)(batch)
+        return np.asarray(expected), head.bins.array[0]
 
     def initial_state(self, batch_size: int) -> PolicyState:
         """Rows that have not started; `pure_step` starts those that it is told to."""

@@ -20,6 +20,8 @@ for _spec in map(gymnasium.spec, THREADED):
     _class = f"{_spec.name}V{_spec.version}"
     _spec.vector_entry_point = _spec.vector_entry_point or f"envs.mujoco_threads:{_class}"
 
+gymnasium.register("Gamble-v0", entry_point="envs.gamble:Gamble")
+
 if find_spec("ale_py") is not None:  # the extra `atari`
     from envs.atari import register_atari
 

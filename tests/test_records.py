@@ -163,7 +163,9 @@ def test_a_value_that_cannot_be_is_named_with_its_part(dataset: EpisodeDataset) 
     with pytest.raises(ValueError, match="observations/arm/0 at episode 1, step 1 is not finite"):
         dataclasses.replace(dataset, observations=observations)
     actions["0"][6, 0, 1] = 4
-    with pytest.raises(ValueError, match="actions/0 at episode 1, step 2 .* outside MultiDiscrete"):
+    with pytest.raises(
+        ValueError, match=r"actions/0 at episode 1, step 2 (.|\n)*, outside MultiDiscrete"
+    ):
         dataclasses.replace(dataset, actions=actions)
     with pytest.raises(ValueError, match="observations have no part arm/0, but are plain arrays"):
         dataclasses.replace(dataset, observations=np.zeros((12, 2)))

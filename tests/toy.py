@@ -74,18 +74,16 @@ def agreement(space: gymnasium.Space, value: Any, bit: int) -> float:
 def toy_dataset(
     observation_space: gymnasium.Space, action_space: gymnasium.Space, episodes: int = 16
 ) -> EpisodeDataset:
-    """Episodes in which three of four actions are right."""
+    """Episodes in which every action is right."""
     rng = np.random.default_rng(0)
     count = episodes * NUM_STEPS
-    bits = rng.integers(0, 2, count)
-    done = np.where(rng.random(count) < 0.75, bits, 1 - bits)
-    actions = [show(action_space, int(bit), rng) for bit in done]
+    bits = rng.integers(0, 2, count).tolist()
     ends = np.arange(count) % NUM_STEPS == NUM_STEPS - 1
     return EpisodeDataset(
         name="toy",
         observations=stacked(observation_space, [show(observation_space, b, rng) for b in bits]),
-        actions=stacked(action_space, actions),
-        rewards=(done == bits).astype(np.float64),
+        actions=stacked(action_space, [show(action_space, b, rng) for b in bits]),
+        rewards=np.ones(count),
         terminations=ends,
         truncations=np.zeros(count, bool),
         offsets=np.arange(0, count + 1, NUM_STEPS),

@@ -1,0 +1,171 @@
+"""How does a policy leave this package? As one file that JAX alone can load and run.
+
+    python -m dt.export RUN_DIR policy.npz
+
+The file holds the policy's step as a program for several platforms (`jax.export`), the state that
+episodes begin with, and, unless they are to lie beside it, the weights. To act with it:
+
+    import jax.export, numpy as np
+    file = np.load("policy.npz")
+    step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
+    state = [file[f"state_{i}"] for i in range(file["num_state"])]
+    # observations (B, ...), rewards of the last actions (B,), which rows begin an episode (B,),
+    # what is asked for in them (B,), seeds of their sampled actions (B,)
+    actions, state = step(state, observations, rewards, begins, targets, seeds)
+
+With --weights beside, `policy.weights.npz` holds the arrays weight_0, weight_1, ..., and the list
+of them is the step's first argument.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import tyro
+from gymnasium import spaces
+from jax import export
+
+from dt.checkpoint import load_policy
+from dt.cli import parse_args
+from dt.policy import ReturnConditionedPolicy
+
+Platform = Literal["cpu", "cuda", "rocm", "tpu"]
+PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a run's policy as one file that JAX alone can load and run."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional]
+    """The file, such as policy.npz."""
+    batch_size: int = 1
+    """Environments that the program acts in at once."""
+    weights: Literal["in", "beside"] = "in"
+    """Where the weights lie: in the program, or in OUT.weights.npz and given to it."""
+    checkpoint: str = "last"
+    """last, best or an update's number."""
+    deterministic: bool = False
+    """Take the likeliest action instead of sampling."""
+    platforms: tuple[Platform, ...] = PLATFORMS
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size is {self.batch_size}; it must be at least 1")
+        if self.out.suffix != ".npz":
+            raise ValueError(f"{self.out}: the file's name must end in .npz")
+
+
+def export_policy(
+    policy: ReturnConditionedPolicy,
+    path: Path,
+    *,
+    batch_size: int = 1,
+    beside: bool = False,
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> list[Path]:
+    """Write the policy's step; returns the files.
+
+    Observations and actions are the environment's own arrays (or dicts and tuples of arrays), as
+    `policy.act` takes and gives them, and rewards and targets are in its units.
+
+    Raises:
+        ValueError: for a policy that asks by a request map, which is no part of the program.
+    """
+    if policy.request_map is not None:
+        raise ValueError("a request map is not exported; load the policy without calibrated")
+    spec, transforms = policy.spec, policy.spec.transforms
+    state = policy.initial_state(batch_size)
+    leaves, structure = jax.tree.flatten(state)
+    weights, weights_structure = jax.tree.flatten(policy.params)
+
+    def step(
+        weights: Any,
+        state: Any,
+        observations: Any,
+        rewards: Any,
+        begins: Any,
+        targets: Any,
+        seeds: Any,
+    ) -> Any:
+        params = jax.tree.unflatten(weights_structure, weights)
+        told = rewards * transforms.reward_scale + transforms.reward_shift
+        if transforms.delay_reward:  # all of it comes when nothing is asked any more
+            told = jnp.zeros_like(rewards)
+        actions, after = policy.pure_step(
+            params,
+            jax.tree.unflatten(structure, state),
+            spec.encode_observation(observations),
+            told,
+            (begins, targets, seeds),
+        )
+        return spec.decode_action(actions), jax.tree.leaves(after)
+
+    def like(values: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
+
+    row = {"rewards": np.float32, "begins": np.bool_, "targets": np.float32, "seeds": np.uint32}
+    shapes = [jax.ShapeDtypeStruct((batch_size,), dtype) for dtype in row.values()]
+    observed = _shapes(spec.observation_space, batch_size)
+    if beside:
+        program = jax.jit(step)
+        args = (like(weights), like(leaves), observed, *shapes)
+    else:
+        program = jax.jit(lambda *rest: step(weights, *rest))
+        args = (like(leaves), observed, *shapes)
+    exported = export.export(program, platforms=platforms)(*args)
+    arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    blob = np.frombuffer(bytes(exported.serialize()), np.uint8)
+    _write(path, {"program": blob, "num_state": np.array(len(leaves)), **arrays})
+    if not beside:
+        return [path]
+    file = path.with_suffix(".weights.npz")
+    _write(file, {f"weight_{i}": np.asarray(leaf) for i, leaf in enumerate(weights)})
+    return [path, file]
+
+
+def _shapes(space: Any, batch_size: int) -> Any:
+    """What the program takes as observations; JAX has no 64-bit numbers unless it is told to."""
+    if isinstance(space, spaces.Dict):
+        return {name: _shapes(part, batch_size) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_shapes(part, batch_size) for part in space.spaces)
+    dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+    return jax.ShapeDtypeStruct((batch_size, *(space.shape or ())), dtype)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """All of it or nothing."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    part.replace(path)
+
+
+def main() -> int:
+    try:
+        config = parse_args(ExportConfig, None, "python -m dt.export")
+        policy = load_policy(config.run_dir, config.checkpoint, deterministic=config.deterministic)
+        files = export_policy(
+            policy,
+            config.out,
+            batch_size=config.batch_size,
+            beside=config.weights == "beside",
+            platforms=config.platforms,
+        )
+    except (ValueError, OSError) as error:
+        print(f"dt.export: {error}", file=sys.stderr)
+        return 2
+    print("wrote " + ", ".join(f"{file} ({file.stat().st_size:,} bytes)" for file in files))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
