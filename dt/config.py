@@ -335,7 +335,11 @@ def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
 
 
 # Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
-SIZES = {"small": (3, 1, 128), "base": (6, 12, 768), "large": (10, 20, 1280)}
+SIZES: dict[str, tuple[int, int, int]] = {
+    "small": (3, 1, 128),
+    "base": (6, 12, 768),
+    "large": (10, 20, 1280),
+}
 
 
 def with_size(config: TrainConfig, size: str) -> TrainConfig:
@@ -343,10 +347,8 @@ def with_size(config: TrainConfig, size: str) -> TrainConfig:
     if size not in SIZES:
         return config
     layers, heads, width = SIZES[size]
-    model = dataclasses.replace(
-        config.model, size=size, num_layers=layers, num_heads=heads, width=width
-    )
-    return dataclasses.replace(config, model=model)
+    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, size=size, **sizes))
 
 
 PRESETS: dict[str, TrainConfig] = {
@@ -365,7 +367,6 @@ PRESETS: dict[str, TrainConfig] = {
         evaluation=EvaluationConfig(
             env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
         ),
-        num_steps=5000,
     ),
     "halfcheetah": TrainConfig(
         evaluation=EvaluationConfig(
