@@ -347,8 +347,8 @@ def with_size(config: TrainConfig, size: str) -> TrainConfig:
     if size not in SIZES:
         return config
     layers, heads, width = SIZES[size]
-    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, size=size, **sizes))
+    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width, "size": size}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
 
 
 PRESETS: dict[str, TrainConfig] = {

@@ -9,12 +9,11 @@ from typing import Any, Literal, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
 from dt.data.records import to_records, to_tree
-from dt.data.spaces import making
+from dt.data.spaces import has_own_rows, making
 from dt.faults import Watched
 
 Vectorization = Literal["auto", "sync", "async"]
@@ -63,7 +62,7 @@ def make_envs(
     disabled: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
     kwargs = dict(env_kwargs or {})
     with making(env_id):
-        if vectorization == "auto" and _has_own(env_id, kwargs.get("render_mode")):
+        if vectorization == "auto" and has_own_rows(env_id, kwargs):
             return gymnasium.make_vec(
                 env_id,
                 num_envs=num_envs,
@@ -83,18 +82,6 @@ def make_envs(
             vector_kwargs=disabled | processes,
             **kwargs,
         )
-
-
-def _has_own(env_id: str, render_mode: str | None) -> bool:
-    """Whether the id's own vector environment says that it does this, as ours do."""
-    spec = gymnasium.registry.get(env_id)
-    if spec is None or spec.vector_entry_point is None:
-        return False
-    entry_point = spec.vector_entry_point
-    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    metadata = getattr(creator, "metadata", {})
-    draws = render_mode is None or render_mode in metadata.get("render_modes", ())
-    return draws and AutoresetMode.DISABLED in metadata.get("autoreset_modes", ())
 
 
 def play(

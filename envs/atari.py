@@ -45,6 +45,8 @@ class AtariRows(VectorEnv):
     metadata: dict[str, Any] = {
         "autoreset_modes": tuple(AutoresetMode),
         "render_modes": ["rgb_array"],
+        # Given one of these, the game is played as `gymnasium.make` makes it: screens, or RAM.
+        "single_only": ("obs_type", "mode", "difficulty", "sound_obs"),
     }
     FRAMES_PER_SECOND: ClassVar[int] = 60
 

@@ -22,8 +22,6 @@ UPDATES = 3
 MESHES = {
     "one": MeshConfig(data=1),
     "data": MeshConfig(),
-    "fsdp": MeshConfig(fsdp=8),
-    "model": MeshConfig(model=8),
     "all three": MeshConfig(fsdp=2, model=2),
 }
 

@@ -10,6 +10,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
+from dt.data.spaces import environment_spaces
 from dt.playing import make_envs, play
 
 pytest.importorskip("ale_py")
@@ -86,6 +87,15 @@ def test_other_modes_are_ale_s_own() -> None:
     steps = list(play(rows, np.arange(3), lambda *_: None, lambda o: np.zeros(1, np.int64)))
     assert sum(int(step.ended[0]) for step in steps) == 3
     assert [int(step.episodes[0]) for step in steps if step.ended[0]] == [0, 1, 2]
+    rows.close()
+
+
+def test_who_asks_for_screens_gets_the_game_as_gymnasium_makes_it() -> None:
+    assert environment_spaces("ALE/Pong-v5")[0].shape == (4, 84, 84)
+    asked = {"obs_type": "rgb"}
+    assert environment_spaces("ALE/Pong-v5", asked)[0].shape == (210, 160, 3)
+    rows = make_envs("ALE/Pong-v5", 1, asked)
+    assert rows.single_observation_space.shape == (210, 160, 3)
     rows.close()
 
 

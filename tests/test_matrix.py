@@ -60,7 +60,7 @@ CONFIG = TrainConfig(
     model=ModelConfig(
         context_length=2, num_layers=1, num_heads=1, width=16, dropout=0.0, return_dropout=0.0
     ),
-    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2, clip_norm=1.0),
+    optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=2, clip_norm=1.0),
     num_steps=20,
 )
 
@@ -73,9 +73,15 @@ def compiled_in_haste() -> Iterator[None]:
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("action", ACTIONS)
-@pytest.mark.parametrize("observation", OBSERVATIONS)
+# Each observation and each action is among those that are not marked slow.
+PAIRS = [
+    pytest.param(observation, action, marks=[] if i % len(ACTIONS) == j else [pytest.mark.slow])
+    for i, observation in enumerate(OBSERVATIONS)
+    for j, action in enumerate(ACTIONS)
+]
+
+
+@pytest.mark.parametrize(("observation", "action"), PAIRS)
 def test_it_trains_saves_loads_and_plays(observation: str, action: str, tmp_path: Path) -> None:
     dataset = toy_dataset(OBSERVATIONS[observation], ACTIONS[action])
     data = TrainingData.of(dataset)
@@ -91,7 +97,8 @@ def test_it_trains_saves_loads_and_plays(observation: str, action: str, tmp_path
     envs = SyncVectorEnv([make] * 8, autoreset_mode=AutoresetMode.DISABLED)
     rollouts = run_episodes(policy, envs, np.full(16, float(NUM_STEPS)), np.arange(16))
     assert (rollouts.lengths == NUM_STEPS).all()
-    assert rollouts.returns.mean() > 0.75 * NUM_STEPS  # by chance, a half of it at best
+    # By chance a half, give or take a sixteenth, and less of larger categories.
+    assert rollouts.returns.mean() > 0.65 * NUM_STEPS
 
 
 def learnt(learner: Learner, data: TrainingData) -> tuple[TrainState, np.ndarray]:

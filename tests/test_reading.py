@@ -10,6 +10,8 @@ import jax
 import numpy as np
 import pytest
 from conftest import make_config, make_dataset
+from gymnasium import spaces
+from toy import toy_dataset
 
 from dt.data import TrainingData, Transforms, Windows, draw_windows, gather
 from dt.data.cache import open_or_build
@@ -35,9 +37,15 @@ def test_read_rows_are_those_of_the_indices(num_steps: int) -> None:
         )
 
 
+PICTURES = spaces.Dict(camera=spaces.Box(0, 255, (4, 3, 3), np.uint8), mode=spaces.Discrete(3))
+
+
+@pytest.mark.parametrize("kind", ["numbers", "parts"])
 @pytest.mark.parametrize("where", ["host", "disk"])
-def test_every_way_of_reading_gives_the_same_batches(tmp_path: Path, where: str) -> None:
+def test_every_way_of_reading_gives_the_same_batches(tmp_path: Path, where: str, kind: str) -> None:
     config, dataset = make_config(), make_dataset(LENGTHS)
+    if kind == "parts":
+        dataset = toy_dataset(PICTURES, spaces.MultiBinary(2))
     data = open_or_build(tmp_path / "s", lambda: dataset, Transforms())
     spec = PolicySpec.of(data, config.model)
     placed = make_feed(TrainingData.of(dataset), spec, "device")

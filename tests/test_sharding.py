@@ -20,6 +20,7 @@ from dt.spec import PolicySpec
 HERE = Path(__file__).parent
 
 
+@pytest.mark.slow
 def test_eight_devices_train_as_one_whatever_divides_them(tmp_path: Path) -> None:
     out = tmp_path / "found.npz"
     environment = {
@@ -33,13 +34,14 @@ def test_eight_devices_train_as_one_whatever_divides_them(tmp_path: Path) -> Non
     assert ended.returncode == 0, ended.stderr
     found = dict(np.load(out))
     one = {key: value for key, value in found.items() if key.startswith("one/")}
-    assert len(found) == 5 * len(one)
+    assert len(found) == 3 * len(one)
     for key, expected in one.items():
-        for mesh in ("data", "fsdp", "model", "all three"):
+        for mesh in ("data", "all three"):
             actual = found[key.replace("one/", f"{mesh}/", 1)]
+            pair = actual, expected
             if "qkv" in key and "bias" in key:  # keys' biases have no gradient, and Adam blows up
-                actual, expected = (x.reshape(3, -1)[[0, 2]] for x in (actual, expected))  # noise
-            np.testing.assert_allclose(actual, expected, atol=1e-5, rtol=1e-5, err_msg=mesh)
+                pair = tuple(x.reshape(3, -1)[[0, 2]] for x in pair)  # what is rounding
+            np.testing.assert_allclose(*pair, atol=1e-5, rtol=1e-5, err_msg=f"{mesh}: {key}")
 
 
 def test_pairs_of_matrices_are_divided_over_model_and_all_over_fsdp(
@@ -69,7 +71,7 @@ def test_pairs_of_matrices_are_divided_over_model_and_all_over_fsdp(
     assert of("blocks", "contract", "kernel") == {((32, 8), ("model", "fsdp"))}
     assert of("blocks", "contract", "bias") == {((8,), (None,))}
     # Three observations do not divide by two, their vectors' width does.
-    assert of("embed", "observation", "kernel") == {((3, 8), (None, "fsdp"))}
+    assert of("embed", "observation", "waves", "kernel") == {((3, 8), (None, "fsdp"))}
 
 
 @pytest.mark.parametrize(

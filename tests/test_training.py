@@ -91,7 +91,7 @@ def test_cards_in_training_choose_the_best_checkpoint(
 
 
 def spoiled(dataset: EpisodeDataset, row: int) -> EpisodeDataset:
-    """One action that is a number, but whose squared error is none."""
+    """One action that is a number, but whose squares are none."""
     actions = dataset.actions.copy()
     actions[row] = 3e38
     return dataclasses.replace(dataset, actions=actions)
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
     with pytest.raises(ValueError) as caught:
         run(tiny_spec, spoiled(long_dataset, row), config, tmp_path)
     message = str(caught.value)
-    assert message.startswith(f"update {first + 1}: loss inf") and "\n" not in message
+    assert message.startswith(f"update {first + 1}: loss nan") and "\n" not in message
     assert f"seed 0, step {first}, windows (episode@timestep) 0@" in message
     assert "--on-nonfinite skip" in message
     assert complete_steps(tmp_path / "checkpoints")[-1] == first - first % 8
@@ -149,7 +149,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert sum(line["skipped"] for line in lines) == len([first, *others])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
-    assert int(state.step) == 40 and f"update {first + 1}: loss inf" in said[0]
+    assert int(state.step) == 40 and f"update {first + 1}: loss nan" in said[0]
 
 
 def test_an_update_left_out_changes_nothing_but_the_count(

@@ -88,9 +88,10 @@ def test_files_that_take_no_more_stop_the_run_and_keep_what_is_saved(
     error = trainer.answer("error")
     assert len(error.splitlines()) == 1 and trainer.answer("code") == 2
     assert "checkpoints/4: not saved: " in error and "update 2 is the last that is saved" in error
-    assert os.listdir(tmp_path / "run" / "checkpoints") == ["2"]
+    assert complete_steps(tmp_path / "run" / "checkpoints") == [2]
     unbroken = trainer.do({**job, "run_dir": str(tmp_path / "unbroken")})
     assert trainer.do({**job, "resume": True})["digest"] == unbroken["digest"]
+    assert os.listdir(tmp_path / "run" / "checkpoints") == ["8"]  # what was half written is gone
 
 
 @pytest.fixture

@@ -11,22 +11,51 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import load_env_creator
+from gymnasium.vector import AutoresetMode
 
 
 def environment_spaces(
     env_id: str, env_kwargs: dict[str, Any] | None = None
 ) -> tuple[gymnasium.Space, gymnasium.Space]:
-    """Observation and action space of a registered environment.
+    """Observation and action space of a registered environment, as a row of it is played.
 
     Raises:
         ValueError: when Gymnasium cannot make it, with Gymnasium's reason.
     """
+    kwargs = env_kwargs or {}
+    if has_own_rows(env_id, kwargs):
+        with making(env_id):
+            by_hand: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, **kwargs}
+            rows = gymnasium.make_vec(env_id, 1, "vector_entry_point", **by_hand)
+        try:
+            return rows.single_observation_space, rows.single_action_space
+        finally:
+            rows.close()
     with making(env_id):
-        env = gymnasium.make(env_id, **(env_kwargs or {}))
+        env = gymnasium.make(env_id, **kwargs)
     try:
         return env.observation_space, env.action_space
     finally:
         env.close()
+
+
+def has_own_rows(env_id: str, env_kwargs: dict[str, Any]) -> bool:
+    """Whether the id has a vector environment that says it can be reset by hand, as ours do.
+
+    It also says which pictures it draws (`render_modes`), and which arguments only a single
+    environment takes (`single_only`).
+    """
+    spec = gymnasium.registry.get(env_id)
+    if spec is None or spec.vector_entry_point is None:
+        return False
+    entry_point = spec.vector_entry_point
+    creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    metadata = getattr(creator, "metadata", {})
+    render_mode = env_kwargs.get("render_mode")
+    draws = render_mode is None or render_mode in metadata.get("render_modes", ())
+    takes = not set(metadata.get("single_only", ())) & set(env_kwargs)
+    return draws and takes and AutoresetMode.DISABLED in metadata.get("autoreset_modes", ())
 
 
 @contextmanager

@@ -114,14 +114,14 @@ def blocks(
     B, count = len(q), k.shape[1] // (reach.window * reach.tokens_per_step)
     queries_each = len(queries) // count
 
-    def first(x: Array | None) -> Array | None:
+    def first(x: Any) -> Any:
         return None if x is None else x[:, : x.shape[1] // count]
 
     def others(x: Array) -> Array:  # (B * (count - 1), tokens of a block, ...)
         blocks = x.reshape(B, count, -1, *x.shape[2:])[:, 1:]
         return blocks.reshape(B * (count - 1), -1, *x.shape[2:])
 
-    def with_those_before(x: Array | None) -> Array | None:  # two blocks instead of one
+    def with_those_before(x: Any) -> Any:  # two blocks instead of one
         if x is None:
             return None
         blocks = x.reshape(B, count, -1, *x.shape[2:])

@@ -1,0 +1,74 @@
+"""Does an exported policy act as the policy does, in a process that has JAX and nothing of ours?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from conftest import make_config, make_dataset
+from gymnasium import spaces
+
+from dt.data import TrainingData
+from dt.export import export_policy
+from dt.learner import Learner
+from dt.policy import ReturnConditionedPolicy
+from dt.spec import PolicySpec
+
+ALONE = """
+import sys, json
+import jax, jax.export, numpy as np
+file = np.load(sys.argv[1])
+step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
+first = []
+if len(sys.argv) > 2:
+    beside = np.load(sys.argv[2])
+    first = [[beside[f"weight_{i}"] for i in range(len(beside.files))]]
+state = [file[f"state_{i}"] for i in range(file["num_state"])]
+observations = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
+targets, seeds = np.array([1.0, 2.5], np.float32), np.array([0, 1], np.uint32)
+rewards, acted = np.zeros(2, np.float32), []
+for t, row in enumerate(observations):
+    begins = np.full(2, t == 0)
+    actions, state = step(*first, state, row, rewards, begins, targets, seeds)
+    acted.append(np.asarray(actions).tolist())
+    rewards = np.array([0.25, 0.5], np.float32)
+assert not any(name.split(".")[0] in ("dt", "flax") for name in sys.modules)
+print(json.dumps(acted))
+"""
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("actions", [None, spaces.Discrete(3, start=1)])
+def test_the_file_alone_acts_as_the_policy(
+    actions: spaces.Space | None, beside: bool, tmp_path: Path
+) -> None:
+    config = make_config(context_length=2)
+    data = TrainingData.of(make_dataset([9], actions))
+    spec = PolicySpec.of(data, config.model)
+    policy = ReturnConditionedPolicy(Learner(spec, config).init().params, spec)
+    files = export_policy(policy, tmp_path / "policy.npz", batch_size=2, beside=beside)
+    assert sorted(tmp_path.iterdir()) == sorted(files) and len(files) == 1 + beside
+    command = [sys.executable, "-c", ALONE, *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    policy.reset([1.0, 2.5], seeds=[0, 1])
+    acted = []
+    for row in np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32):
+        acted.append(policy.act(row))
+        policy.observe(np.array([0.25, 0.5]))
+    np.testing.assert_allclose(json.loads(done.stdout), acted, atol=1e-5)
+
+
+def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
+    config = make_config()
+    spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model)
+    policy = ReturnConditionedPolicy(Learner(spec, config).init().params, spec)
+    (file,) = export_policy(policy, tmp_path / "policy.npz")
+    program = jax.export.deserialize(bytearray(np.load(file)["program"]))
+    assert program.platforms == ("cpu", "cuda", "tpu")
