@@ -3,8 +3,8 @@
     python benchmarks/variants.py --out DIR
 
 Every variant is the cartpole preset with other flags, trained by train.py with the same budget;
-each plays the same seeds. Runs that are there already are not trained again. Prints one table and writes
-variants.json and variants.md below DIR.
+each plays the same seeds. Runs that are there already are not trained again. Prints one table and
+writes variants.json and variants.md below DIR.
 """
 
 from __future__ import annotations

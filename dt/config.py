@@ -266,9 +266,8 @@ class DistributedConfig:
         needed = f"from -1 to {below - 1}"
         value = self.process_id
         _require(-1 <= value < below, "distributed.process_id", value, needed)
-        value = self.coordinator
-        holds = not value or value.rpartition(":")[2].isdigit()
-        _require(holds, "distributed.coordinator", value, "HOST:PORT")
+        holds = not self.coordinator or self.coordinator.rpartition(":")[2].isdigit()
+        _require(holds, "distributed.coordinator", self.coordinator, "HOST:PORT")
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,8 @@ def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Pa
 
     layout = jax.tree.map(lambda leaf: leaf.sharding, state)
     one = np.int32(1)
-    compiled = learner.make_train_steps(layout).lower(state, feed.steps, draw, one, one * 0)
+    program: Any = learner.make_train_steps(layout)
+    compiled = program.lower(state, feed.steps, draw, one, one * 0)
     train_steps = compiled.compile()
     batch = jax.tree.map(lambda field: field[0], draw)
     if feed.steps is not None:
@@ -120,7 +121,7 @@ def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Pa
     with jax.profiler.trace(str(folder)):
         jax.block_until_ready(run(min(TRACED_UPDATES, feed.updates_per_round)))
 
-    devices = list(holder[0].step.sharding.device_set)
+    devices: list[Any] = list(holder[0].step.sharding.device_set)
     peak, source = _peak(devices, learner.config.model.dtype)
     costs = _costs(train_steps)
     return Profile(

@@ -27,7 +27,7 @@ SOLE_OWNERS = {
     "orbax": {"dt.checkpoint"},
     "optax": {"dt.optimizer"},
     "jax.sharding": {"dt.sharding"},
-    "tyro": {"dt.cli", "dt.config", "dt.data.__main__"},
+    "tyro": {"dt.cli", "dt.config", "dt.data.__main__", "dt.export"},
     "matplotlib": {"dt.plots"},
     "tensorboardX": {"dt.metrics"},
     "imageio_ffmpeg": {"dt.video"},

@@ -121,7 +121,6 @@ def test_the_environment_takes_further_arguments(collect: Callable[..., int]) ->
         ([*CART, "--env-kwargs", "[1]", "--out", "c-v0"], "--env-kwargs [1]: give an object"),
         ([*CART, "--env-kwargs", '{"x": 1}', "--out", "c-v0"], "cannot make environment"),
         ([*CART, "--policy", "run:none@9", "--out", "c-v0"], "none: holds no checkpoint"),
-        (["Blackjack-v1", "--policy", "random", "--out", "c-v0"], "observations are Tuple"),
         (["Pendulum-v1", "--policy", "scripted:cartpole", "--out", "c-v0"], "reads 4 numbers"),
     ],
 )
