@@ -401,7 +401,9 @@ def _remove_unfinished(directory: Path) -> None:
         step, rest = folder.name.partition(".")[::2]
         if step.isdigit() and (".orbax-checkpoint-tmp" in folder.name or not rest):
             if not is_complete(folder):
-                shutil.rmtree(folder)
+                # A thread of a save that failed may write on for a moment: what it leaves goes
+                # when the run is opened the next time.
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _set_aside(folder: Path) -> None:

@@ -56,8 +56,15 @@ def together(trainers: tuple[Trainer, Trainer], job: dict[str, Any], address: st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mesh", [{}, {"fsdp": 8}], ids=["data", "fsdp"])
-@pytest.mark.parametrize("placement", ["device", "host"])
+@pytest.mark.parametrize(
+    ("mesh", "placement"),
+    [
+        ({}, "device"),
+        ({"fsdp": 8}, "host"),
+        pytest.param({}, "host", marks=pytest.mark.thorough),
+        pytest.param({"fsdp": 8}, "device", marks=pytest.mark.thorough),
+    ],
+)
 def test_two_processes_of_four_devices_train_as_one_of_eight(
     tmp_path: Path, trainers: tuple[Trainer, Trainer], mesh: dict[str, int], placement: str
 ) -> None:

@@ -125,11 +125,14 @@ def test_an_agent_acts_as_theirs_does(layers: int) -> None:
 def test_the_loss_and_its_gradient_are_theirs() -> None:
     policy = load_hf(GOLDEN / "3", STATISTICS)
     spec = dataclasses.replace(policy.spec, model=dataclasses.replace(policy.spec.model, dropout=0))
-    learner = Learner(spec, with_recipe(TrainConfig(), "chen2021"))
-    never = jnp.zeros(4, bool)
-    loss, grads = jax.jit(learner.loss_and_gradient)(
-        policy.params, golden_batch(True), never, jax.random.key(0)
-    )
+    graph, batch = Learner(spec, with_recipe(TrainConfig(), "chen2021")).graph, golden_batch(True)
+
+    def mean_loss(params: Any) -> jax.Array:
+        # Padded on the left, as theirs are; batches of our training are padded on the right.
+        losses = nnx.merge(graph, params).losses(batch)
+        return jnp.where(batch.mask, losses, 0.0).sum() / batch.mask.sum()
+
+    loss, grads = jax.jit(jax.value_and_grad(mean_loss))(policy.params)
     np.testing.assert_allclose(loss, OUTPUTS["3/loss"], rtol=1e-5)
     theirs = load_file(GOLDEN / "gradients.safetensors")
     paths = tensor_paths(3)

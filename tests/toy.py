@@ -51,7 +51,7 @@ def show(space: gymnasium.Space, bit: int, rng: np.random.Generator) -> Any:
         side = 2 * bit - 1 + rng.uniform(-0.5, 0.5, leaf.shape)
         if leaf.space.is_bounded():
             low, high = leaf.space.low.astype(float), leaf.space.high.astype(float)
-            side = (low + high) / 2 + side * (high - low) / 4
+            side = (low + high) / 2 + side * (high - low) / 3
         return side.astype(leaf.space.dtype)
 
     return build(space, part)
