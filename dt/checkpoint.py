@@ -1,18 +1,14 @@
 """How does a run outlive its process? Self-contained, verified checkpoints: the only orbax.
 
 A step's folder holds params/ and optimizer/ (Orbax), spec.json (everything a policy needs besides
-weights) and manifest.json (the step, its metric, a hash of every file, and one of itself). The
-manifest is written last: a folder without one is an unfinished save, and is never read.
+weights) and manifest.json (see `dt.manifest`), which is written last and makes it count.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import logging
-import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,13 +22,24 @@ from dt.calibration import REQUEST_MAP, RequestMap
 from dt.distributed import barrier, first_decides, is_first, largest
 from dt.interop.hugging_face import is_hugging_face, load_hf
 from dt.learner import Learner, TrainState
+from dt.manifest import MANIFEST as MANIFEST
+from dt.manifest import (
+    annotate,
+    best_step,
+    complete_steps,
+    is_complete,
+    remove,
+    remove_unfinished,
+    set_aside,
+    verify,
+    write_manifest,
+)
+from dt.manifest import write_json as write_json
 from dt.model.decision_transformer import abstract_model
 from dt.model.heads import ReturnChoice
 from dt.policy import ReturnConditionedPolicy
 from dt.sharding import abstract_on_one_device
 from dt.spec import PolicySpec
-
-MANIFEST = "manifest.json"
 
 
 class Checkpointer:
@@ -48,7 +55,7 @@ class Checkpointer:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         if is_first():
             self.directory.mkdir(parents=True, exist_ok=True)
-            _remove_unfinished(self.directory)
+            remove_unfinished(self.directory)
         barrier("checkpoints: ready")
         self.spec = spec
         self.keep = keep
@@ -68,7 +75,7 @@ class Checkpointer:
         folder = self.directory / str(step)
         if first_decides(lambda: is_complete(folder)):
             if is_first():
-                _annotate(folder, metric)
+                annotate(folder, metric)
             return
         # A copy: the next round donates the state's buffers while they are being written.
         copy = jax.tree.map(jnp.copy, state)
@@ -92,8 +99,7 @@ class Checkpointer:
 
         def finish() -> None:
             (folder / "spec.json").write_text(json.dumps(self.spec.to_json(), indent=1))
-            files = {str(p.relative_to(folder)): _kept(p) for p in _files(folder)}
-            write_json(folder / MANIFEST, _sealed({**facts, "files": files}))
+            write_manifest(folder, facts)
             self._remove_old()
 
         error: Exception | None = None
@@ -112,7 +118,7 @@ class Checkpointer:
     def _not_saved(self, folder: Path, error: Exception) -> OSError:
         """What there is to say of a save that failed; its files give their room back."""
         if is_first():
-            _remove_unfinished(self.directory)
+            remove_unfinished(self.directory)
         full = "No space left" in str(error) or getattr(error, "errno", 0) == errno.ENOSPC
         steps = complete_steps(self.directory)
         rest = f"update {steps[-1]} is the last that is saved" if steps else "nothing is saved yet"
@@ -124,9 +130,7 @@ class Checkpointer:
         kept = set(steps[-self.keep :]) | {best_step(self.directory)}
         for step in steps:
             if step not in kept:
-                folder = self.directory / str(step)
-                (folder / MANIFEST).unlink()  # first: half a folder must not pass for a whole one
-                shutil.rmtree(folder)
+                remove(self.directory / str(step))
 
 
 def restore_state(
@@ -168,7 +172,7 @@ def restore_state(
     leaves = jax.tree.leaves(trees["optimizer"]["leaves"])
     optimizer = jax.tree.unflatten(jax.tree.structure(empty.optimizer), leaves)
     for each in damaged:  # out of the way of the sound ones that will take their steps
-        _set_aside(each)
+        set_aside(each)
     return TrainState(params, optimizer, trees["optimizer"]["step"])
 
 
@@ -292,65 +296,6 @@ def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
     return directory / str(int(checkpoint))
 
 
-def complete_steps(directory: Path) -> list[int]:
-    """Steps with a finished checkpoint, in order."""
-    folders = [p for p in directory.glob("*") if p.name.isdigit() and is_complete(p)]
-    return sorted(int(p.name) for p in folders)
-
-
-def best_step(directory: Path) -> int | None:
-    """The step with the lowest metric, if any has one."""
-    metrics = {}
-    for step in complete_steps(directory):
-        metric = _read_manifest(directory / str(step)).get("metric")
-        if metric is not None:
-            metrics[step] = metric
-    return min(metrics, key=lambda step: metrics[step]) if metrics else None
-
-
-def is_complete(folder: Path) -> bool:
-    return (folder / MANIFEST).is_file()
-
-
-def verify(folder: Path) -> None:
-    """Hash every file again.
-
-    Raises:
-        ValueError: naming a file that is missing, added, unreadable or changed since it was
-            written.
-    """
-    written = _read_manifest(folder).get("files")
-    if not written:
-        raise ValueError(
-            f"{folder}: {MANIFEST} is not as it was written; this checkpoint cannot be trusted"
-        )
-    present = {str(p.relative_to(folder)) for p in _files(folder)}
-    for name in sorted(set(written) | present):
-        if name not in present:
-            raise ValueError(f"{folder}: {name} is missing; this checkpoint cannot be trusted")
-        try:
-            same = name in written and _sha256(folder / name) == written[name]
-        except OSError as error:
-            raise ValueError(
-                f"{folder}: {name} is unreadable ({error.strerror}); "
-                f"this checkpoint cannot be trusted"
-            ) from error
-        if not same:
-            raise ValueError(
-                f"{folder}: {name} is not as it was written; this checkpoint cannot be trusted"
-            )
-
-
-def write_json(path: Path, values: Any) -> None:
-    """Write beside and rename, so that a reader finds the old file or the new one, whole."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w") as file:
-        file.write(_text(values))
-        file.flush()
-        os.fsync(file.fileno())  # or the new name may outlive a power failure without its content
-    beside.replace(path)
-
-
 def _check_spec(folder: Path, spec: PolicySpec) -> None:
     """Refuse to go on with other units than the weights were trained in."""
     before = json.loads((folder / "spec.json").read_text())
@@ -366,72 +311,8 @@ def _check_spec(folder: Path, spec: PolicySpec) -> None:
             )
 
 
-def _annotate(folder: Path, metric: float | None) -> None:
-    if metric is not None:
-        write_json(folder / MANIFEST, _sealed({**_read_manifest(folder), "metric": metric}))
-
-
-def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
-    """The manifest with the hash of all else that it says."""
-    content = {name: value for name, value in manifest.items() if name != "sha256"}
-    return {**content, "sha256": hashlib.sha256(_text(content).encode()).hexdigest()}
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest's content; one that was changed counts as empty, and nothing verifies."""
-    try:
-        text = (folder / MANIFEST).read_text()
-        manifest = json.loads(text)
-    except (ValueError, OSError):
-        return {}
-    if not isinstance(manifest, dict) or _text(manifest) != text:
-        return {}
-    # Manifests were not sealed at first; no flipped bit makes one that is look like those.
-    sealed = set(manifest) != {"step", "metric", "files"}
-    return manifest if not sealed or _sealed(manifest) == manifest else {}
-
-
-def _text(values: Any) -> str:
-    return json.dumps(values, indent=1) + "\n"
-
-
-def _remove_unfinished(directory: Path) -> None:
-    """Remove saves that a killed process, or a full disk, cut short: Orbax's folders and ours."""
-    for folder in directory.iterdir():
-        step, rest = folder.name.partition(".")[::2]
-        if step.isdigit() and (".orbax-checkpoint-tmp" in folder.name or not rest):
-            if not is_complete(folder):
-                # A thread of a save that failed may write on for a moment: what it leaves goes
-                # when the run is opened the next time.
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _set_aside(folder: Path) -> None:
-    """Rename a damaged checkpoint, so that its step can be saved again."""
-    if is_first():
-        aside = folder.with_name(folder.name + ".damaged")
-        shutil.rmtree(aside, ignore_errors=True)
-        folder.rename(aside)
-
-
 def _placed(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-
-def _kept(path: Path) -> str:
-    """The hash of a file that outlives a power failure from here on."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _sha256(path)
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _plain(state: TrainState) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dt.checkpoint import complete_steps, write_json
 from dt.config import TrainConfig, to_json
+from dt.manifest import complete_steps, write_json
 
 # May differ between a run and its continuation; everything else decides the weights. The log
 # interval does too: it shapes the compiled program, and other programs round differently.

@@ -11,12 +11,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dt.checkpoint import Checkpointer, complete_steps, restore_state
+from dt.checkpoint import Checkpointer, restore_state
 from dt.config import TrainConfig
 from dt.data.rows import TrainingData
 from dt.distributed import first_decides, is_first, largest, several
 from dt.feeding import Feed
 from dt.learner import Learner, TrainState
+from dt.manifest import complete_steps
 from dt.metrics import MetricWriter
 from dt.sharding import Mesh, make_mesh, place, shardings, usable_devices
 from dt.spec import PolicySpec

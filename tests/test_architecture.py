@@ -34,7 +34,17 @@ SOLE_OWNERS = {
     "PIL": {"dt.video"},
     "safetensors": {"dt.interop.hugging_face"},
 }
-TRAINING = ("dt.learner", "dt.training", "dt.optimizer", "dt.metrics", "dt.sharding")
+TRAINING = (
+    "dt.learner",
+    "dt.training",
+    "dt.updates",
+    "dt.optimizer",
+    "dt.metrics",
+    "dt.sharding",
+    "dt.distributed",
+    "dt.run_directory",
+    "dt.profiling",
+)
 ABOVE_MODEL = ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.report", *TRAINING)
 # What a module or folder must never import: the ground floor first, then the acting wing.
 FORBIDDEN = {

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-import dt.checkpoint
+import dt.manifest
 from dt.checkpoint import (
     Checkpointer,
     best_step,
@@ -123,7 +123,7 @@ def test_an_unfinished_save_does_not_count(
     def full_disk(path: Path, values: object) -> None:
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr(dt.checkpoint, "write_json", full_disk)
+    monkeypatch.setattr(dt.manifest, "write_json", full_disk)
     with pytest.raises(OSError, match="No space left"):
         checkpointer.wait()
     monkeypatch.undo()

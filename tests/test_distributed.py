@@ -14,11 +14,12 @@ import pytest
 from training_process import Trainer, dataset, digest, tiny_config
 
 import dt.distributed
-from dt.checkpoint import complete_steps, restore_state
+from dt.checkpoint import restore_state
 from dt.config import DistributedConfig
 from dt.data import TrainingData
 from dt.distributed import is_cluster, start
 from dt.learner import Learner
+from dt.manifest import complete_steps
 from dt.sharding import make_mesh, shardings
 from dt.spec import PolicySpec
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 import dt.updates
-from dt.checkpoint import complete_steps
 from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.data.windows import draw_windows, gather
 from dt.learner import Learner, TrainState
+from dt.manifest import complete_steps
 from dt.run_directory import locked, open_run, write_config
 from dt.spec import PolicySpec
 from dt.training import train

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 from training_process import Trainer
 
-from dt.checkpoint import Checkpointer, complete_steps, verify
+from dt.checkpoint import Checkpointer
 from dt.config import TrainConfig
 from dt.learner import Learner
+from dt.manifest import complete_steps, verify
 from dt.run_directory import locked
 from dt.spec import PolicySpec
 

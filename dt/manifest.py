@@ -1,0 +1,151 @@
+"""Is a checkpoint whole, and as it was written? Its manifest knows: a hash of every file.
+
+manifest.json holds the step, its metric, the hashes, and a hash of all that. It is written last: a
+folder without one is an unfinished save, and is never read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+def complete_steps(directory: Path) -> list[int]:
+    """Steps with a finished checkpoint, in order."""
+    folders = [p for p in directory.glob("*") if p.name.isdigit() and is_complete(p)]
+    return sorted(int(p.name) for p in folders)
+
+
+def best_step(directory: Path) -> int | None:
+    """The step with the lowest metric, if any has one."""
+    metrics = {}
+    for step in complete_steps(directory):
+        metric = _read_manifest(directory / str(step)).get("metric")
+        if metric is not None:
+            metrics[step] = metric
+    return min(metrics, key=lambda step: metrics[step]) if metrics else None
+
+
+def is_complete(folder: Path) -> bool:
+    return (folder / MANIFEST).is_file()
+
+
+def verify(folder: Path) -> None:
+    """Hash every file again.
+
+    Raises:
+        ValueError: naming a file that is missing, added, unreadable or changed since it was
+            written.
+    """
+    written = _read_manifest(folder).get("files")
+    if not written:
+        raise ValueError(
+            f"{folder}: {MANIFEST} is not as it was written; this checkpoint cannot be trusted"
+        )
+    present = {str(p.relative_to(folder)) for p in _files(folder)}
+    for name in sorted(set(written) | present):
+        if name not in present:
+            raise ValueError(f"{folder}: {name} is missing; this checkpoint cannot be trusted")
+        try:
+            same = name in written and _sha256(folder / name) == written[name]
+        except OSError as error:
+            raise ValueError(
+                f"{folder}: {name} is unreadable ({error.strerror}); "
+                f"this checkpoint cannot be trusted"
+            ) from error
+        if not same:
+            raise ValueError(
+                f"{folder}: {name} is not as it was written; this checkpoint cannot be trusted"
+            )
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """Hash the folder's files and make it count; from here on it outlives a power failure."""
+    files = {str(path.relative_to(folder)): _kept(path) for path in _files(folder)}
+    write_json(folder / MANIFEST, _sealed({**facts, "files": files}))
+
+
+def annotate(folder: Path, metric: float | None) -> None:
+    """Add a metric that was measured after the save."""
+    if metric is not None:
+        write_json(folder / MANIFEST, _sealed({**_read_manifest(folder), "metric": metric}))
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; half a folder never passes for a whole one."""
+    (folder / MANIFEST).unlink()
+    shutil.rmtree(folder)
+
+
+def remove_unfinished(directory: Path) -> None:
+    """Remove saves that a killed process, or a full disk, cut short: Orbax's folders and ours."""
+    for folder in directory.iterdir():
+        step, rest = folder.name.partition(".")[::2]
+        if step.isdigit() and (".orbax-checkpoint-tmp" in folder.name or not rest):
+            if not is_complete(folder):
+                # A thread of a save that failed may write on for a moment: what it leaves goes
+                # when the run is opened the next time.
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a damaged checkpoint, so that its step can be saved again."""
+    aside = folder.with_name(folder.name + ".damaged")
+    shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write beside and rename, so that a reader finds the old file or the new one, whole."""
+    beside = path.with_name(path.name + ".tmp")
+    with beside.open("w") as file:
+        file.write(_text(values))
+        file.flush()
+        os.fsync(file.fileno())  # or the new name may outlive a power failure without its content
+    beside.replace(path)
+
+
+def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
+    """The manifest with the hash of all else that it says."""
+    content = {name: value for name, value in manifest.items() if name != "sha256"}
+    return {**content, "sha256": hashlib.sha256(_text(content).encode()).hexdigest()}
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    """The manifest's content; one that was changed counts as empty, and nothing verifies."""
+    try:
+        text = (folder / MANIFEST).read_text()
+        manifest = json.loads(text)
+    except (ValueError, OSError):
+        return {}
+    if not isinstance(manifest, dict) or _text(manifest) != text:
+        return {}
+    # Manifests were not sealed at first; no flipped bit makes one that is look like those.
+    sealed = set(manifest) != {"step", "metric", "files"}
+    return manifest if not sealed or _sealed(manifest) == manifest else {}
+
+
+def _text(values: Any) -> str:
+    return json.dumps(values, indent=1) + "\n"
+
+
+def _kept(path: Path) -> str:
+    """The hash of a file that outlives a power failure from here on."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+    return _sha256(path)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
