@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dt.config import PRESETS, TrainConfig, parse_train_args
+from dt.config import TrainConfig
 from dt.data import TrainingData
+from dt.presets import PRESETS, parse_train_args
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -32,12 +32,13 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt import load_policy
-from dt.config import PRESETS, ModelConfig, TrainConfig, with_recipe
+from dt.config import ModelConfig, TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.device_rollout import device_player
-from dt.evaluation import MAX_ENVS, episode_seeds, parse_targets
+from dt.evaluation import episode_seeds, num_rows, parse_targets
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
+from dt.presets import PRESETS, with_recipe
 from dt.rollout import Rollouts, make_envs, run_episodes
 from dt.sharding import use_compilation_cache
 from dt.spec import PolicySpec
@@ -135,9 +136,11 @@ def cartpole(config: Config) -> None:
 def card(config: Config) -> None:
     """The episodes of a score card, after compilation."""
     limit, count = PRESETS["cartpole"].evaluation.env_kwargs, 7 * config.card_episodes
-    num_envs = min(count, MAX_ENVS)
-    host = make_envs(CARTPOLE, num_envs, limit)
+    host = make_envs(CARTPOLE, 1, limit)
     policy = load_policy(config.run) if config.run else untrained(host, PRESETS["cartpole"].model)
+    host.close()
+    num_envs = num_rows(policy, count)
+    host = make_envs(CARTPOLE, num_envs, limit)
     asked = parse_targets(["p5:p95:7"], policy.spec.dataset)
     targets = np.repeat(asked, config.card_episodes)
     seeds = np.tile(episode_seeds(0, config.card_episodes), 7)

@@ -24,8 +24,8 @@ import tyro
 import envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.aggregate import aggregate_cards
 from dt.checkpoint import find_checkpoint, load_spec, write_json
-from dt.config import PRESETS
 from dt.evaluation import parse_targets
+from dt.presets import PRESETS
 from dt.run_card import card_of_run
 from dt.sharding import use_compilation_cache
 from dt.statistics import mean_interval

@@ -42,16 +42,9 @@ from training_peers import (
     gym_peers,
 )
 
-from dt.config import (
-    PRESETS,
-    DataConfig,
-    EvaluationConfig,
-    ModelConfig,
-    TrainConfig,
-    with_recipe,
-    with_size,
-)
+from dt.config import DataConfig, EvaluationConfig, TrainConfig
 from dt.data import EpisodeDataset, TrainingData
+from dt.presets import PRESETS, with_recipe, with_size
 
 MKL = (
     "  (torch multiplies with MKL, which does not take its AVX-512 path on AMD's processors: about "
@@ -129,9 +122,8 @@ def gym_config(config: Config) -> TrainConfig:
 
 def atari_config(config: Config) -> TrainConfig:
     """Table 7 of Chen et al. 2021."""
-    model = ModelConfig(context_length=30, num_layers=6, num_heads=8, width=128, dropout=0.1)
     data = DataConfig(batch_size=config.batch, windows_per_segment=1)
-    return tuned(TrainConfig(model=model, data=data), config)
+    return tuned(dataclasses.replace(PRESETS["atari-chen2021"], data=data), config)
 
 
 def tuned(run: TrainConfig, config: Config) -> TrainConfig:

@@ -1,9 +1,8 @@
-"""What can be chosen, what are the defaults, and how does the command line say it?"""
+"""What decides a run: everything that can be chosen, and its defaults."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from dt.cli import parse_args
 from dt.data.episodes import Reference
 from dt.data.transforms import Transforms
 
@@ -30,8 +28,9 @@ def cache_home() -> Path:
 class ModelConfig:
     """The transformer; its sizes are by default the paper's gym model's (Chen et al. 2021)."""
 
-    recipe: Literal["default", "chen2021"] = "default"
-    """chen2021: the paper's embeddings, blocks and optimiser, and its window to act in."""
+    recipe: Literal["default", "chen2021", "atari-chen2021"] = "default"
+    """chen2021: the paper's embeddings, blocks and optimiser, and its window to act in;
+    atari-chen2021: the same for the paper's model of Atari's pictures."""
     layout: str = "return-observation-action"
     """Tokens of a timestep, in order; 'observation-action' is behaviour cloning."""
     conditioning: Literal["token", "added", "adaln"] = "token"
@@ -86,14 +85,14 @@ class ModelConfig:
         for name in ("dropout", "return_dropout"):
             value = getattr(self, name)
             _require(0.0 <= value < 1.0, f"model.{name}", value, "in [0, 1)")
-        if self.recipe == "chen2021":
+        if self.recipe != "default":
+            with_recipe = f"with recipe {self.recipe}"
             value = self.return_dropout
-            needed = "0 with recipe chen2021, which has no null token"
+            needed = f"0 {with_recipe}, which has no null token"
             _require(value == 0.0, "model.return_dropout", value, needed)
-            needed = "token with recipe chen2021"
-            _require(self.conditioning == "token", "model.conditioning", self.conditioning, needed)
-            needed = "deterministic with recipe chen2021"
-            _require(self.head == "deterministic", "model.head", self.head, needed)
+            for name, only in (("conditioning", "token"), ("head", "deterministic")):
+                value = getattr(self, name)
+                _require(value == only, f"model.{name}", value, f"{only} {with_recipe}")
 
 
 @dataclass(frozen=True)
@@ -301,122 +300,10 @@ class TrainConfig:
         for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")
-        if self.model.recipe == "chen2021":
+        if self.model.recipe != "default":
             value = self.data.windows_per_segment
-            needed = "1 with recipe chen2021, which acts on single windows"
+            needed = f"1 with recipe {self.model.recipe}, which acts on single windows"
             _require(value == 1, "data.windows_per_segment", value, needed)
-
-
-def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
-    """What else a recipe sets of model, data and optimiser; the size and the budget stay.
-
-    chen2021: table 8 of Chen et al. 2021, and the authors' code, which decays all parameters. Its
-    10,000 updates of warm-up are a tenth of its 100,000.
-    """
-    if recipe != "chen2021":
-        return config
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(
-            config.model, recipe="chen2021", num_heads=1, dropout=0.1, return_dropout=0.0
-        ),
-        data=dataclasses.replace(config.data, windows_per_segment=1),
-        optimizer=OptimizerConfig(
-            learning_rate=1e-4,
-            schedule="constant",
-            warmup_fraction=0.1,
-            weight_decay=1e-4,
-            decay="all",
-            betas=(0.9, 0.999),
-            clip_norm=0.25,
-        ),
-    )
-
-
-# Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
-SIZES: dict[str, tuple[int, int, int]] = {
-    "small": (3, 1, 128),
-    "base": (6, 12, 768),
-    "large": (10, 20, 1280),
-}
-
-
-def with_size(config: TrainConfig, size: str) -> TrainConfig:
-    """The same run with a transformer of a named size; unknown names change nothing."""
-    if size not in SIZES:
-        return config
-    layers, heads, width = SIZES[size]
-    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width, "size": size}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
-
-
-PRESETS: dict[str, TrainConfig] = {
-    "cartpole": TrainConfig(
-        data=DataConfig(source="demo:cartpole"),
-        model=ModelConfig(num_layers=2, width=64),
-        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
-        evaluation=EvaluationConfig(env="CartPole-v1", max_episode_steps=200, episodes=50),
-        num_steps=3000,
-        checkpoint_interval=1000,
-    ),
-    "hopper": TrainConfig(
-        data=DataConfig(windows_per_segment=4),
-        model=ModelConfig(dropout=0.0),
-        optimizer=OptimizerConfig(learning_rate=3e-3, final_fraction=0.0, betas=(0.9, 0.95)),
-        evaluation=EvaluationConfig(
-            env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
-        ),
-    ),
-    "halfcheetah": TrainConfig(
-        evaluation=EvaluationConfig(
-            env="HalfCheetah-v4", reference=("D4RL (Fu et al. 2020)", -280.178953, 12135.0)
-        ),
-    ),
-    "door": TrainConfig(
-        evaluation=EvaluationConfig(
-            env="gymnasium_robotics:AdroitHandDoor-v1",
-            reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
-        ),
-    ),
-}
-
-
-def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
-    """`[PRESET] [--flags]` -> the preset's name and the configuration.
-
-    Raises:
-        ValueError: for an unknown preset, naming the nearest, and for flags and values that are
-            not allowed.
-        SystemExit: after --help.
-    """
-    preset = "cartpole"
-    if args and not args[0].startswith("-"):
-        preset, args = args[0], args[1:]
-    if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
-    description = (
-        "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
-        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
-        "its own data). The defaults below are the preset's, or those of its --model.recipe and "
-        "--model.size."
-    )
-    default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
-    default = with_size(default, _last_value(args, "--model.size"))
-    return preset, parse_args(
-        TrainConfig, args, "train.py", default=default, description=description
-    )
-
-
-def _last_value(args: list[str], flag: str) -> str:
-    """The value of a flag that decides the defaults of others; empty without it."""
-    value = ""
-    for word, following in zip(args, [*args, ""][1:], strict=True):
-        name, _, given = word.partition("=")
-        if name == flag:
-            value = given or following
-    return value
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 from jaxtyping import Int
 
 from dt.calibration import RequestMap
 from dt.data.describe import DatasetSummary
 from dt.device_rollout import FunctionalTask, run_on_device
+from dt.memory import free_bytes
 from dt.playing import Vectorization
 from dt.policy import ReturnConditionedPolicy
 from dt.rollout import Rollouts, make_envs, run_episodes
@@ -24,7 +26,7 @@ from dt.spec import PolicySpec, code_versions
 from dt.statistics import mean_interval
 from dt.verdict import ONE_TARGET, beyond, calibrate, expected
 
-MAX_ENVS = 512  # rows of one batch; more episodes than this queue for a row
+MAX_ENVS = 512  # rows of one batch where memory allows; more episodes than this queue for a row
 PROCESSES_A_CORE = 4  # rows where each is a process
 
 Card = dict[str, Any]
@@ -124,7 +126,7 @@ def evaluate_policy(
         targets = [policy.spec.return_range[1]]  # ignored
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
-    num_envs = min(len(asked), MAX_ENVS)
+    num_envs = num_rows(policy, len(asked))
     if vectorization == "async":
         num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
     if on_device is not None:
@@ -170,6 +172,12 @@ def evaluate_policy(
         expectation = expected(rollouts.targets, rollouts.returns)
         card |= {"expectation": expectation, "verdict": expectation["verdict"]}
     return card
+
+
+def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
+    """How many episodes play at once: all, as far as half of the device's free memory goes."""
+    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.bytes_a_row)
+    return min(episodes, MAX_ENVS, max(1, fitting))
 
 
 def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:

@@ -14,7 +14,8 @@ from dt.data.reading import RowFile, read_rows
 from dt.data.rows import TrainingData
 from dt.data.windows import Batch, Windows, as_batch, draw_windows, map_arrays
 from dt.distributed import largest
-from dt.sharding import Mesh, along_rows, free_bytes, free_host_bytes, place, replicated
+from dt.memory import free_bytes, free_host_bytes
+from dt.sharding import Mesh, along_rows, place, replicated
 from dt.spec import PolicySpec
 
 ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given
@@ -124,7 +125,9 @@ def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:
     """Whether all of the data may lie on every device, and has row numbers that fit 32 bits."""
     if config.data.placement in ("host", "disk") or data.num_steps >= 2**31:
         return False
-    return config.data.placement == "device" or data.num_bytes <= free_bytes(mesh) // 4
+    return (
+        config.data.placement == "device" or data.num_bytes <= free_bytes(mesh.local_devices) // 4
+    )
 
 
 def _exceeds_memory(data: TrainingData, config: TrainConfig) -> bool:

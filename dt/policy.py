@@ -256,6 +256,21 @@ class ReturnConditionedPolicy:
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
 
+    @property
+    def bytes_a_row(self) -> int:
+        """Of memory on the device that each row takes while it acts, roughly and rather too many.
+
+        What it remembers, before and after a step; and where a window is computed anew, what
+        passes between the parts of one block.
+        """
+        state = jax.eval_shape(lambda: self.initial_state(1))
+        remembered = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        model, computed = self.spec.model, 0
+        if isinstance(state.cache, Window):
+            tokens = model.context_length * self.spec.layout.tokens_per_step
+            computed = 4 * tokens * (12 * model.width + 2 * model.num_heads * tokens)
+        return 2 * remembered + computed
+
     def _left(self, return_to_go: Any, reward: Any) -> Any:
         """R_{t+1} = (R_t - r_t) / discount: the recursion of the training data, turned around."""
         return (return_to_go - reward) / self.spec.transforms.discount

@@ -14,13 +14,14 @@ from conftest import make_config, make_dataset
 from flax import nnx
 from test_learner import batch_of
 
-from dt.config import SIZES, TrainConfig, parse_train_args, with_size
+from dt.config import TrainConfig
 from dt.data import TrainingData
 from dt.learner import Learner
 from dt.model.attention import Reach, attend, blocks, cudnn_takes, splash, splash_takes, whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.layers import LayerNorm, Linear
 from dt.model.window import Moment
+from dt.presets import SIZES, parse_train_args, with_size
 from dt.spec import PolicySpec
 
 B, T, n, H, d = 2, 12, 3, 2, 4

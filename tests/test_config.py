@@ -9,16 +9,15 @@ from typing import Any
 import pytest
 
 from dt.config import (
-    PRESETS,
     DataConfig,
     EvaluationConfig,
     ModelConfig,
     OptimizerConfig,
     TrainConfig,
     from_json,
-    parse_train_args,
     to_json,
 )
+from dt.presets import PRESETS, parse_train_args
 
 
 @pytest.mark.parametrize(

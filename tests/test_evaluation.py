@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
+from conftest import make_config, make_dataset
 
+import dt.evaluation
+from dt.data import TrainingData
 from dt.data.describe import DatasetSummary
-from dt.evaluation import episode_seeds, parse_targets, targets_beyond, time_limit
+from dt.evaluation import (
+    MAX_ENVS,
+    episode_seeds,
+    num_rows,
+    parse_targets,
+    targets_beyond,
+    time_limit,
+)
+from dt.learner import Learner
+from dt.policy import ReturnConditionedPolicy
 from dt.rollout import _ACTION_SEED
+from dt.spec import PolicySpec
 
 
 def summarize(returns: np.ndarray) -> DatasetSummary:
@@ -82,3 +96,21 @@ def test_a_time_limit_is_given_or_the_environment_s_own() -> None:
     assert time_limit("CartPole-v1", {"max_episode_steps": 9}) == 9
     assert time_limit("Nowhere-v7", {}) is None
     assert time_limit(None, {}) is None
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_a_batch_is_cut_to_the_memory_there_is(
+    monkeypatch: pytest.MonkeyPatch, recompute: bool
+) -> None:
+    config = make_config()
+    spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model, max_episode_steps=40)
+    params = Learner(spec, config).init().params
+    policy = ReturnConditionedPolicy(params, spec, recompute=recompute)
+    state = policy.initial_state(100)
+    remembered = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 100
+    assert policy.bytes_a_row >= 2 * remembered
+    assert num_rows(policy, 10_000) == MAX_ENVS and num_rows(policy, 70) == 70
+    monkeypatch.setattr(dt.evaluation, "free_bytes", lambda _: 100 * policy.bytes_a_row)
+    assert num_rows(policy, 70) == 50
+    monkeypatch.setattr(dt.evaluation, "free_bytes", lambda _: 0)
+    assert num_rows(policy, 70) == 1

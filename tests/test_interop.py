@@ -21,7 +21,7 @@ from gymnasium import spaces
 from safetensors.numpy import load_file, save_file
 
 import dt
-from dt.config import TrainConfig, with_recipe
+from dt.config import TrainConfig
 from dt.data import Batch, TrainingData
 from dt.data.windows import Action, Observation
 from dt.interop.hugging_face import load_hf, save_hf
@@ -30,6 +30,7 @@ from dt.interop.tensors import is_transposed, tensor_paths
 from dt.learner import Learner
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.policy import ReturnConditionedPolicy
+from dt.presets import with_recipe
 from dt.spec import PolicySpec
 
 GOLDEN = Path(__file__).parent / "hf_golden"

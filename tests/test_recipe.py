@@ -14,15 +14,7 @@ from conftest import make_config, make_dataset
 from flax import nnx
 from gymnasium import spaces
 
-from dt.config import (
-    PRESETS,
-    DataConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainConfig,
-    parse_train_args,
-    with_recipe,
-)
+from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.data.windows import Action
 from dt.learner import Learner
@@ -33,18 +25,21 @@ from dt.model.recipe import recipe_of
 from dt.model.window import Moment, Window
 from dt.optimizer import make_optimizer, make_schedule
 from dt.policy import ReturnConditionedPolicy
+from dt.presets import PRESETS, parse_train_args, with_recipe
 from dt.spec import PolicySpec
 
 ACTIONS = {"continuous": None, "discrete": spaces.Discrete(3, start=1)}
 
 
-def reference(**model: object) -> TrainConfig:
-    return with_recipe(make_config(**model), "chen2021")
+def reference(recipe: str = "chen2021", **model: object) -> TrainConfig:
+    return with_recipe(make_config(num_heads=1, **model), recipe)
 
 
-def build(actions: str = "continuous", **model: object) -> tuple[EpisodeDataset, PolicySpec]:
+def build(
+    actions: str = "continuous", recipe: str = "chen2021", **model: object
+) -> tuple[EpisodeDataset, PolicySpec]:
     dataset = make_dataset([5, 12], ACTIONS[actions])
-    config = reference(**model)
+    config = reference(recipe, **model)
     return dataset, PolicySpec.of(TrainingData.of(dataset), config.model, max_episode_steps=40)
 
 
@@ -143,6 +138,34 @@ def test_its_parameters_are_those_of_the_paper_s_code() -> None:
     assert not block["expand"]["bias"].any() and not block["attention"]["out"]["bias"].any()
 
 
+def test_the_atari_recipe_is_the_paper_s_other_model() -> None:
+    """A vector for each place of the window beside the timestep's, and no norm on the tokens."""
+    _, config = parse_train_args(["atari-chen2021", "--data", "x"])
+    model, optimizer = config.model, config.optimizer
+    sizes = (model.num_layers, model.num_heads, model.width, model.context_length)
+    assert sizes == (6, 8, 128, 30) and model.recipe == "atari-chen2021"
+    assert (optimizer.learning_rate, optimizer.clip_norm) == (6e-4, 1.0)
+    dataset, spec = build("discrete", "atari-chen2021", width=64, context_length=4)
+    params = nnx.to_pure_dict(fresh(spec))
+    embed = params["embed"]
+    assert set(embed) == {"observation", "action", "returns", "timestep", "place"}
+    assert embed["place"]["embedding"].shape == (4 * 3, 64)
+    assert float(embed["timestep"]["embedding"].std()) == pytest.approx(0.02, rel=0.1)
+    assert float(embed["returns"]["kernel"].std()) == pytest.approx(0.02, rel=0.5)
+
+    # A window's tokens share the timestep at which it begins; what shifts all of it, wherever
+    # its padding stands, is that alone.
+    begin, graph = 3, nnx.split(abstract_model(spec))[0]
+    batch = window_of(dataset, spec, begin, 3, padded=1)
+    one: Any = nnx.merge(graph, fresh(spec)).embed
+    table = one.timestep.embedding[...]
+    placed = one.placed(batch._replace(mask=None))
+    np.testing.assert_allclose(placed[0, 0, 0], table[begin] + one.place.embedding[0], atol=1e-6)
+    np.testing.assert_allclose(placed[0, 2, 1], table[begin] + one.place.embedding[7], atol=1e-6)
+    left = jax.tree.map(lambda x: jnp.roll(x, 1, axis=1), batch)
+    np.testing.assert_allclose(one.placed(left)[:, 1:], placed[:, :3], atol=1e-6)
+
+
 def test_a_prediction_sees_the_whole_window_and_nothing_later() -> None:
     """One layer, and a segment longer than context_length: the band would end at three steps."""
     dataset, spec = build(num_layers=1, context_length=3)
@@ -169,11 +192,19 @@ def test_a_prediction_sees_the_whole_window_and_nothing_later() -> None:
 
 
 @pytest.mark.parametrize(
-    ("actions", "context_length"), [("continuous", 1), ("continuous", 4), ("discrete", 4)]
+    ("recipe", "actions", "context_length"),
+    [
+        ("chen2021", "continuous", 1),
+        ("chen2021", "continuous", 4),
+        ("chen2021", "discrete", 4),
+        ("atari-chen2021", "discrete", 4),
+    ],
 )
-def test_a_step_computes_the_last_window_anew(actions: str, context_length: int) -> None:
+def test_a_step_computes_the_last_window_anew(
+    recipe: str, actions: str, context_length: int
+) -> None:
     """Two rows; the second starts an episode four steps late, over what an earlier one left."""
-    dataset, spec = build(actions, context_length=context_length)
+    dataset, spec = build(actions, recipe, context_length=context_length)
     params = fresh(spec)
     policy = ReturnConditionedPolicy(params, spec, deterministic=True)
     episode, late = dataset[1], 4

@@ -3,37 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pytest
+from script_process import ROOT, Scripts, environment
 
-ROOT = Path(__file__).parent.parent
 TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
 SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
 
 
-def script(name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "COLUMNS": "200"}
-    environment["JAX_COMPILATION_CACHE_DIR"] = str(ROOT / ".jax_cache")
-    return subprocess.run(
-        [sys.executable, str(ROOT / name), *map(str, args)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-    )
+class Script(Protocol):
+    """Runs a script in a folder and captures what it prints."""
+
+    def __call__(self, name: str, *args: object, cwd: Path) -> subprocess.CompletedProcess[str]: ...
+
+
+@pytest.fixture(scope="module")
+def script() -> Iterator[Script]:
+    """In forks of one process, which starts no new Python for every call."""
+    scripts = Scripts()
+    yield scripts.run
+    scripts.close()
 
 
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trained run of the default preset, as tiny as it goes."""
     folder = tmp_path_factory.mktemp("work")
-    done = script("train.py", *TINY, *SHORT, cwd=folder)
+    command = [sys.executable, str(ROOT / "train.py"), *TINY, *SHORT]  # a process of its own
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment())
     assert done.returncode == 0, done.stderr
     assert "target" in done.stdout and "slope" in done.stdout
     return folder / "runs" / "cartpole"
@@ -50,7 +54,9 @@ def test_training_leaves_everything_a_run_is(run_dir: Path) -> None:
 
 
 @pytest.mark.slow
-def test_evaluation_needs_the_run_directory_alone(run_dir: Path, tmp_path: Path) -> None:
+def test_evaluation_needs_the_run_directory_alone(
+    script: Script, run_dir: Path, tmp_path: Path
+) -> None:
     card_file = tmp_path / "card.json"
     args = ("--targets", "30", "p50", "--episodes", 3, "--json", card_file)
     done = script("evaluate.py", run_dir, *args, "--baseline", "null", cwd=tmp_path)
@@ -64,7 +70,9 @@ def test_evaluation_needs_the_run_directory_alone(run_dir: Path, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_runs_are_aggregated_calibrated_and_compared(run_dir: Path, tmp_path: Path) -> None:
+def test_runs_are_aggregated_calibrated_and_compared(
+    script: Script, run_dir: Path, tmp_path: Path
+) -> None:
     again = tmp_path / "again"
     shutil.copytree(run_dir, again)
     args = ("--targets", "30", "p50", "--episodes", 3, "--ood", 1.5, "--out", tmp_path / "both")
@@ -97,7 +105,7 @@ def test_runs_are_aggregated_calibrated_and_compared(run_dir: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_the_device_plays_the_same_targets(run_dir: Path, tmp_path: Path) -> None:
+def test_the_device_plays_the_same_targets(script: Script, run_dir: Path, tmp_path: Path) -> None:
     args = ("--targets", "30", "p50", "--episodes", 5, "--deterministic")
     for where in ("--on-device", "--step-timeout=60"):
         done = script("evaluate.py", run_dir, *args, where, cwd=tmp_path)
@@ -116,13 +124,13 @@ def test_the_device_plays_the_same_targets(run_dir: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
-def test_a_run_counts_once(run_dir: Path) -> None:
+def test_a_run_counts_once(script: Script, run_dir: Path) -> None:
     done = script("evaluate.py", run_dir, run_dir / ".." / run_dir.name, cwd=run_dir)
     assert done.returncode == 2 and "named twice" in done.stderr
 
 
 @pytest.mark.slow
-def test_resume_goes_on_and_refuses_another_model(run_dir: Path) -> None:
+def test_resume_goes_on_and_refuses_another_model(script: Script, run_dir: Path) -> None:
     folder = run_dir.parent.parent
     wider = [*TINY, *SHORT, "--resume", "--model.width", 16]
     done = script("train.py", *wider, cwd=folder)
@@ -158,7 +166,7 @@ def write_npz(path: Path, **changes: np.ndarray) -> Path:
     ],
 )
 def test_bad_input_to_training_is_one_line_and_exit_2(
-    tmp_path: Path, args: list[str], message: str
+    script: Script, tmp_path: Path, args: list[str], message: str
 ) -> None:
     observations = np.zeros((6, 4), np.float32)
     observations[4, 2] = np.nan
@@ -195,7 +203,7 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
     ],
 )
 def test_bad_input_to_evaluation_is_one_line_and_exit_2(
-    run_dir: Path, args: list[str], message: str
+    script: Script, run_dir: Path, args: list[str], message: str
 ) -> None:
     done = script("evaluate.py", run_dir, "--episodes", 1, *args, cwd=run_dir)
     assert done.returncode == 2
@@ -203,13 +211,13 @@ def test_bad_input_to_evaluation_is_one_line_and_exit_2(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_cards_that_are_not_there_are_named(tmp_path: Path) -> None:
+def test_cards_that_are_not_there_are_named(script: Script, tmp_path: Path) -> None:
     for args, message in ((["--compare", "a", "b"], "no such card"), ([], "name one or more run")):
         done = script("evaluate.py", *args, cwd=tmp_path)
         assert done.returncode == 2 and message in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_directory_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+def test_a_directory_without_a_checkpoint_is_named(script: Script, tmp_path: Path) -> None:
     done = script("evaluate.py", tmp_path, cwd=tmp_path)
     assert done.returncode == 2 and "holds no checkpoint" in done.stderr

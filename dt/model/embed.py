@@ -167,12 +167,18 @@ class Embed(nnx.Module):
         self.has_kinds = recipe.token_kinds
         if recipe.token_kinds:
             self.kind = nnx.Param(EMBEDDING_INIT(rngs.params(), (layout.tokens_per_step, width)))
+        self.squashed, self.has_places = recipe.squashed, recipe.places
+        if recipe.places:
+            rows = spec.model.context_length * layout.tokens_per_step
+            self.place = recipe.table(rows, width, rngs=rngs)
         self.timestep: TimestepEmbedding | nnx.Embed
         if recipe.timestep_waves:
             self.timestep = TimestepEmbedding(spec.max_timesteps, width, rngs=rngs)
         else:
             self.timestep = recipe.table(spec.max_timesteps, width, rngs=rngs)
-        self.norm = recipe.norm(width, rngs=rngs)
+        self.has_norm = recipe.embedding_norm
+        if recipe.embedding_norm:
+            self.norm = recipe.norm(width, rngs=rngs)
 
     def __call__(
         self, batch: Batch, null_returns: Bool[Array, " B"]
@@ -213,13 +219,30 @@ class Embed(nnx.Module):
         the model's conditioning is 'adaln'.
         """
         asked = self.asked(batch, null_returns)
+        if self.squashed:
+            asked, action = (None if x is None else jnp.tanh(x) for x in (asked, action))
         vectors: dict[str, Any] = {"return": asked, "observation": observed, "action": action}
         sums = (sum(vectors[part] for part in token) for token in self.layout.step)
         tokens = jnp.stack(list(sums), axis=2)
         if self.has_kinds:
             tokens = tokens + self.kind[...]
-        tokens = self.norm(tokens + self.timestep(batch.timesteps)[:, :, None])
-        return tokens, asked if self.adaptive else None
+        tokens = tokens + (self.placed(batch) if self.has_places else self.timed(batch.timesteps))
+        return self.norm(tokens) if self.has_norm else tokens, asked if self.adaptive else None
+
+    def timed(self, timesteps: Int[Array, "B T"]) -> Float[Array, "B T 1 D"]:
+        """The same vector for all tokens of a timestep."""
+        return self.timestep(timesteps)[:, :, None]
+
+    def placed(self, batch: Batch) -> Float[Array, "B T n D"]:
+        """A vector for each token's place in its window, on that of when the window begins."""
+        times = batch.timesteps
+        if batch.mask is not None:  # padding may stand first, and its timesteps mean nothing
+            times = jnp.where(batch.mask, times, jnp.iinfo(jnp.int32).max)
+        first = times.min(axis=1, keepdims=True)
+        n, T = self.layout.tokens_per_step, batch.timesteps.shape[1]
+        step = jnp.clip(batch.timesteps - first, 0, T - 1)
+        places = step[:, :, None] * n + np.arange(n)
+        return self.place(places) + self.timed(first)
 
     def asked(self, batch: Batch, null_returns: Bool[Array, " B"]) -> Float[Array, "B T D"] | None:
         """The vectors of the returns; None where the model is not told any."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Literal
 
 import jax
 from flax import nnx
@@ -30,26 +32,34 @@ class Recipe:
     # Attention within windows of segments, which a ring cache continues exactly; False: over the
     # whole segment, and to act the last context_length timesteps are computed anew at each step.
     cached: bool
-    pytorch_weights: bool  # initial weights as Chen et al.'s code draws them
+    # How initial weights are drawn: by the layer's size; as PyTorch and GPT-2 draw them in Chen et
+    # al.'s gym code; or all from one normal distribution, as in their Atari code (minGPT).
+    weights: Literal["scaled", "pytorch", "normal"]
+    squashed: bool = False  # tanh of the vectors of returns and actions
+    embedding_norm: bool = True  # a LayerNorm on every token
+    # A learned vector for each place of a window, and the timestep's of the window's first step for
+    # all of it; False: each step's own timestep.
+    places: bool = False
 
     def linear(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Linear:
         """A layer of the embeddings and the heads."""
-        if not self.pytorch_weights:
-            return Linear(inputs, outputs, rngs=rngs)
+        if self.weights != "pytorch":
+            return self.block_linear(inputs, outputs, rngs=rngs)
         within = uniform_within(inputs**-0.5)  # biases too: PyTorch's default
         return Linear(inputs, outputs, kernel_init=within, bias_init=within, rngs=rngs)
 
     def block_linear(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Linear:
         """A layer of the transformer's blocks."""
-        if not self.pytorch_weights:
+        if self.weights == "scaled":
             return Linear(inputs, outputs, rngs=rngs)
-        return Linear(inputs, outputs, kernel_init=nnx.initializers.normal(0.02), rngs=rngs)
+        return Linear(inputs, outputs, kernel_init=EMBEDDING_INIT, rngs=rngs)
 
     def table(self, rows: int, width: int, *, rngs: nnx.Rngs) -> nnx.Embed:
         """One learned vector for each of `rows` numbers."""
-        if not self.pytorch_weights:
+        if self.weights == "scaled":
             return nnx.Embed(rows, width, rngs=rngs)
-        return nnx.Embed(rows, width, embedding_init=nnx.initializers.normal(1.0), rngs=rngs)
+        init = EMBEDDING_INIT if self.weights == "normal" else nnx.initializers.normal(1.0)
+        return nnx.Embed(rows, width, embedding_init=init, rngs=rngs)
 
     def norm(self, width: int, *, rngs: nnx.Rngs) -> LayerNorm:
         return LayerNorm(width, epsilon=self.epsilon, rngs=rngs)
@@ -65,7 +75,7 @@ _RECIPES = {
         epsilon=1e-6,
         attention_dropout=False,
         cached=True,
-        pytorch_weights=False,
+        weights="scaled",
     ),
     # The paper's gym model as its authors published it: GPT-2 without its own positions.
     "chen2021": Recipe(
@@ -77,7 +87,22 @@ _RECIPES = {
         epsilon=1e-5,
         attention_dropout=True,
         cached=False,
-        pytorch_weights=True,
+        weights="pytorch",
+    ),
+    # The paper's Atari model, which is minGPT's.
+    "atari-chen2021": Recipe(
+        number_waves=False,
+        timestep_waves=False,
+        hidden_returns=False,
+        token_kinds=False,
+        activation=partial(jax.nn.gelu, approximate=False),
+        epsilon=1e-5,
+        attention_dropout=True,
+        cached=False,
+        weights="normal",
+        squashed=True,
+        embedding_norm=False,
+        places=True,
     ),
 }
 

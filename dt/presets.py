@@ -1,0 +1,161 @@
+"""Which runs have names? Presets, recipes and sizes, and the command line that changes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from typing import Any
+
+from dt.cli import parse_args
+from dt.config import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+
+def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
+    """What else a recipe sets of model, data and optimiser; the size and the budget stay.
+
+    Unknown names change nothing.
+    """
+    if recipe not in RECIPES:
+        return config
+    num_heads, optimizer = RECIPES[recipe]
+    changes: dict[str, Any] = {"recipe": recipe, "num_heads": num_heads}
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, dropout=0.1, return_dropout=0.0, **changes),
+        data=dataclasses.replace(config.data, windows_per_segment=1),
+        optimizer=optimizer,
+    )
+
+
+# Heads and optimiser. chen2021: table 8 of Chen et al. 2021, and the authors' code, which decays
+# all parameters; its 10,000 updates of warm-up are a tenth of its 100,000. atari-chen2021: table 7;
+# its 10,240 tokens of warm-up are three updates of its batch.
+RECIPES: dict[str, tuple[int, OptimizerConfig]] = {
+    "chen2021": (
+        1,
+        OptimizerConfig(
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup_fraction=0.1,
+            weight_decay=1e-4,
+            decay="all",
+            betas=(0.9, 0.999),
+            clip_norm=0.25,
+        ),
+    ),
+    "atari-chen2021": (
+        8,
+        OptimizerConfig(
+            learning_rate=6e-4,
+            schedule="cosine",
+            warmup_steps=3,
+            final_fraction=0.1,
+            weight_decay=0.1,
+            decay="matrices",
+            betas=(0.9, 0.95),
+            clip_norm=1.0,
+        ),
+    ),
+}
+
+
+# Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "small": (3, 1, 128),
+    "base": (6, 12, 768),
+    "large": (10, 20, 1280),
+}
+
+
+def with_size(config: TrainConfig, size: str) -> TrainConfig:
+    """The same run with a transformer of a named size; unknown names change nothing."""
+    if size not in SIZES:
+        return config
+    layers, heads, width = SIZES[size]
+    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width, "size": size}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "cartpole": TrainConfig(
+        data=DataConfig(source="demo:cartpole"),
+        model=ModelConfig(num_layers=2, width=64),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
+        evaluation=EvaluationConfig(env="CartPole-v1", max_episode_steps=200, episodes=50),
+        num_steps=3000,
+        checkpoint_interval=1000,
+    ),
+    "hopper": TrainConfig(
+        data=DataConfig(windows_per_segment=4),
+        model=ModelConfig(dropout=0.0),
+        optimizer=OptimizerConfig(learning_rate=3e-3, final_fraction=0.0, betas=(0.9, 0.95)),
+        evaluation=EvaluationConfig(
+            env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
+        ),
+    ),
+    "halfcheetah": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="HalfCheetah-v4", reference=("D4RL (Fu et al. 2020)", -280.178953, 12135.0)
+        ),
+    ),
+    "door": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="gymnasium_robotics:AdroitHandDoor-v1",
+            reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
+        ),
+    ),
+    # Five epochs of 500,000 steps, as the paper has it; of what game, the data says.
+    "atari-chen2021": with_recipe(
+        TrainConfig(
+            data=DataConfig(batch_size=128),
+            model=ModelConfig(context_length=30, num_layers=6, width=128),
+            evaluation=EvaluationConfig(episodes=10),
+            num_steps=20_000,
+        ),
+        "atari-chen2021",
+    ),
+}
+
+
+def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
+    """`[PRESET] [--flags]` -> the preset's name and the configuration.
+
+    Raises:
+        ValueError: for an unknown preset, naming the nearest, and for flags and values that are
+            not allowed.
+        SystemExit: after --help.
+    """
+    preset = "cartpole"
+    if args and not args[0].startswith("-"):
+        preset, args = args[0], args[1:]
+    if preset not in PRESETS:
+        near = difflib.get_close_matches(preset, PRESETS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
+    description = (
+        "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
+        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
+        "its own data). The defaults below are the preset's, or those of its --model.recipe and "
+        "--model.size."
+    )
+    default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
+    default = with_size(default, _last_value(args, "--model.size"))
+    return preset, parse_args(
+        TrainConfig, args, "train.py", default=default, description=description
+    )
+
+
+def _last_value(args: list[str], flag: str) -> str:
+    """The value of a flag that decides the defaults of others; empty without it."""
+    value = ""
+    for word, following in zip(args, [*args, ""][1:], strict=True):
+        name, _, given = word.partition("=")
+        if name == flag:
+            value = given or following
+    return value
