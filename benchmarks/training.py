@@ -66,7 +66,7 @@ class Config:
     """Of everybody in a round."""
     threads: int = 2
     batch: int = 64
-    micro_batches: int = 4
+    micro_batches: int = 1
     """Ours, on a CPU."""
     trace: Path = Path("trace")
     """--gpu: where the profiler's trace is written."""

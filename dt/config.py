@@ -36,6 +36,13 @@ class ModelConfig:
     conditioning: Literal["token", "added", "adaln"] = "token"
     """The layout's return: a token of its own, added to the observation's, or, by adaptive layer
     norms, told to every block."""
+    prefix: Literal["none", "goal", "prompt"] = "none"
+    """What stands before all tokens, for all of them to see: where the episode shall end, or a part
+    of another episode that went about as well (Xu et al. 2022)."""
+    prompt_length: int = 5
+    """Timesteps of the episode that is shown, with prefix 'prompt'."""
+    learned_prefix: int = 0
+    """Learned vectors that stand there too (Lester et al. 2021)."""
     return_head: Literal["bins", "expectile"] = "bins"
     """Of layouts that predict the return too, such as observation-return-action."""
     return_bins: int = 120
@@ -68,9 +75,10 @@ class ModelConfig:
     """Bins of each number, for the heads that have some (Janner et al. 2021)."""
 
     def __post_init__(self) -> None:
-        for name in ("context_length", "num_layers", "num_heads", "width"):
+        for name in ("context_length", "num_layers", "num_heads", "width", "prompt_length"):
             _require(getattr(self, name) >= 1, f"model.{name}", getattr(self, name), "at least 1")
-        _require(self.max_timesteps >= 0, "model.max_timesteps", self.max_timesteps, "0 or more")
+        for name in ("max_timesteps", "learned_prefix"):
+            _require(getattr(self, name) >= 0, f"model.{name}", getattr(self, name), "0 or more")
         for name in ("num_bins", "return_bins"):
             _require(getattr(self, name) >= 2, f"model.{name}", getattr(self, name), "at least 2")
         value = self.return_expectile
@@ -90,7 +98,8 @@ class ModelConfig:
             value = self.return_dropout
             needed = f"0 {with_recipe}, which has no null token"
             _require(value == 0.0, "model.return_dropout", value, needed)
-            for name, only in (("conditioning", "token"), ("head", "deterministic")):
+            fixed = ("conditioning", "head", "prefix", "learned_prefix")
+            for name, only in zip(fixed, ("token", "deterministic", "none", 0), strict=True):
                 value = getattr(self, name)
                 _require(value == only, f"model.{name}", value, f"{only} {with_recipe}")
 

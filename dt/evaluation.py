@@ -159,6 +159,7 @@ def evaluate_policy(
         "recomputed": policy.recompute,
         "on_device": on_device is not None,
         "layout": policy.spec.model.layout,
+        "prefix": policy.spec.model.prefix,
         "episodes": episodes,
         "seed": seed,
         "wall_seconds": round(seconds, 3),

@@ -10,6 +10,7 @@ import numpy as np
 
 from dt.config import TrainConfig
 from dt.data.cache import IMAGES, ROWS
+from dt.data.prefixes import draw_prefixes, rank_by_return
 from dt.data.reading import RowFile, read_rows
 from dt.data.rows import TrainingData
 from dt.data.windows import Batch, Windows, as_batch, draw_windows, map_arrays
@@ -32,6 +33,7 @@ class Feed:
     def __init__(self, data: TrainingData, spec: PolicySpec, config: TrainConfig, mesh: Mesh):
         self.data, self.spec, self.config = data, spec, config
         self.num_steps = config.model.context_length * config.data.windows_per_segment
+        self._ranks = rank_by_return(data.returns)
         # Where the memory of one process does not do, all read: they run the same program.
         self.on_device = not largest(not _fits(data, config, mesh))
         self._sharding = along_rows(mesh, axis=1)
@@ -102,23 +104,43 @@ class Feed:
     def _windows(self, step: int, start_dtype: Any = np.int64) -> Windows:
         """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
         seed, updates = self.config.seed, range(step, step + self.updates_per_round)
-        draws = [
-            draw_windows(self.data.offsets, self.num_steps, seed, s, self.rows) for s in updates
-        ]
-        start, length, timestep = (np.stack(field) for field in zip(*draws, strict=True))
-        return Windows(start.astype(start_dtype), length, timestep)
+        draws = [self._draw(seed, step) for step in updates]
+        windows: Windows = jax.tree.map(lambda *fields: np.stack(fields), *draws)
+        if windows.prefix is not None:
+            windows = windows._replace(prefix=_with_starts(windows.prefix, start_dtype))
+        return _with_starts(windows, start_dtype)
+
+    def _draw(self, seed: int, step: int) -> Windows:
+        """Where this process's rows of one batch lie, and what stands before them."""
+        offsets, kind = self.data.offsets, self.config.model.prefix
+        windows = draw_windows(offsets, self.num_steps, seed, step, self.rows)
+        if kind == "none":
+            return windows
+        length = self.config.model.prompt_length
+        prefixes = draw_prefixes(windows, offsets, self._ranks, kind, length, seed, step, self.rows)
+        return windows._replace(prefix=prefixes)
 
     def _read(self, step: int) -> Batch:
         """(U, B, T, ...): the same windows' batches."""
         windows = self._windows(step)
-        flat = Windows(*(field.reshape(-1) for field in windows))
+        flat = map_arrays(lambda field: field.reshape(-1), windows)
+        batch = self._cut(flat._replace(prefix=None), self.num_steps)
+        if flat.prefix is not None:
+            batch = batch._replace(prefix=self._cut(flat.prefix, self.spec.prefix_steps))
+        return map_arrays(lambda x: x.reshape(*windows.start.shape, *x.shape[1:]), batch)
+
+    def _cut(self, flat: Windows, num_steps: int) -> Batch:
+        """These windows' steps, from memory or from the files."""
         if self._files:
-            read = [file.read(flat, self.num_steps) for file in self._files]
+            read = [file.read(flat, num_steps) for file in self._files]
         else:
             held = [rows for rows in (self.data.rows, self.data.images) if rows is not None]
-            read = [read_rows(rows, flat, self.num_steps) for rows in held]
-        batch = as_batch(self.spec.encode(*read), flat, self.num_steps)
-        return map_arrays(lambda x: x.reshape(*windows.start.shape, *x.shape[1:]), batch)
+            read = [read_rows(rows, flat, num_steps) for rows in held]
+        return as_batch(self.spec.encode(*read), flat, num_steps)
+
+
+def _with_starts(windows: Windows, dtype: Any) -> Windows:
+    return windows._replace(start=windows.start.astype(dtype))
 
 
 def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:

@@ -135,7 +135,7 @@ class Learner:
                 state, sums = carry
                 batch = jax.tree.map(lambda field: field[i], draw)
                 if steps is not None:
-                    batch = gather(steps, batch, self.num_steps_of_window)
+                    batch = gather(steps, batch, self.num_steps_of_window, self.spec.prefix_steps)
                 state, metrics = self.train_step(state, batch)
                 if layout is not None:  # else the compiler might gather what is shared out
                     state = keep(state, layout)

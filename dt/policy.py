@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.calibration import RequestMap
+from dt.data.episodes import Episode
 from dt.data.records import leaves, to_records
 from dt.data.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
@@ -92,6 +94,7 @@ class ReturnConditionedPolicy:
         self.clip = clip
         self.recompute = recompute and recipe_of(spec.model).cached
         self.request_map = request_map
+        self._shown: Batch | None = None  # before each row's episode, where the caller says what
         self._graph, _ = nnx.split(abstract_model(spec))
         self._step = jax.jit(self.pure_step, donate_argnums=1)
         self._state: PolicyState | None = None
@@ -103,18 +106,26 @@ class ReturnConditionedPolicy:
         *,
         seeds: Int[np.ndarray, " B"] | list[int] | None = None,
         where: Bool[np.ndarray, " B"] | None = None,
+        goals: Any = None,
+        prompts: Sequence[Episode] | None = None,
     ) -> None:
         """Start new episodes in the rows of `where` (all by default), asking for these returns.
 
         Args:
             seeds: of the sampled actions, one a row; by default 0, 1, 2, ... and for later
                 episodes the numbers after those.
+            goals: (B, *observation shape), what a model with prefix 'goal' shall end in; by default
+                where that episode of the data ended whose return is nearest to what is asked for.
+            prompts: B episodes that a model with prefix 'prompt' is shown the middles of; by
+                default that of the same episode of the data.
 
         Raises:
-            ValueError: for returns that are not finite, and for rows that are not running.
+            ValueError: for returns that are not finite, for rows that are not running, and for
+                goals or prompts that the model has no place for.
         """
         targets = self.requests(target_returns)
         num_rows = len(targets)
+        shown = self._prefixes(goals, prompts, num_rows)
         if self._state is None or len(self._state.timestep) != num_rows:
             if where is not None and not np.all(where):
                 raise ValueError(
@@ -137,6 +148,7 @@ class ReturnConditionedPolicy:
         self._next_seed += num_rows
         self._starting = self._starting | resets
         self._targets = np.where(resets, targets, self._targets)
+        self._show(shown, resets)
         self._seeds = np.where(resets, new_seeds, self._seeds).astype(np.uint32)
         self._rewards = np.where(resets, 0, self._rewards).astype(np.float32)
         self._timesteps = np.where(resets, 0, self._timesteps)
@@ -173,6 +185,7 @@ class ReturnConditionedPolicy:
             encoded,
             self._rewards,
             (self._starting, self._targets, self._seeds),
+            self._shown,
         )
         self._starting = np.zeros_like(self._starting)
         self._rewards = np.zeros_like(self._rewards)
@@ -282,6 +295,7 @@ class ReturnConditionedPolicy:
         observation: Observation,
         reward: Float[Array, " B"],
         start: tuple[Bool[Array, " B"], Float[Array, " B"], Array],
+        shown: Batch | None = None,
     ) -> tuple[Action, PolicyState]:
         """Reset the rows that start, act in all: one program for every step of every episode.
 
@@ -289,23 +303,25 @@ class ReturnConditionedPolicy:
             observation: (B, ...), in the model's units.
             reward: of the last action, in the units of targets; ignored where rows start.
             start: which rows start, what they are asked for (`requests`), and their seeds.
+            shown: (B, P, ...) what rows that start are shown before their episode, where the model
+                has a place for it; by default of the data's episode of the nearest return.
 
         Returns:
             Actions in the model's units.
         """
         resets, targets, seeds = start
-        past = state.cache.emptied(resets)
         timestep = jnp.where(resets, 0, state.timestep)
         return_to_go = jnp.where(resets, targets, self._left(state.return_to_go, reward))
         seed = jnp.where(resets, seeds, state.seed)
 
         model = nnx.merge(self._graph, params)
+        past = model.begin(state.cache, resets, shown or partial(self._nearest, targets))
         moment = Moment(
             previous_action=state.previous_action,
             observation=observation,
-            return_to_go=self._shown(return_to_go),
+            return_to_go=self._asked(return_to_go),
             timestep=timestep,
-            previous_return=self._shown(state.return_to_go),
+            previous_return=self._asked(state.return_to_go),
         )
         is_null = jnp.full(len(timestep), self.null)
         keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
@@ -318,7 +334,49 @@ class ReturnConditionedPolicy:
         action = jax.vmap(lambda p, k: model.head.act(p, k, self.sampling))(prediction, keys)
         return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)
 
-    def _shown(self, return_to_go: Float[Array, " B"]) -> Float[Array, " B"]:
+    def _prefixes(
+        self, goals: Any, prompts: Sequence[Episode] | None, num_rows: int
+    ) -> Batch | None:
+        """What the caller wants rows to be shown, in the model's units."""
+        spec, kind = self.spec, self.spec.model.prefix
+        for name, given in (("goal", goals), ("prompt", prompts)):
+            if given is not None and kind != name:
+                raise ValueError(
+                    f"{name}s are given, but this model has prefix {kind!r}; train one with "
+                    f"--model.prefix {name}"
+                )
+        if goals is not None:
+            shown = spec.goals(to_records(spec.observation_space, goals))
+        elif prompts is not None:
+            shown = spec.prompts(prompts)
+        else:
+            return None
+        if len(shown.timesteps) != num_rows:
+            raise ValueError(f"{len(shown.timesteps)} {kind}s are given for {num_rows} rows")
+        return shown
+
+    def _show(self, shown: Batch | None, resets: Bool[np.ndarray, " B"]) -> None:
+        """Keep what rows that start are shown; where the caller does not say, the data's."""
+        if shown is None and (self._shown is None or resets.all()):
+            self._shown = None  # found while the rows begin
+            return
+        shown = jax.tree.map(np.asarray, self._nearest(self._targets) if shown is None else shown)
+        if self._shown is None or resets.all():
+            self._shown = shown  # only rows that start look at theirs
+            return
+        self._shown = jax.tree.map(
+            lambda new, old: np.where(resets.reshape(-1, *[1] * (old.ndim - 1)), new, old),
+            shown,
+            self._shown,
+        )
+
+    def _nearest(self, targets: Any) -> Batch:
+        """What is shown of those of the data's episodes whose returns are nearest to these."""
+        returns, batch = self.spec.exemplar_batch
+        nearest = jnp.abs(jnp.asarray(targets)[:, None] - returns).argmin(axis=1)
+        return jax.tree.map(lambda x: jnp.asarray(x)[nearest], batch)
+
+    def _asked(self, return_to_go: Float[Array, " B"]) -> Float[Array, " B"]:
         """In the model's units. An agent that got more than it was asked for, or is asked for more
         than the data holds, sees the nearest return that the data does hold."""
         lowest, highest = self.spec.return_range

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -17,12 +18,13 @@ from jaxtyping import Float, UInt8
 from dt.config import ModelConfig
 from dt.data.bins import MOST_ROWS, bin_edges
 from dt.data.describe import DatasetSummary
-from dt.data.episodes import Normalizer, Reference
+from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
+from dt.data.prefixes import Exemplars
 from dt.data.records import Leaf, Parts, build
 from dt.data.rows import Columns, Moments, TrainingData
 from dt.data.spaces import space_from_text, space_to_text
 from dt.data.transforms import Transforms
-from dt.data.windows import Action, Observation, Steps
+from dt.data.windows import Action, Batch, Observation, Steps, as_batch, map_arrays
 from dt.model.tokens import TokenLayout
 
 FORMAT = 2
@@ -51,6 +53,7 @@ class PolicySpec:
     transforms: Transforms = field(default_factory=Transforms)
     # (A, K + 1) in the model's units: where bins of an action's numbers lie, if the head has any
     action_edges: Float[np.ndarray, "A K1"] | None = None
+    exemplars: Exemplars | None = None  # what to show before an episode, where the model has that
 
     def __post_init__(self) -> None:
         TokenLayout.parse(self.model.layout, self.model.conditioning)
@@ -98,6 +101,9 @@ class PolicySpec:
             reference=None if data.transforms.changes_returns else reference or data.reference,
             transforms=data.transforms,
             action_edges=_action_edges(data, model),
+            exemplars=None
+            if model.prefix == "none"
+            else Exemplars.spread(data, model.prefix, model.prompt_length),
         )
 
     @cached_property
@@ -108,6 +114,54 @@ class PolicySpec:
     def conditional(self) -> bool:
         """Whether the model is told a return, in the sequence or beside it."""
         return TokenLayout.parse(self.model.layout).has("return")
+
+    @property
+    def prefix_steps(self) -> int:
+        """Timesteps that are shown before an episode's own."""
+        return {"none": 0, "goal": 1, "prompt": self.model.prompt_length}[self.model.prefix]
+
+    @property
+    def num_prefix(self) -> int:
+        """Tokens that stand before all others."""
+        shown = {"none": 0, "goal": 1, "prompt": self.prefix_steps * self.layout.tokens_per_step}
+        return shown[self.model.prefix] + self.model.learned_prefix
+
+    @cached_property
+    def exemplar_batch(self) -> tuple[Float[np.ndarray, " X"], Batch]:
+        """Returns of the data's exemplary episodes, and what is shown of them, (X, P, ...)."""
+        kept = self.exemplars
+        assert kept is not None, "the model is shown nothing before an episode"
+        return kept.returns.astype(np.float32), self.shown(kept)
+
+    def shown(self, exemplars: Exemplars) -> Batch:
+        """What stands before an episode, (X, P, ...), in the model's units."""
+        steps = self.encode(exemplars.rows, exemplars.images)
+        return as_batch(steps, exemplars.windows, self.prefix_steps)
+
+    def goals(self, observations: Any) -> Batch:
+        """The same of B observations, an array, records or a tree, to end in: (B, 1, ...)."""
+        seen = self.encode_observation(observations)
+        rows = len(seen.numbers)
+        nothing = Batch(
+            observations=seen,
+            actions=self.no_action(rows),
+            returns_to_go=np.zeros(rows, np.float32),
+            timesteps=np.zeros(rows, np.int32),
+            mask=np.ones(rows, bool),
+        )
+        return map_arrays(lambda x: x[:, None], nothing)
+
+    def prompts(self, episodes: Sequence[Episode]) -> Batch:
+        """The same of B episodes, whose middles are shown: (B, P, ...)."""
+        dataset = EpisodeDataset.from_episodes(
+            "prompts",
+            episodes,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+        )
+        all_of_them = dataclasses.replace(self.transforms, top_fraction=1.0)
+        data, each = TrainingData.of(dataset, all_of_them), np.arange(len(episodes))
+        return self.shown(Exemplars.of(data, "prompt", self.prefix_steps, each))
 
     @cached_property
     def layout(self) -> TokenLayout:
@@ -231,6 +285,7 @@ class PolicySpec:
             "reference": self.reference and dataclasses.asdict(self.reference),
             "transforms": dataclasses.asdict(self.transforms),
             "action_edges": None if self.action_edges is None else self.action_edges.tolist(),
+            "exemplars": None if self.exemplars is None else self.exemplars.to_text(),
         }
 
     @classmethod
@@ -258,6 +313,7 @@ class PolicySpec:
             reference=Reference(**values["reference"]) if values["reference"] else None,
             transforms=Transforms(**values["transforms"]),
             action_edges=_edges_from_json(values["action_edges"]),
+            exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
         )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dt.config import DataConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
-from dt.data import EpisodeDataset, TrainingData, Windows, draw_windows
+from dt.data import EpisodeDataset, TrainingData, draw_windows
 from dt.learner import Learner
 from dt.sharding import along_rows, make_mesh, place, replicated, shardings, usable_devices
 from dt.spec import PolicySpec
@@ -62,7 +62,7 @@ def main() -> None:
         train_steps = learner.make_train_steps(layout)
         for step in range(UPDATES):
             draw = draw_windows(data.offsets, learner.num_steps_of_window, 0, step, rows)
-            windows = place(Windows(*(field[None] for field in draw)), along_rows(mesh, axis=1))
+            windows = place(jax.tree.map(lambda field: field[None], draw), along_rows(mesh, axis=1))
             state, metrics = train_steps(state, steps, windows, np.int32(1))
             found[f"{name}/loss/{step}"] = np.asarray(metrics["loss"])
         assert train_steps._cache_size() == 1, "each update compiled anew"

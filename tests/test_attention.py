@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from dt.data import TrainingData
 from dt.learner import Learner
 from dt.model.attention import Reach, attend, blocks, cudnn_takes, splash, splash_takes, whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
-from dt.model.layers import LayerNorm, Linear
+from dt.model.layers import LayerNorm, Linear, dropout
 from dt.model.window import Moment
 from dt.presets import SIZES, parse_train_args, with_size
 from dt.spec import PolicySpec
@@ -213,3 +214,24 @@ def test_a_size_on_the_command_line_leaves_room_for_a_width() -> None:
     _, small = parse_train_args(["hopper", "--model.size=small"])
     assert dataclasses.replace(small.model, size="") == plain.model
     assert set(SIZES) == {"small", "base", "large"}
+
+
+def test_dropout_leaves_out_its_share_and_the_same_on_the_way_back() -> None:
+    x = jnp.ones((300, 400))
+    kept = [np.asarray(dropout(x, 0.3, jax.random.key(seed))) > 0 for seed in range(4)]
+    for mask in kept:
+        assert mask.mean() == pytest.approx(0.7, abs=0.005)  # 4 standard errors
+        for axis in (0, 1):  # no row and no column is favoured
+            share, n = mask.mean(axis=axis), mask.shape[axis]
+            assert share.std() == pytest.approx(np.sqrt(0.21 / n), rel=0.15)
+        for a, b in ((mask[1:], mask[:-1]), (mask[:, 1:], mask[:, :-1])):  # nor by its neighbour
+            assert np.corrcoef(a.ravel(), b.ravel())[0, 1] == pytest.approx(0.0, abs=0.012)
+    for i, j in itertools.combinations(range(4), 2):
+        correlation = np.corrcoef(kept[i].ravel(), kept[j].ravel())[0, 1]
+        assert correlation == pytest.approx(0.0, abs=0.012)
+    key = jax.random.key(1)
+    value, gradient = jax.value_and_grad(lambda x: dropout(x, 0.3, key).sum())(x)
+    np.testing.assert_array_equal(gradient > 0, kept[1])
+    np.testing.assert_allclose(gradient[kept[1]], 1 / 0.7, rtol=1e-6)
+    assert float(value) == pytest.approx(x.size, rel=0.01)
+    assert dropout(x.astype(jnp.bfloat16), 0.3, key).dtype == jnp.bfloat16

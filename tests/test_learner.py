@@ -86,7 +86,7 @@ def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: 
     draws = [
         draw_windows(dataset.offsets, learner.num_steps_of_window, 0, i, rows) for i in range(4)
     ]
-    windows = Windows(*(np.stack(field) for field in zip(*draws, strict=True)))
+    windows = jax.tree.map(lambda *fields: np.stack(fields), *draws)
     windows = place(windows, along_rows(mesh, axis=1))
     train_steps = learner.make_train_steps()
     for _ in range(2):  # the second call, with another number of updates, compiles nothing new

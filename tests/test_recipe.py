@@ -290,7 +290,7 @@ def test_attention_weights_drop_in_this_recipe_alone() -> None:
     for config, rate in ((make_config(dropout=0.3).model, 0.0), (reference().model, 0.1)):
         spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config)
         model = abstract_model(spec)
-        assert model.transformer.blocks[0].attention.dropout.rate == rate
+        assert model.transformer.blocks[0].attention.dropout == rate
         assert recipe_of(config).attention_dropout == bool(rate)
 
 

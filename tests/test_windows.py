@@ -55,13 +55,13 @@ def test_the_same_seed_and_step_give_the_same_windows() -> None:
 def test_rows_asked_for_in_parts_equal_rows_asked_for_at_once(parts: int) -> None:
     size = 64 // parts
     drawn = [draw(rows=range(i * size, (i + 1) * size)) for i in range(parts)]
-    joined = Windows(*(np.concatenate(field) for field in zip(*drawn, strict=True)))
+    joined = Windows(*(np.concatenate(field) for field in list(zip(*drawn, strict=True))[:3]))
     assert_same(joined, draw())
 
 
 def test_a_longer_batch_begins_with_the_shorter_one() -> None:
     longer = draw(rows=range(100))
-    assert_same(Windows(*(field[:64] for field in longer)), draw())
+    assert_same(Windows(*(field[:64] for field in longer[:3])), draw())
 
 
 def test_other_seeds_and_other_steps_give_other_windows() -> None:

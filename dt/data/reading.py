@@ -31,7 +31,7 @@ def read_rows(
     read = read.view(rows.dtype).reshape(-1, num_steps, width)
     short = np.flatnonzero(windows.length < num_steps)  # these ran on into the next episode
     if len(short):
-        part = Windows(*(field[short] for field in windows))
+        part = Windows(windows.start[short], windows.length[short], windows.timestep[short])
         read[short] = rows[_indices(part, num_steps)]
     return read
 

@@ -35,6 +35,7 @@ class Batch(NamedTuple):
     returns_to_go: Any  # (B, T) float32
     timesteps: Any  # (B, T) int32, counted from the start of the episode
     mask: Any  # (B, T) bool
+    prefix: Any = None  # a Batch (B, P, ...) of what stands before them (see `dt.data.prefixes`)
 
 
 class Steps(NamedTuple):
@@ -51,6 +52,7 @@ class Windows(NamedTuple):
     start: Any  # row of the first step; int64, as there may be many
     length: Any  # real steps, 1 to T
     timestep: Any  # timestep of the first step within its episode
+    prefix: Any = None  # the windows that stand before these
 
 
 def draw_windows(
@@ -65,24 +67,31 @@ def draw_windows(
     Args:
         rows: the rows wanted; a process of a larger run asks for its own rows only.
     """
-    key = _hash(_hash(np.array([seed], np.uint64)) ^ np.uint64(step))
-    first = _hash(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
-    middle = _uniform(first, int(offsets[-1]))
+    key = hashed(hashed(np.array([seed], np.uint64)) ^ np.uint64(step))
+    first = hashed(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
+    middle = uniform(first, int(offsets[-1]))
     episode = np.searchsorted(offsets, middle, side="right") - 1
     begin, end = offsets[episode], offsets[episode + 1]
-    place = _uniform(_hash(first), num_steps)
+    place = uniform(hashed(first), num_steps)
     start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
     length = np.minimum(end - start, num_steps)
     return Windows(start, length.astype(np.int32), (start - begin).astype(np.int32))
 
 
-def gather(steps: Steps, windows: Windows, num_steps: int) -> Batch:
-    """Cut the windows out of the flat arrays; the same code for NumPy and for JAX arrays."""
+def gather(steps: Steps, windows: Windows, num_steps: int, prefix_steps: int = 0) -> Batch:
+    """Cut the windows out of the flat arrays; the same code for NumPy and for JAX arrays.
+
+    Args:
+        prefix_steps: of the windows that stand before these, if there are any.
+    """
     step = np.arange(num_steps, dtype=np.int32)
     mask = step < windows.length[:, None]
     # Padding repeats the window's last real step, so an index never leaves the arrays.
     rows = windows.start[:, None] + step * mask + (windows.length - 1)[:, None] * ~mask
-    return as_batch(map_arrays(lambda field: field[rows], steps), windows, num_steps)
+    batch = as_batch(map_arrays(lambda field: field[rows], steps), windows, num_steps)
+    if windows.prefix is None:
+        return batch
+    return batch._replace(prefix=gather(steps, windows.prefix, prefix_steps))
 
 
 def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
@@ -96,12 +105,14 @@ def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
 
 def map_arrays(function: Callable[[Any], Any], values: Any) -> Any:
     """The same named tuples, with the function of each of their arrays."""
+    if values is None:
+        return None
     if isinstance(values, tuple):
         return type(values)(*(map_arrays(function, value) for value in values))
     return function(values)
 
 
-def _hash(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+def hashed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     """SplitMix64's mixing function (Steele et al. 2014): a counter in, random bits out."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -109,6 +120,6 @@ def _hash(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
     return x ^ (x >> np.uint64(31))
 
 
-def _uniform(bits: UInt64[np.ndarray, " n"], below: int) -> Int[np.ndarray, " n"]:
+def uniform(bits: UInt64[np.ndarray, " n"], below: int) -> Int[np.ndarray, " n"]:
     """Integers in [0, below) from the upper 53 bits."""
     return ((bits >> np.uint64(11)) * 2.0**-53 * below).astype(np.int64)

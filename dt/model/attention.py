@@ -24,6 +24,21 @@ Drop = Callable[[Array], Array]
 LANES = 128  # of a TPU; splash works on multiples of them
 
 
+class Prefix(NamedTuple):
+    """Tokens that stand before a sequence, seen by all of it and by each other in order."""
+
+    vectors: Any  # (B, P, D)
+    real: Any  # (B, P) Booleans: those that are there
+
+
+class Before(NamedTuple):
+    """The same in one layer: what every query sees besides its window."""
+
+    keys: Any  # (B, P, H, d)
+    values: Any  # (B, P, H, d)
+    real: Any  # (B, P)
+
+
 class Reach(NamedTuple):
     """A token sees those before it, and itself, of its own and the last `window` - 1 timesteps."""
 
@@ -46,6 +61,7 @@ def attend(
     reach: Reach,
     queries: Int[np.ndarray, " Q"],
     drop: Drop | None = None,
+    before: Before | None = None,
 ) -> Float[Array, "B Q H d"]:
     """What each query sees, weighed by softmax.
 
@@ -55,16 +71,18 @@ def attend(
             causality hides it.
         queries: positions of the queries among the keys; the same in every timestep, or few.
         drop: leaves out some of the weights.
+        before: what all queries see, wherever they stand.
     """
     window, n = reach
     num_steps = k.shape[1] // n
-    if drop is None and splash_takes(jax.default_backend(), jax.device_count(), q.shape[-1]):
+    alone = drop is None and before is None
+    if alone and splash_takes(jax.default_backend(), jax.device_count(), q.shape[-1]):
         return splash(q, k, v, real, reach, queries)
-    banded = n == 1 and real is None and drop is None and cudnn_takes(q, k)
+    banded = n == 1 and real is None and alone and cudnn_takes(q, k)
     divides = num_steps % window == 0 and len(queries) % num_steps == 0
     if num_steps > window and divides and not banded:
-        return blocks(q, k, v, real, reach, queries, drop)
-    return whole(q, k, v, real, reach, queries, drop)
+        return blocks(q, k, v, real, reach, queries, drop, before)
+    return whole(q, k, v, real, reach, queries, drop, before)
 
 
 def whole(
@@ -75,13 +93,17 @@ def whole(
     reach: Reach,
     queries: Int[np.ndarray, " Q"],
     drop: Drop | None = None,
+    before: Before | None = None,
 ) -> Float[Array, "B Q H d"]:
     """All pairs of queries and keys; softmax in float32."""
     window, n = reach
     keys = np.arange(k.shape[1])
+    if before is not None:
+        k, v = (jnp.concatenate(pair, axis=1) for pair in ((before.keys, k), (before.values, v)))
     fused = drop is None and cudnn_takes(q, k)
     causal = len(keys) <= window * n
-    if fused and real is None and np.array_equal(queries, keys) and (causal or n == 1):
+    plain = real is None and before is None and np.array_equal(queries, keys)
+    if fused and plain and (causal or n == 1):
         band = None if causal else (window - 1, 0)
         return jax.nn.dot_product_attention(
             q, k, v, is_causal=True, local_window_size=band, implementation="cudnn"
@@ -90,6 +112,10 @@ def whole(
     if real is not None:
         itself = queries[:, None] == keys  # so that no softmax is empty
         allowed = (allowed & jnp.repeat(real, n, axis=1)[:, None]) | itself
+    if before is not None:
+        seen = jnp.broadcast_to(before.real[:, None], (len(q), len(queries), before.real.shape[1]))
+        allowed = jnp.broadcast_to(allowed, (len(q), *allowed.shape[1:]))
+        allowed = jnp.concatenate([seen, allowed], axis=2)
     if fused:
         return jax.nn.dot_product_attention(q, k, v, mask=allowed[:, None], implementation="cudnn")
     # Heads first, as JAX's own function has them last: on a CPU that takes 1.5 times as long.
@@ -109,6 +135,7 @@ def blocks(
     reach: Reach,
     queries: Int[np.ndarray, " Q"],
     drop: Drop | None = None,
+    before: Before | None = None,
 ) -> Float[Array, "B Q H d"]:
     """A window of queries at a time, against the keys of its own window and the one before."""
     B, count = len(q), k.shape[1] // (reach.window * reach.tokens_per_step)
@@ -129,10 +156,21 @@ def blocks(
         return pairs.reshape(B * (count - 1), -1, *x.shape[2:])
 
     places, second = queries[:queries_each], queries[queries_each : 2 * queries_each]
-    begin = whole(first(q), first(k), first(v), first(real), reach, places, drop)
+    begin = whole(first(q), first(k), first(v), first(real), reach, places, drop, before)
     k, v, real = map(with_those_before, (k, v, real))
-    rest = whole(others(q), k, v, real, reach, second, drop)
+    if before is not None:
+        before = Before(*(jnp.repeat(x, count - 1, axis=0) for x in before))
+    rest = whole(others(q), k, v, real, reach, second, drop, before)
     return jnp.concatenate([begin, rest.reshape(B, -1, *rest.shape[2:])], axis=1)
+
+
+def within(
+    q: Float[Array, "B P H d"], before: Before, drop: Drop | None = None
+) -> Float[Array, "B P H d"]:
+    """What tokens before a sequence see of each other, in their order."""
+    count = q.shape[1]
+    reach = Reach(count, 1)
+    return whole(q, before.keys, before.values, before.real, reach, np.arange(count), drop)
 
 
 def cudnn_takes(q: Any, k: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -12,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.windows import Action, Batch
 from dt.model.action import ActionHead, Prediction
+from dt.model.attention import Prefix
 from dt.model.embed import Embed
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead
 from dt.model.recipe import Recipe, recipe_of
@@ -60,8 +62,10 @@ class DecisionTransformer(nnx.Module):
             config.remat,
             config.scan_layers,
             self.embed.adaptive,
+            spec.num_prefix,
             rngs=rngs,
         )
+        self.num_prefix = spec.num_prefix
         self.head = ActionHead(
             config.width,
             spec.bounded,
@@ -103,8 +107,9 @@ class DecisionTransformer(nnx.Module):
             null_returns = jnp.zeros(len(batch.timesteps), bool)
         tokens, condition = self.embed(batch, null_returns)
         read, also = self.layout.action_predictor, self.layout.return_predictor
+        prefix = self.prefix(batch.prefix, len(batch.timesteps))
         outputs = self.transformer(
-            tokens, batch.mask, read, condition=condition, also=also, rngs=rngs
+            tokens, batch.mask, read, condition=condition, also=also, prefix=prefix, rngs=rngs
         )
         if also is None:
             return self.head(outputs), None
@@ -148,7 +153,38 @@ class DecisionTransformer(nnx.Module):
             return_to_go=jnp.zeros(batch_size, jnp.float32),
             timestep=jnp.zeros(batch_size, jnp.int32),
         )
-        return Window.empty(self.transformer.window, nothing)
+        prefix = None
+        if self.num_prefix:
+            shape = (batch_size, self.num_prefix)
+            prefix = Prefix(jnp.zeros((*shape, self.width)), jnp.zeros(shape, bool))
+        return Window.empty(self.transformer.window, nothing, prefix)
+
+    def prefix(self, shown: Batch | None, num_rows: int) -> Prefix | None:
+        """The tokens that stand before all others; None where the model has none."""
+        return self.embed.prefix(shown, num_rows) if self.num_prefix else None
+
+    def begin(
+        self, cache: RingCache | Window, rows: Bool[Array, " B"], shown: Batch | Callable[[], Batch]
+    ) -> RingCache | Window:
+        """Forget all of these rows, and put before what comes what they are shown, (B, P, ...).
+
+        Args:
+            shown: or what finds it, only when a row begins.
+        """
+        cache = cache.emptied(rows)
+        if not self.num_prefix:
+            return cache
+
+        def begun(cache: Any) -> Any:
+            given = None
+            if self.embed.prefix_kind != "none":
+                given = shown() if callable(shown) else shown
+            prefix = self.embed.prefix(given, len(rows))
+            if isinstance(cache, Window):
+                return cache.begun(rows, prefix)
+            return self.transformer.begin(cache, rows, prefix)
+
+        return jax.lax.cond(rows.any(), begun, lambda cache: cache, cache)
 
     def step(
         self,
@@ -187,14 +223,16 @@ class DecisionTransformer(nnx.Module):
         def newest(steps: Batch, read: int) -> Array:
             vectors: Any = steps.observations
             tokens, condition = self.embed.tokens(vectors, steps, null_returns)
-            outputs = self.transformer(tokens, steps.mask, read, condition=condition, newest=True)
+            outputs = self.transformer(
+                tokens, steps.mask, read, condition=condition, newest=True, prefix=window.prefix
+            )
             return outputs[:, -1]
 
         asked = moment.return_to_go
         if choose is not None:
             asked = choose(self.return_head(newest(window.steps, self._return_predictor)))
             returns = window.steps.returns_to_go.at[:, -1].set(asked)
-            window = Window(window.steps._replace(returns_to_go=returns))
+            window = window._replace(steps=window.steps._replace(returns_to_go=returns))
         return self.head(newest(window.steps, self.layout.action_predictor)), window, asked
 
     def _cached_step(

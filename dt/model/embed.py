@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.records import Parts
 from dt.data.windows import Action, Batch, Observation
+from dt.model.attention import Prefix
 from dt.model.images import ImageEncoder
 from dt.model.layers import Linear
 from dt.model.recipe import EMBEDDING_INIT, Recipe
@@ -167,6 +168,12 @@ class Embed(nnx.Module):
         self.has_kinds = recipe.token_kinds
         if recipe.token_kinds:
             self.kind = nnx.Param(EMBEDDING_INIT(rngs.params(), (layout.tokens_per_step, width)))
+        self.prefix_kind, self.num_learned = spec.model.prefix, spec.model.learned_prefix
+        if self.num_learned:
+            shape = (self.num_learned, width)
+            self.learned = nnx.Param(EMBEDDING_INIT(rngs.params(), shape))
+        if self.prefix_kind != "none":
+            self.shown = nnx.Param(EMBEDDING_INIT(rngs.params(), (width,)))
         self.squashed, self.has_places = recipe.squashed, recipe.places
         if recipe.places:
             rows = spec.model.context_length * layout.tokens_per_step
@@ -243,6 +250,28 @@ class Embed(nnx.Module):
         step = jnp.clip(batch.timesteps - first, 0, T - 1)
         places = step[:, :, None] * n + np.arange(n)
         return self.place(places) + self.timed(first)
+
+    def prefix(self, shown: Batch | None, num_rows: int) -> Prefix:
+        """The tokens that stand before all others, of what is shown to each row.
+
+        A vector of their own tells them from the episode's: what is shown has other timesteps.
+        """
+        tokens, real = [], []
+        if self.num_learned:
+            shape = (num_rows, *self.learned.shape)
+            tokens.append(jnp.broadcast_to(self.norm(self.learned[...]), shape))
+            real.append(jnp.ones(shape[:2], bool))
+        if self.prefix_kind != "none":
+            assert shown is not None, "the model is shown something before each episode"
+            if self.prefix_kind == "goal":
+                vectors = self.norm(self.observation(shown.observations))[:, :, None]
+            else:
+                nothing = jnp.zeros(len(shown.timesteps), bool)
+                vectors = self(shown, nothing)[0]
+            per_step = vectors.shape[2]
+            tokens.append((vectors + self.shown[...]).reshape(num_rows, -1, vectors.shape[-1]))
+            real.append(jnp.repeat(shown.mask, per_step, axis=1))
+        return Prefix(jnp.concatenate(tokens, axis=1), jnp.concatenate(real, axis=1))
 
     def asked(self, batch: Batch, null_returns: Bool[Array, " B"]) -> Float[Array, "B T D"] | None:
         """The vectors of the returns; None where the model is not told any."""

@@ -18,8 +18,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.model.attention import Reach, attend
-from dt.model.layers import Linear
+from dt.model.attention import Before, Prefix, Reach, attend, within
+from dt.model.layers import Linear, dropout
 from dt.model.recipe import Recipe
 
 Modulation = tuple[Any, Any] | None  # scale and shift of a norm's output
@@ -35,7 +35,8 @@ class RingCache(NamedTuple):
 
     keys: tuple[Float[Array, "B S H d"], ...]  # one a layer
     values: tuple[Float[Array, "B S H d"], ...]
-    timesteps: Int[Array, "B S"]
+    timesteps: Int[Array, "B R"]
+    prefix: Bool[Array, "B P"]  # S = R + P: behind the ring lies what all tokens see
 
     def emptied(self, rows: Bool[Array, " B"]) -> RingCache:
         """Forget all of these rows."""
@@ -50,9 +51,9 @@ def window_mask(
     return (k >= 0) & (k <= q) & (k > q - window)
 
 
-def dropped(dropout: nnx.Dropout, x: Array, rngs: nnx.Rngs | None) -> Array:
+def dropped(rate: float, x: Array, rngs: nnx.Rngs | None) -> Array:
     """Dropout where there is randomness for it: training passes rngs, acting does not."""
-    return dropout(x, deterministic=rngs is None, rngs=rngs)
+    return x if rngs is None or not rate else dropout(x, rate, rngs.dropout())
 
 
 class Attention(nnx.Module):
@@ -62,7 +63,7 @@ class Attention(nnx.Module):
         self.num_heads = num_heads
         self.qkv = recipe.block_linear(width, 3 * width, rngs=rngs)
         self.out = recipe.block_linear(width, width, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout if recipe.attention_dropout else 0.0)
+        self.dropout = dropout if recipe.attention_dropout else 0.0
 
     def project(self, x: Float[Array, "B L D"]) -> tuple[Any, Any, Any]:
         """Queries, keys and values, each (B, L, H, D / H)."""
@@ -78,11 +79,24 @@ class Attention(nnx.Module):
         reach: Reach,
         queries: Int[np.ndarray, " Q"],
         rngs: nnx.Rngs | None,
-    ) -> Float[Array, "B Q D"]:
-        drop = None
-        if rngs is not None and self.dropout.rate:
+        prefix: Bool[Array, "B P"] | None = None,
+    ) -> Float[Array, "B L D"]:
+        """
+        Args:
+            prefix: which of the first P keys are there, that stand before the sequence. Queries
+                are the sequence's, after those of the prefix where it is to be computed too.
+        """
+        drop, before, own = None, None, q.shape[1] - len(queries)
+        if rngs is not None and self.dropout:
             drop = partial(dropped, self.dropout, rngs=rngs)
-        mixed = attend(q, k, v, real, reach, queries, drop)
+        if prefix is not None:
+            P = prefix.shape[1]
+            before = Before(k[:, :P], v[:, :P], prefix)
+            k, v = k[:, P:], v[:, P:]
+        mixed = attend(q[:, own:], k, v, real, reach, queries, drop, before)
+        if own:
+            assert before is not None
+            mixed = jnp.concatenate([within(q[:, :own], before, drop), mixed], axis=1)
         return self.out(mixed.reshape(*q.shape[:2], -1))
 
     def look(
@@ -140,7 +154,7 @@ class Block(nnx.Module):
         self.expand = recipe.block_linear(width, 4 * width, rngs=rngs)
         self.contract = recipe.block_linear(4 * width, width, rngs=rngs)
         self.activation = recipe.activation
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = dropout
 
     def __call__(
         self,
@@ -150,17 +164,24 @@ class Block(nnx.Module):
         rngs: nnx.Rngs | None,
         read: Int[np.ndarray, " R"] | None = None,
         condition: Float[Array, "B L D"] | None = None,
+        prefix: Bool[Array, "B P"] | None = None,
     ) -> Float[Array, "B R D"]:
-        """All tokens, or only those at the positions `read`: the last block need not do more."""
-        queries = np.arange(x.shape[1]) if read is None else read
+        """All tokens, or only those at the positions `read`: the last block need not do more.
+
+        Args:
+            prefix: which of the first P tokens are there, that stand before the sequence.
+        """
+        P = 0 if prefix is None else prefix.shape[1]
+        queries = np.arange(x.shape[1] - P) if read is None else read
         for_attention, for_mlp = self.modulations(condition)
         if not self.attends:
             return x + dropped(self.dropout, self.mlp(x, for_mlp), rngs)
         q, k, v = self.attention.project(_modulated(self.norm_attention(x), for_attention))
         if read is not None:
-            x, q = x[:, read], q[:, read]
-            for_mlp = jax.tree.map(lambda m: m[:, read], for_mlp)
-        mixed = self.attention.attend(q, k, v, real, reach, queries, rngs)
+            kept = read + P
+            x, q = x[:, kept], q[:, kept]
+            for_mlp = jax.tree.map(lambda m: m[:, kept], for_mlp)
+        mixed = self.attention.attend(q, k, v, real, reach, queries, rngs, prefix)
         x = x + dropped(self.dropout, mixed, rngs)
         return x + dropped(self.dropout, self.mlp(x, for_mlp), rngs)
 
@@ -190,6 +211,17 @@ class Block(nnx.Module):
             for_mlp = jax.tree.map(lambda m: m[:, -1:], for_mlp)
         x = x + self.attention.look(q, keys, values, mask)
         return x + self.mlp(x, for_mlp), keys, values
+
+    def begin(
+        self, x: Float[Array, "B P D"], real: Bool[Array, "B P"]
+    ) -> tuple[Array, Array, Array]:
+        """What stands before a sequence, by itself; also its keys and values."""
+        condition = jnp.zeros_like(x) if self.adaptive else None
+        for_attention, for_mlp = self.modulations(condition)
+        q, k, v = self.attention.project(_modulated(self.norm_attention(x), for_attention))
+        mixed = within(q, Before(k, v, real))
+        x = x + self.attention.out(mixed.reshape(x.shape))
+        return x + self.mlp(x, for_mlp), k, v
 
     def mlp(self, x: Float[Array, "B L D"], modulation: Modulation) -> Float[Array, "B L D"]:
         seen = _modulated(self.norm_mlp(x), modulation)
@@ -225,11 +257,13 @@ class Transformer(nnx.Module):
         remat: bool = False,
         scan_layers: bool = False,
         adaptive: bool = False,
+        num_prefix: int = 0,
         *,
         rngs: nnx.Rngs,
     ):
         """
         Args:
+            num_prefix: tokens that stand before the sequence, for all of it to see.
             dtype: of everything between the embedding and the last norm, but for weights, their
                 gradients, the norms' and the softmax' insides.
             remat: keep only what passes between blocks, and compute the rest again on the way
@@ -237,13 +271,14 @@ class Transformer(nnx.Module):
             scan_layers: compile one block and run it many times; weights are the same.
         """
         self.window = window
-        self.attends = window * tokens_per_step > 1
+        self.num_prefix = num_prefix
+        self.attends = window * tokens_per_step + num_prefix > 1
         self.banded = recipe.cached
         self.tokens_per_step = tokens_per_step
         self.dtype = dtype
         self.remat = remat
         self.scan_layers = scan_layers
-        self.dropout = nnx.Dropout(dropout)
+        self.dropout = dropout
         self.blocks = nnx.List(
             [
                 Block(width, num_heads, dropout, recipe, adaptive, self.attends, rngs=rngs)
@@ -261,6 +296,7 @@ class Transformer(nnx.Module):
         condition: Float[Array, "B T D"] | None = None,
         also: int | None = None,
         newest: bool = False,
+        prefix: Prefix | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> Any:
         """A whole segment at once; the outputs of one token of each timestep, (B, R, D).
@@ -272,12 +308,17 @@ class Transformer(nnx.Module):
             condition: what modulates each timestep's tokens, where the blocks are adaptive.
             also: the place of a second token; there are then two arrays of outputs.
             newest: of the last timestep alone; R is then 1 instead of T.
+            prefix: the tokens that stand before all others.
             rngs: for dropout; without them the model is deterministic.
         """
         B, T, n, D = tokens.shape
         # Timesteps are consecutive within a segment, so the window can be counted in positions.
         reach = Reach(self.window if self.banded else T, n)
-        x = dropped(self.dropout, tokens.reshape(B, T * n, D).astype(self.dtype), rngs)
+        x = tokens.reshape(B, T * n, D)
+        if prefix is not None:
+            x = jnp.concatenate([prefix.vectors, x], axis=1)
+        x = dropped(self.dropout, x.astype(self.dtype), rngs)
+        there = None if prefix is None else prefix.real
         keys = None if rngs is None else jax.random.split(rngs.dropout(), len(self.blocks))
         graph, first = nnx.split(self.blocks[0])
         states = [first, *(nnx.state(block) for block in list(self.blocks)[1:])]
@@ -285,10 +326,11 @@ class Transformer(nnx.Module):
         def run(x: Array, state: Any, key: Array | None, read: Any = None) -> Array:
             layer = nnx.merge(graph, state)
             rngs = None if key is None else nnx.Rngs(dropout=key)
-            return layer(x, mask, reach, rngs, read, condition)
+            return layer(x, mask, reach, rngs, read, condition, there)
 
         if condition is not None:
             condition = jnp.repeat(condition, n, axis=1).astype(self.dtype)
+            condition = jnp.pad(condition, ((0, 0), (self.num_prefix, 0), (0, 0)))
         reads = [np.arange(place, T * n, n)[-1 if newest else 0 :] for place in (read, also or 0)]
         # Interleaved, so that positions are in order, as the attention expects them.
         places = reads[0] if also is None else np.sort(np.concatenate(reads))
@@ -317,16 +359,29 @@ class Transformer(nnx.Module):
     def init_cache(self, batch_size: int) -> RingCache:
         """An empty ring for `batch_size` rows."""
         num_slots = (self.window + 1) * self.tokens_per_step
-        shape = (batch_size, num_slots, 0, 0)
+        shape: tuple[int, ...] = (batch_size, num_slots + self.num_prefix, 0, 0)
         if self.attends:
             attention = self.blocks[0].attention
             head_dim = attention.out.in_features // attention.num_heads
-            shape = (batch_size, num_slots, attention.num_heads, head_dim)
+            shape = (*shape[:2], attention.num_heads, head_dim)
         return RingCache(
             keys=tuple(jnp.zeros(shape, self.dtype) for _ in self.blocks),
             values=tuple(jnp.zeros(shape, self.dtype) for _ in self.blocks),
             timesteps=jnp.full((batch_size, num_slots), -1, jnp.int32),
+            prefix=jnp.zeros((batch_size, self.num_prefix), bool),
         )
+
+    def begin(self, cache: RingCache, rows: Bool[Array, " B"], prefix: Prefix) -> RingCache:
+        """Put before the sequences of these rows what all their tokens shall see."""
+        x, first = prefix.vectors.astype(self.dtype), cache.timesteps.shape[1]
+        written: list[list[Array]] = [[], []]
+        for block, *old in zip(self.blocks, cache.keys, cache.values, strict=True):
+            x, *new = block.begin(x, prefix.real)
+            for kept, before, now in zip(written, old, new, strict=True):
+                now = jnp.where(rows[:, None, None, None], now, before[:, first:])
+                kept.append(before.at[:, first:].set(now))
+        real = jnp.where(rows[:, None], prefix.real, cache.prefix)
+        return RingCache(tuple(written[0]), tuple(written[1]), cache.timesteps, real)
 
     def step(
         self,
@@ -356,6 +411,8 @@ class Transformer(nnx.Module):
         mask = window_mask(timesteps, held, self.window)
         mask = mask & (key_order[:, None] <= query_order[:, :, None])
         mask = mask | (~real[:, :, None] & (jnp.arange(held.shape[1]) == slots[:, :, None]))
+        seen = jnp.broadcast_to(cache.prefix[:, None], (*mask.shape[:2], self.num_prefix))
+        mask = jnp.concatenate([mask, seen], axis=2)
         x, all_keys, all_values = tokens.astype(self.dtype), [], []
         last = self.blocks[len(self.blocks) - 1]
         for block, keys, values in zip(self.blocks, cache.keys, cache.values, strict=True):
@@ -364,4 +421,5 @@ class Transformer(nnx.Module):
             )
             all_keys.append(keys)
             all_values.append(values)
-        return self.norm(x).astype(jnp.float32), RingCache(tuple(all_keys), tuple(all_values), held)
+        cache = RingCache(tuple(all_keys), tuple(all_values), held, cache.prefix)
+        return self.norm(x).astype(jnp.float32), cache

@@ -29,9 +29,10 @@ class Window(NamedTuple):
     """The last K timesteps of every row, the newest last; places not yet taken stand first."""
 
     steps: Batch  # (B, K, ...); `mask` says which places are taken
+    prefix: Any = None  # a `dt.model.attention.Prefix`: the tokens before all of them
 
     @classmethod
-    def empty(cls, num_steps: int, moment: Moment) -> Window:
+    def empty(cls, num_steps: int, moment: Moment, prefix: Any = None) -> Window:
         """Nothing yet, in the shapes of what is to come."""
 
         def zeros(values: Any) -> Any:
@@ -46,12 +47,21 @@ class Window(NamedTuple):
                 returns_to_go=zeros(moment.return_to_go),
                 timesteps=zeros(moment.timestep),
                 mask=jnp.zeros((len(moment.timestep), num_steps), bool),
-            )
+            ),
+            prefix,
         )
 
     def emptied(self, rows: Bool[Array, " B"]) -> Window:
         """Forget all of these rows. Zeros, not only the mask: a NaN would outlast masking."""
-        return Window(jax.tree.map(lambda past: _zeroed(past, rows), self.steps))
+        return self._replace(steps=jax.tree.map(lambda past: _zeroed(past, rows), self.steps))
+
+    def begun(self, rows: Bool[Array, " B"], prefix: Any) -> Window:
+        """Put before these rows what all of their tokens shall see."""
+
+        def chosen(new: Array, old: Array) -> Array:
+            return jnp.where(rows.reshape(-1, *[1] * (old.ndim - 1)), new, old)
+
+        return self._replace(prefix=jax.tree.map(chosen, prefix, self.prefix))
 
     def advanced(self, moment: Moment) -> Window:
         """One timestep on: the action just taken completes the newest, and the oldest falls out.
@@ -78,7 +88,8 @@ class Window(NamedTuple):
                 returns_to_go=pushed(self.steps.returns_to_go, moment.return_to_go),
                 timesteps=pushed(self.steps.timesteps, moment.timestep),
                 mask=pushed(self.steps.mask, jnp.ones(len(self.steps.mask), bool)),
-            )
+            ),
+            self.prefix,
         )
 
 
