@@ -2,7 +2,7 @@
 
     python benchmarks/training.py              Chen et al.'s gym model: 20 x 3 tokens, batch 64
     python benchmarks/training.py --atari      their Atari model: 30 x 3 tokens, pictures, batch 64
-    python benchmarks/training.py --scaling    ours over batch, context, width and size of the data
+    python benchmarks/training.py --scaling    ours over batch, context, width, layout and data
     python benchmarks/training.py --startup    from the start of the process to the first update
     python benchmarks/training.py --gpu        on a GPU: 100,000 updates, and `large` in 16 bits
 
@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -201,34 +200,50 @@ def report(speeds: dict[str, np.ndarray]) -> dict[str, Any]:
 
 
 def scaling(config: Config) -> dict[str, Any]:
-    """Ours, one thing changed at a time; the data's size must not matter."""
-    base = gym_config(config)
-    data = vectors(100_000)
-    figures: dict[str, Any] = {}
-    for what, value, run, steps in variations(base):
-        source = data if steps == 100_000 else vectors(steps)
-        speed = alternate({"ours": ours(run, source)}, config.rounds, config.updates)["ours"]
-        figures.setdefault(what, {})[value] = float(np.median(speed))
-        print(f"  {what:16}{value:>12,}{np.median(speed):10.2f} updates/s", flush=True)
+    """Ours, one thing changed at a time, its values in turns; the data's size must not matter."""
+    figures: dict[str, dict[str, float]] = {}
+    for what, runs in variations(gym_config(config)).items():
+        trainers = {name: ours(run, vectors(steps)) for name, (run, steps) in runs.items()}
+        speeds = alternate(trainers, config.rounds, config.updates)
+        figures[what] = {name: float(np.median(values)) for name, values in speeds.items()}
+        first = next(iter(speeds.values()))
+        for name, values in speeds.items():
+            ratio = np.median(values / first)
+            line = f"  {what:16}{name:>28}{np.median(values):10.2f} updates/s"
+            print(f"{line}   x{ratio:.2f}", flush=True)
     return {"updates_per_second": figures}
 
 
-def variations(base: TrainConfig) -> Iterator[tuple[str, int, TrainConfig, int]]:
-    """What is changed, to what, the run, and the steps of its data."""
-    for batch in (16, 32, 64, 128, 256):
-        data = dataclasses.replace(base.data, batch_size=batch)
-        yield "batch", batch, dataclasses.replace(base, data=data), 100_000
-    for name, values in {"context_length": (10, 20, 40, 80), "width": (64, 128, 256, 512)}.items():
-        for value in values:
-            model = dataclasses.replace(base.model, **{name: value})
-            yield name, value, dataclasses.replace(base, model=model), 100_000
-    for segment in (1, 2, 4, 8):  # the same tokens a batch, in longer segments
-        data = dataclasses.replace(base.data, windows_per_segment=segment, num_micro_batches=1)
-        model = dataclasses.replace(PRESETS["hopper"].model, dropout=0.1)
-        run = dataclasses.replace(base, data=data, model=model)
-        yield "windows/segment", segment, run, 100_000
-    for steps in (100_000, 1_000_000, 10_000_000):
-        yield "data", steps, base, steps
+def variations(base: TrainConfig) -> dict[str, dict[str, tuple[TrainConfig, int]]]:
+    """What is changed, to what: the run, and the steps of its data."""
+
+    def with_model(**changes: Any) -> tuple[TrainConfig, int]:
+        model = dataclasses.replace(base.model, **changes)
+        return dataclasses.replace(base, model=model), 100_000
+
+    def with_data(run: TrainConfig, **changes: Any) -> tuple[TrainConfig, int]:
+        return dataclasses.replace(run, data=dataclasses.replace(run.data, **changes)), 100_000
+
+    # Of the default recipe, whose attention ends with its window.
+    banded = dataclasses.replace(
+        base, model=dataclasses.replace(PRESETS["hopper"].model, dropout=0.1)
+    )
+    layouts = ("return-observation-action", "fused")
+    return {
+        "batch": {f"{size}": with_data(base, batch_size=size) for size in (16, 32, 64, 128, 256)},
+        "context_length": {f"{k}": with_model(context_length=k) for k in (10, 20, 40, 80)},
+        "width": {f"{width}": with_model(width=width) for width in (64, 128, 256, 512)},
+        # The same tokens a batch, in longer segments.
+        "windows/segment": {f"{w}": with_data(banded, windows_per_segment=w) for w in (1, 2, 4, 8)},
+        "layout": {
+            name: (
+                dataclasses.replace(banded, model=dataclasses.replace(banded.model, layout=name)),
+                100_000,
+            )
+            for name in layouts
+        },
+        "data": {f"{steps:,}": (base, steps) for steps in (100_000, 1_000_000, 10_000_000)},
+    }
 
 
 def startup(config: Config) -> dict[str, Any]:

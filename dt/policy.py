@@ -96,7 +96,13 @@ class ReturnConditionedPolicy:
         self.request_map = request_map
         self._shown: Batch | None = None  # before each row's episode, where the caller says what
         self._graph, _ = nnx.split(abstract_model(spec))
-        self._step = jax.jit(self.pure_step, donate_argnums=1)
+        # As a list: flattening the model's own tree at every step takes longer than a small model.
+        self._weights, structure = jax.tree.flatten(params)
+
+        def step(weights: list[Array], *rest: Any) -> tuple[Action, PolicyState]:
+            return self.pure_step(jax.tree.unflatten(structure, weights), *rest)
+
+        self._step = jax.jit(step, donate_argnums=1)
         self._state: PolicyState | None = None
         self._next_seed = 0
 
@@ -180,7 +186,7 @@ class ReturnConditionedPolicy:
             )
         encoded = self.spec.encode_observation(observations)
         actions, self._state = self._step(
-            self.params,
+            self._weights,
             self._state,
             encoded,
             self._rewards,

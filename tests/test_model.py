@@ -187,7 +187,7 @@ def test_the_ring_cache_computes_the_full_forward(
     for t in range(9 + late):
         clocks = np.array([min(t, 8), t - late if t >= late else t])
         if t == late:
-            cache = cache._replace(timesteps=cache.timesteps.at[1].set(-1))
+            cache = cache.emptied(jnp.array([False, True]))
         before = np.maximum(clocks - 1, 0)
         moment = Moment(
             previous_action=jax.tree.map(lambda x, at=before: x[0, at], batch.actions),

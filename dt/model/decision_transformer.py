@@ -249,15 +249,15 @@ class DecisionTransformer(nnx.Module):
             # The tokens that the return is predicted from, then the return and what follows it.
             new = self._new_tokens(seen, moment, null_returns)
             done = len(new.places) - 1
-            outputs, cache = self._advance(new.span(0, done), cache)
+            outputs, cache = self._advance(new.span(0, done), cache, 0)
             asked = choose(self.return_head(outputs))
         new = self._new_tokens(seen, moment._replace(return_to_go=asked), null_returns)
-        outputs, cache = self._advance(new.span(done, len(new.places)), cache)
+        outputs, cache = self._advance(new.span(done, len(new.places)), cache, done)
         return self.head(outputs), cache, asked
 
-    def _advance(self, new: NewTokens, cache: RingCache) -> tuple[Array, RingCache]:
+    def _advance(self, new: NewTokens, cache: RingCache, written: int) -> tuple[Array, RingCache]:
         outputs, cache = self.transformer.step(
-            new.vectors, new.timesteps, jnp.asarray(new.places), cache, new.condition
+            new.vectors, new.timesteps, new.places, cache, new.condition, written
         )
         return outputs[:, -1], cache
 
