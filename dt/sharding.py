@@ -25,7 +25,7 @@ def use_compilation_cache() -> None:
     """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
     if _FLAGS.jax_compilation_cache_dir is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_home() / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def use_cpu_cores() -> None:

@@ -19,7 +19,7 @@ from dt.feeding import Feed
 from dt.learner import Learner, TrainState
 from dt.manifest import complete_steps
 from dt.metrics import MetricWriter
-from dt.sharding import Mesh, make_mesh, place, shardings, usable_devices
+from dt.sharding import Mesh, make_mesh, shardings, usable_devices
 from dt.spec import PolicySpec
 from dt.updates import Updates
 
@@ -60,7 +60,8 @@ def train(
     else:
         if config.resume:
             say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
-        state = place(learner.init(), layout)
+        # One program, which can be kept, where one for each array would take longer to compile.
+        state = jax.jit(learner.init, out_shardings=layout)()
     with ExitStack() as stack:
         feed = Feed(data, spec, config, mesh)
         stack.callback(feed.close)
