@@ -70,15 +70,15 @@ def train(
             stack.callback(writer.close)
         checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
-        updates = Updates(learner.make_train_steps(layout), state, feed, config, say)
+
+        def log(done: int, means: dict[str, float]) -> None:
+            if writer is not None:
+                writer.write(done, means)
+                on_round(done, means)
+
+        updates = Updates(learner.make_train_steps(layout), state, feed, config, say, log)
         if profile is not None:
             profile(learner, jax.tree.map(jnp.copy, updates.state), feed)
-
-        def log() -> None:
-            means = updates.means()
-            if writer is not None and means:
-                writer.write(updates.done, means)
-                on_round(updates.done, means)
 
         def note() -> str:
             return f"stopped at update {updates.done} of {config.num_steps}, saved"
@@ -87,17 +87,18 @@ def train(
         while updates.done < config.num_steps and not largest(bool(signals.received)):
             if not updates.run_some():
                 continue
-            log()
             interval = config.evaluation.interval
             if measure is not None and interval and updates.done % interval == 0:
+                updates.settle()  # nothing is saved that is not known to be sound
                 checkpointer.save(updates.state)
                 checkpointer.wait()  # the card takes its time, and may be cut short
                 with signals.answered_at_once(note()):
                     metric = measure(updates.state)
                 checkpointer.save(updates.state, metric)
             elif updates.done % config.checkpoint_interval == 0:
+                updates.settle()
                 checkpointer.save(updates.state)
-        log()
+        updates.settle()
         checkpointer.save(updates.state)
         checkpointer.wait()
         if largest(bool(signals.received)):

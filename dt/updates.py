@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,12 +13,28 @@ from dt.distributed import largest
 from dt.feeding import Feed
 from dt.learner import TrainState
 
-# A signal is answered between two calls of the compiled program, which last about this long.
-CALL_SECONDS = 2.0
+# A signal is answered when the calls of the compiled program are over that are under way, two at
+# most, which last about this long.
+CALL_SECONDS = 1.0
+
+
+class Call(NamedTuple):
+    """Updates that the devices are at, or have done; their metrics are not fetched yet."""
+
+    means: Any
+    drawn_at: int  # the update that its draw begins with
+    updates: int
+    done: int  # updates of the run when it is over
+    round_ends: bool
+    clock: float
 
 
 class Updates:
-    """The updates that are left of a run, and the means of those since the last log line."""
+    """The updates that are left of a run, and the means of those since the last log line.
+
+    What a call of the program measured is fetched when the next one is under way: devices do not
+    wait for the host to look at numbers.
+    """
 
     def __init__(
         self,
@@ -27,13 +43,16 @@ class Updates:
         feed: Feed,
         config: TrainConfig,
         say: Callable[[str], None],
+        log: Callable[[int, dict[str, float]], None],
     ):
         """
         Args:
             train_steps: `Learner.make_train_steps`; compiled here, by not one update.
             say: told about updates that are left out.
+            log: called when a round's metrics are there, with the updates then done and the means
+                since the last call.
         """
-        self.feed, self.config, self.say = feed, config, say
+        self.feed, self.config, self.say, self.log = feed, config, say, log
         self.done = int(state.step)
         self._train_steps = train_steps
         self._begin, self._end = self.done, self._round_end(self.done)
@@ -41,6 +60,8 @@ class Updates:
         self._pace = 1  # updates a call
         self._sums = {"loss": 0.0, "grad_norm": 0.0, "skipped": 0.0}
         self._count, self._seconds = 0, 0.0
+        self._under_way: Call | None = None
+        self._settled_at = 0.0
         nothing = np.int32(0)
         self.state, _ = train_steps(state, feed.steps, self._draw, nothing, nothing)
 
@@ -48,7 +69,8 @@ class Updates:
         """Run as many as take CALL_SECONDS, to the round's end at most; whether it is reached.
 
         Raises:
-            ValueError: for a loss or gradient that is not finite, naming the update and its batch.
+            ValueError: for a loss or gradient that is not finite, in these updates or those before,
+                naming the update and its batch.
         """
         count = min(self._pace, self._end - self.done)
         begin, clock = self._begin, time.perf_counter()
@@ -61,26 +83,47 @@ class Updates:
             # Drawn, and on its way, while the devices are at work.
             self._begin, self._end = self._end, self._round_end(self._end)
             self._draw = self.feed.round(self._begin, self._end)
-        metrics = {name: float(value) for name, value in means.items()}
-        # The slowest process decides the pace of all.
-        seconds = float(largest(time.perf_counter() - clock))
-        self._pace = max(1, int(count * CALL_SECONDS / max(seconds, 1e-6)))
-        self._add(metrics, count, seconds)
-        if metrics["skipped"]:
-            self._answer_damage(metrics, begin + int(metrics["first_skipped"]), round_ends)
+        before = self._under_way
+        self._under_way = Call(means, begin, count, self.done, round_ends, clock)
+        self._settle(before)
         return round_ends
 
-    def means(self) -> dict[str, float]:
-        """What there is to log of the updates since the last call; empty without any."""
+    def settle(self) -> None:
+        """Wait for what is under way, and log what is not logged yet.
+
+        Raises:
+            ValueError: as `run_some`.
+        """
+        call, self._under_way = self._under_way, None
+        self._settle(call)
+        self._log(self.done)
+
+    def _settle(self, call: Call | None) -> None:
+        if call is None:
+            return
+        metrics = {name: float(value) for name, value in call.means.items()}
+        now = time.perf_counter()
+        # The slowest process decides the pace of all.
+        seconds = float(largest(now - max(call.clock, self._settled_at)))
+        self._settled_at = now
+        self._pace = max(1, int(call.updates * CALL_SECONDS / max(seconds, 1e-6)))
+        self._add(metrics, call.updates, seconds)
+        if metrics["skipped"]:
+            first = call.drawn_at + int(metrics["first_skipped"])
+            self._answer_damage(metrics, first, call.round_ends)
+        if call.round_ends:
+            self._log(call.done)
+
+    def _log(self, done: int) -> None:
         if not self._count:
-            return {}
+            return
         counted = max(1.0, self._count - self._sums["skipped"])
         means = {name: self._sums[name] / counted for name in ("loss", "grad_norm")}
         means["skipped"] = self._sums["skipped"]
         means["updates_per_second"] = self._count / self._seconds
         self._sums = dict.fromkeys(self._sums, 0.0)
         self._count, self._seconds = 0, 0.0
-        return means
+        self.log(done, means)
 
     def _add(self, metrics: dict[str, float], count: int, seconds: float) -> None:
         counted = count - metrics["skipped"]
