@@ -44,7 +44,8 @@ STATISTICS: dict[str, Any] = {
 
 
 def golden_batch(padded: bool) -> Batch:
-    values = {name: jnp.asarray(OUTPUTS[f"{padded}/{name}"]) for name in Batch._fields}
+    names = [name for name in Batch._fields if name != "prefix"]
+    values = {name: jnp.asarray(OUTPUTS[f"{padded}/{name}"]) for name in names}
     rows = values["mask"].shape
     return Batch(
         **{
