@@ -47,7 +47,9 @@ class ModelConfig:
     """Of layouts that predict the return too, such as observation-return-action."""
     return_bins: int = 120
     return_expectile: float = 0.99
-    return_weight: float = 0.1
+    return_smoothing: float = 2.0
+    """Of bins: the standard deviation, in bins, of what is learned about each return."""
+    return_weight: float = 0.3
     """Of the return's loss beside the action's."""
     context_length: int = 20
     """Timesteps that a token attends to, its own included."""
@@ -83,6 +85,8 @@ class ModelConfig:
             _require(getattr(self, name) >= 2, f"model.{name}", getattr(self, name), "at least 2")
         value = self.return_expectile
         _require(0.0 < value < 1.0, "model.return_expectile", value, "between 0 and 1")
+        value = self.return_smoothing
+        _require(value >= 0, "model.return_smoothing", value, "0 or more")
         _require(self.return_weight > 0, "model.return_weight", self.return_weight, "above 0")
         _require(
             self.width % self.num_heads == 0,

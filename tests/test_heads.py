@@ -410,3 +410,22 @@ def test_the_expectile_of_a_known_distribution_is_found(tau: float) -> None:
 def test_a_tau_that_is_no_share_is_refused() -> None:
     with pytest.raises(ValueError, match="tau is 1.0; give a number between 0 and 1"):
         ExpectileReturnHead(3, 1.0, RECIPE, rngs=rngs())
+
+
+def test_smoothed_returns_are_learned_as_normal_distributions() -> None:
+    edges = np.linspace(-2.0, 2.0, 41, dtype=np.float32)  # bins of 0.1
+    head = CategoricalReturnHead(8, edges, recipe_of(ModelConfig()), 2.0, rngs=nnx.Rngs(0))
+    returns = jnp.array([0.03, -1.95, 5.0])
+    shares = np.asarray(head.shares(returns))
+    np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-5)
+    centres = (edges[1:] + edges[:-1]) / 2
+    mean = shares[0] @ centres
+    assert mean == pytest.approx(0.03, abs=1e-3)
+    assert np.sqrt(shares[0] @ np.square(centres - mean)) == pytest.approx(0.2, rel=0.02)
+    assert shares[1].argmax() == 0 and shares[2].argmax() == 39  # the nearest, at the ends
+    # The loss is least where the prediction is that distribution.
+    logits = jnp.log(head.shares(returns) + 1e-20)
+    entropy = -(shares * np.log(shares + 1e-20)).sum(axis=1)
+    np.testing.assert_allclose(head.loss(logits, returns), entropy, rtol=1e-4)
+    worse = logits + jax.random.normal(jax.random.key(0), logits.shape)
+    assert (head.loss(worse, returns) > head.loss(logits, returns)).all()

@@ -310,7 +310,7 @@ def _return_head(
         return ExpectileReturnHead(config.width, config.return_expectile, recipe, rngs=rngs)
     low, high = spec.return_normalizer(np.asarray(spec.return_range, np.float32)).tolist()
     edges = np.linspace(low, high, config.return_bins + 1, dtype=np.float32)
-    return CategoricalReturnHead(config.width, edges, recipe, rngs=rngs)
+    return CategoricalReturnHead(config.width, edges, recipe, config.return_smoothing, rngs=rngs)
 
 
 def abstract_model(spec: PolicySpec) -> DecisionTransformer:
