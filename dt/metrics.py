@@ -7,17 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog
-from tensorboardX.summary import scalar
-
 
 class MetricWriter:
-    """Appends to metrics.jsonl and to TensorBoard's event file in the run directory.
-
-    Both are written as they are told, on this thread: tensorboardX's own SummaryWriter queues for
-    a thread that dies of a full disk, and then waits for it forever.
-    """
+    """Appends to metrics.jsonl and to TensorBoard's event file in the run directory."""
 
     def __init__(self, run_dir: Path, resume_at: int | None = None):
         """
@@ -32,12 +24,8 @@ class MetricWriter:
             beside.write_text("".join(line + "\n" for line in kept))
             beside.replace(self.path)  # whole, whenever the process is killed
         self._file = self.path.open("a")
-        folder = run_dir / "tensorboard"
-        folder.mkdir(exist_ok=True)
-        self._board = EventsWriter(str(folder / "events"))
-        if resume_at is not None:  # TensorBoard then hides what a lost run logged after it
-            log = SessionLog(status=SessionLog.START)
-            self._board.write_event(Event(step=resume_at, session_log=log, wall_time=time.time()))
+        self._board: Board | None = None
+        self._resume_at = resume_at
 
     def write(self, step: int, values: dict[str, Any]) -> None:
         """Log the values; when this returns, killing the process does not lose them.
@@ -50,17 +38,46 @@ class MetricWriter:
             line = {"step": step, "time": round(now, 3), **values}
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()
-            for name, value in values.items():
-                self._board.write_event(
-                    Event(step=step, wall_time=now, summary=scalar(name, value))
-                )
-            self._board.flush()
+            if self._board is None:
+                self._board = Board(self.path.parent / "tensorboard", self._resume_at)
+            self._board.write(step, now, values)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self.path)) from error
 
     def close(self) -> None:
         self._file.close()
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
+
+
+class Board:
+    """TensorBoard's event file, written on this thread.
+
+    tensorboardX's own SummaryWriter queues for a thread that dies of a full disk, and then waits
+    for it forever. The package is imported here, as it imports PyTorch where that is installed: a
+    second and more that the first update need not wait for.
+    """
+
+    def __init__(self, folder: Path, resume_at: int | None):
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto.event_pb2 import Event, SessionLog
+
+        folder.mkdir(exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+        if resume_at is not None:  # TensorBoard then hides what a lost run logged after it
+            log = SessionLog(status=SessionLog.START)
+            self._events.write_event(Event(step=resume_at, session_log=log, wall_time=time.time()))
+
+    def write(self, step: int, now: float, values: dict[str, Any]) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+        from tensorboardX.summary import scalar
+
+        for name, value in values.items():
+            self._events.write_event(Event(step=step, wall_time=now, summary=scalar(name, value)))
+        self._events.flush()
+
+    def close(self) -> None:
+        self._events.close()
 
 
 def _step(line: str) -> float:

@@ -110,10 +110,11 @@ PRESETS: dict[str, TrainConfig] = {
             reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
         ),
     ),
-    # Five epochs of 500,000 steps, as the paper has it; of what game, the data says.
+    # Five epochs of 500,000 steps, as the paper has it; of what game, the data says. Micro-batches
+    # that a CPU's caches hold (1.3 times the speed); a GPU wants --data.num-micro-batches 1.
     "atari-chen2021": with_recipe(
         TrainConfig(
-            data=DataConfig(batch_size=128),
+            data=DataConfig(batch_size=128, num_micro_batches=8),
             model=ModelConfig(context_length=30, num_layers=6, width=128),
             evaluation=EvaluationConfig(episodes=10),
             num_steps=20_000,
