@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from operator import itemgetter
 from pathlib import Path
 
 import jax
@@ -13,7 +14,7 @@ from conftest import make_config, make_dataset
 from gymnasium import spaces
 from toy import toy_dataset
 
-from dt.data import TrainingData, Transforms, Windows, draw_windows, gather
+from dt.data import TrainingData, Transforms, draw_windows, gather
 from dt.data.cache import open_or_build
 from dt.data.reading import RowFile, read_rows
 from dt.feeding import Feed
@@ -54,9 +55,8 @@ def test_every_way_of_reading_gives_the_same_batches(tmp_path: Path, where: str,
     for step in (0, 2, 10):  # the last was not read ahead
         windows, batches = (feed.round(step, step + 2) for feed in (placed, read))
         for update in range(2):
-            cut = jax.jit(gather, static_argnums=2)(
-                placed.steps, Windows(*(field[update] for field in windows)), placed.num_steps
-            )
+            window = jax.tree.map(itemgetter(update), windows)
+            cut = jax.jit(gather, static_argnums=2)(placed.steps, window, placed.num_steps)
             pairs = zip(jax.tree.leaves(cut), jax.tree.leaves(batches), strict=True)
             for x, y in pairs:
                 assert x.dtype == y.dtype
