@@ -100,7 +100,8 @@ def device_player(
 
         return jax.lax.scan(step, stage, length=chunk)
 
-    begin_all, play_chunk = jax.jit(begin), jax.jit(play, donate_argnums=0)
+    begin_all = jax.jit(begin, out_shardings=policy.home)
+    play_chunk = jax.jit(play, donate_argnums=0)
 
     def player(
         targets: Float[np.ndarray, " n"],

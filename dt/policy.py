@@ -103,6 +103,7 @@ class ReturnConditionedPolicy:
             return self.pure_step(jax.tree.unflatten(structure, weights), *rest)
 
         self._step = jax.jit(step, donate_argnums=1)
+        self._begin = jax.jit(self.initial_state, static_argnums=0, out_shardings=self.home)
         self._state: PolicyState | None = None
         self._next_seed = 0
 
@@ -138,7 +139,7 @@ class ReturnConditionedPolicy:
                     f"where resets some of {num_rows} rows, but no episodes of that many rows are "
                     f"running; reset all rows first"
                 )
-            self._state = self.initial_state(num_rows)
+            self._state = self._begin(num_rows)
             where = None
         resets = np.ones(num_rows, bool) if where is None else np.array(where, bool)
         if resets.shape != (num_rows,):
@@ -222,7 +223,8 @@ class ReturnConditionedPolicy:
             self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
         if actions is not None:
             taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
-            self._state = self._state._replace(previous_action=Action(*map(jnp.asarray, taken)))
+            previous_action = Action(*jax.device_put(taken, self.home))
+            self._state = self._state._replace(previous_action=previous_action)
 
     def requests(self, target_returns: Any) -> Float[np.ndarray, " B"]:
         """What the model is asked for, that these returns be achieved.
@@ -274,6 +276,17 @@ class ReturnConditionedPolicy:
             previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
+
+    @property
+    def home(self) -> jax.sharding.SingleDeviceSharding | None:
+        """The device that the weights are bound to, if they are.
+
+        What a step gives is bound to it too, so what the first one takes has to be: for arguments
+        bound elsewise the same step is compiled once more.
+        """
+        placed = getattr(self._weights[0], "sharding", None)
+        bound = isinstance(placed, jax.sharding.SingleDeviceSharding) and self._weights[0].committed
+        return placed if bound else None
 
     @property
     def bytes_a_row(self) -> int:

@@ -144,12 +144,19 @@ def test_sampled_actions_follow_the_seed_not_the_row(tiny_discrete: EpisodeDatas
     assert len(np.unique(greedy.act(observations))) == 1
 
 
-def test_one_program_serves_every_step_and_reset(tiny_dataset: EpisodeDataset) -> None:
+@pytest.mark.parametrize("loaded", [True, False])
+def test_one_program_serves_every_step_and_reset(
+    tiny_dataset: EpisodeDataset, loaded: bool
+) -> None:
+    """Loaded weights are bound to a device, as those that were just made are not."""
     _, policy = make_policy(tiny_dataset)
+    if loaded:
+        bound = jax.device_put(policy.params, jax.devices()[0])
+        policy = ReturnConditionedPolicy(bound, policy.spec)
     policy.reset([1.0, 2.0])
     for t in range(7):
-        policy.act(np.zeros((2, 3), np.float32))
-        policy.observe(np.zeros(2))
+        actions = policy.act(np.zeros((2, 3), np.float32))
+        policy.observe(np.zeros(2), actions=actions if t == 2 else None)
         if t == 4:
             policy.reset([1.0, 2.0], where=np.array([True, False]))
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
