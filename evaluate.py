@@ -142,11 +142,14 @@ def run(config: EvaluateConfig) -> int:
     from dt.progress import episode_progress
     from dt.report import card_name, print_card, print_request_map, write_card
     from dt.run_card import NUM_REQUESTS, card_of_run, film_run, fit_request_map
-    from dt.sharding import use_compilation_cache
-    from envs.functional import functional_task
+    from dt.sharding import use_compilation_cache, use_cpu_cores
 
     console = Console(highlight=False)
     use_compilation_cache()
+    if config.on_device:
+        use_cpu_cores()
+    from envs.functional import functional_task  # starts JAX
+
     specs = [load_spec(find_checkpoint(path, config.checkpoint)) for path in config.run_dirs]
     check_alike(list(config.run_dirs), specs)
     choice = ReturnChoice(config.kappa, config.expert_samples) if config.expert else None

@@ -40,9 +40,8 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.presets import PRESETS, with_recipe
 from dt.rollout import Rollouts, make_envs, run_episodes
-from dt.sharding import use_compilation_cache
+from dt.sharding import use_compilation_cache, use_cpu_cores
 from dt.spec import PolicySpec
-from envs.functional import functional_task
 from envs.mujoco_threads import unwarned
 
 HOPPER, CARTPOLE = "Hopper-v4", "CartPole-v1"
@@ -73,6 +72,7 @@ def main() -> None:
     config = tyro.cli(Config, description=__doc__)
     warnings.filterwarnings("ignore", message=".*is out of date.*")
     use_compilation_cache()
+    use_cpu_cores()  # the device's lanes; policies on the host act on the first as fast as on one
     if config.part in ("all", "hopper"):
         print(f"{config.hopper_envs} {HOPPER}, {config.steps} steps each, {config.rounds} rounds")
         hopper(config)
@@ -119,6 +119,8 @@ def hopper(config: Config) -> None:
 
 
 def cartpole(config: Config) -> None:
+    from envs.functional import functional_task  # starts JAX, so not before its settings
+
     num_envs = config.cartpole_envs
     limit = PRESETS["cartpole"].evaluation.env_kwargs
     host = make_envs(CARTPOLE, num_envs, limit)
@@ -135,6 +137,8 @@ def cartpole(config: Config) -> None:
 
 def card(config: Config) -> None:
     """The episodes of a score card, after compilation."""
+    from envs.functional import functional_task
+
     limit, count = PRESETS["cartpole"].evaluation.env_kwargs, 7 * config.card_episodes
     host = make_envs(CARTPOLE, 1, limit)
     policy = load_policy(config.run) if config.run else untrained(host, PRESETS["cartpole"].model)

@@ -16,6 +16,7 @@ from dt.calibration import RequestMap
 from dt.data.episodes import Episode
 from dt.data.records import leaves, to_records
 from dt.data.windows import Action, Batch, Observation
+from dt.devices import bound_to
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
 from dt.model.recipe import recipe_of
@@ -102,8 +103,9 @@ class ReturnConditionedPolicy:
         def step(weights: list[Array], *rest: Any) -> tuple[Action, PolicyState]:
             return self.pure_step(jax.tree.unflatten(structure, weights), *rest)
 
+        self._home = bound_to(self._weights[0])
         self._step = jax.jit(step, donate_argnums=1)
-        self._begin = jax.jit(self.initial_state, static_argnums=0, out_shardings=self.home)
+        self._begin = jax.jit(self.initial_state, static_argnums=0, out_shardings=self._home)
         self._state: PolicyState | None = None
         self._next_seed = 0
 
@@ -223,7 +225,7 @@ class ReturnConditionedPolicy:
             self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
         if actions is not None:
             taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
-            previous_action = Action(*jax.device_put(taken, self.home))
+            previous_action = Action(*jax.device_put(taken, self._home))
             self._state = self._state._replace(previous_action=previous_action)
 
     def requests(self, target_returns: Any) -> Float[np.ndarray, " B"]:
@@ -276,17 +278,6 @@ class ReturnConditionedPolicy:
             previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
-
-    @property
-    def home(self) -> jax.sharding.SingleDeviceSharding | None:
-        """The device that the weights are bound to, if they are.
-
-        What a step gives is bound to it too, so what the first one takes has to be: for arguments
-        bound elsewise the same step is compiled once more.
-        """
-        placed = getattr(self._weights[0], "sharding", None)
-        bound = isinstance(placed, jax.sharding.SingleDeviceSharding) and self._weights[0].committed
-        return placed if bound else None
 
     @property
     def bytes_a_row(self) -> int:

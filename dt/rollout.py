@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int
 from dt.data.records import leaves
 from dt.data.transforms import Transforms
 from dt.faults import EnvironmentFault
+from dt.playing import Step, play
 from dt.playing import make_envs as make_envs
-from dt.playing import play
 from dt.policy import ReturnConditionedPolicy
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
@@ -77,19 +77,24 @@ class Tally:
 
     def add(
         self,
-        episodes: Int[np.ndarray, " B"],
-        rewards: Float[np.ndarray, " B"],
-        ended: Bool[np.ndarray, " B"],
+        episodes: Int[np.ndarray, "*b"],
+        timesteps: Int[np.ndarray, "*b"],
+        rewards: Float[np.ndarray, "*b"],
+        ended: Bool[np.ndarray, "*b"],
     ) -> None:
-        """A step of these episodes, -1 for none: the environment's rewards, and whether over."""
+        """Steps of these episodes, -1 for none, an episode's own in order: which of the episode's
+        they are, the environment's rewards, and whether over."""
         live = episodes >= 0
         playing = episodes[live]
-        weights = self.transforms.discount ** self.lengths[playing]
-        self.returns[playing] += weights * self.transforms.rewards(rewards[live])
-        self.lengths[playing] += 1
+        weights = self.transforms.discount ** timesteps[live]
+        np.add.at(self.returns, playing, weights * self.transforms.rewards(rewards[live]))
+        np.add.at(self.lengths, playing, 1)
         self.ended[episodes[live & ended]] = True
         self.num_steps += int(live.sum())
         self.num_done += int((live & ended).sum())
+
+    def add_step(self, step: Step) -> None:
+        self.add(step.episodes, self.lengths[step.episodes], step.rewards, step.ended)
 
     def rollouts(self) -> Rollouts:
         assert self.ended.all(), "episodes are still running"
@@ -127,7 +132,7 @@ def run_episodes(
             if policy.expert is not None:
                 tally.note_chosen(step.episodes, policy.returns_to_go)
             policy.observe(step.rewards)
-            tally.add(step.episodes, step.rewards, step.ended)
+            tally.add_step(step)
             on_step(tally.num_done, tally.num_steps)
     except EnvironmentFault as fault:
         raise RolloutFault(fault, tally) from fault

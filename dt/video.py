@@ -113,7 +113,7 @@ def film(
         # An environment's row is its target's: there is no more than one episode a row.
         for step in play(envs, seeds, start, act):
             policy.observe(step.rewards)
-            tally.add(step.episodes, step.rewards, step.ended)
+            tally.add_step(step)
             for row in np.flatnonzero(step.ended):
                 shown[row] = picture(int(row), requests[row] - tally.returns[row], over=True)
                 films[row].append(shown[row], times=round(HOLD * fps))

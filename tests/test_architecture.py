@@ -26,7 +26,7 @@ TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 SOLE_OWNERS = {
     "orbax": {"dt.checkpoint"},
     "optax": {"dt.optimizer"},
-    "jax.sharding": {"dt.sharding"},
+    "jax.sharding": {"dt.sharding", "dt.devices"},
     "tyro": {"dt.cli", "dt.config", "dt.data.__main__", "dt.export"},
     "matplotlib": {"dt.plots"},
     "tensorboardX": {"dt.metrics"},
@@ -57,6 +57,7 @@ FORBIDDEN = {
     "dt.sharding": ("dt.model", "dt.policy", "dt.learner", "dt.training", "dt.checkpoint"),
     "dt.learner": ("dt.policy", "dt.rollout", "dt.evaluation", "dt.checkpoint", "dt.training"),
     "dt.policy": ("dt.rollout", "dt.evaluation", "dt.checkpoint", *TRAINING),
+    "dt.devices": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),
     "dt.rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.device_rollout": ("dt.evaluation", "dt.checkpoint", *TRAINING),
     "dt.playing": ("dt.config", "dt.model", "dt.spec", *ABOVE_MODEL),

@@ -19,7 +19,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dt.data import TrainingData
 from dt.data.transforms import Transforms
-from dt.device_rollout import FunctionalTask, device_player, run_on_device
+from dt.device_rollout import FunctionalTask, Lanes, device_player, run_on_device
 from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.rollout import RolloutFault, Rollouts, run_episodes
@@ -159,11 +159,35 @@ def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
     assert_equal(device, on_host(policy, Walk, limit=5))
 
 
-@pytest.mark.parametrize(("num_envs", "chunk"), [(1, 5), (4, 1), (7, 64)])
-def test_neither_rows_nor_chunks_change_an_episode(num_envs: int, chunk: int) -> None:
+@pytest.mark.parametrize(
+    ("num_envs", "chunk", "num_devices", "lane"),
+    [(1, 5, 1, 64), (4, 1, 4, 64), (7, 64, 2, 64), (7, 3, 2, 1), (6, 4, 1, 2)],
+)
+def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
+    num_envs: int, chunk: int, num_devices: int, lane: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy, task = make_policy_for(Walk()), FunctionalTask("Walk", Walk())
     expected = run_on_device(policy, task, TARGETS, SEEDS, 2)
-    assert_equal(device_player(policy, task, num_envs, chunk)(TARGETS, SEEDS), expected)
+    monkeypatch.setattr("dt.device_rollout.CPU_ROWS", lane)
+    devices = jax.devices()[:num_devices]
+    lanes = Lanes.of(num_envs, devices)
+    assert lanes.num_rows <= lane and lanes.count * lanes.num_rows >= num_envs
+    play = device_player(policy, task, num_envs, chunk, devices)
+    assert_equal(play(TARGETS, SEEDS), expected)
+
+
+def test_lanes_share_rows_evenly_and_leave_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dt.device_rollout.CPU_ROWS", 64)
+    two = jax.devices()[:2]
+    found = [Lanes.of(num_envs, two) for num_envs in (1, 2, 128, 129, 700)]
+    assert found == [
+        Lanes(1, 1, 1),
+        Lanes(1, 2, 1),
+        Lanes(1, 2, 64),
+        Lanes(2, 2, 33),
+        Lanes(6, 2, 59),
+    ]
+    assert Lanes(2, 2, 33).group_of(np.arange(6)).tolist() == [0, 0, 1, 1, 0, 0]
 
 
 def test_one_program_plays_every_chunk_and_reports_its_progress() -> None:
