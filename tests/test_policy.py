@@ -112,6 +112,36 @@ def test_a_restarted_row_forgets(tiny_dataset: EpisodeDataset) -> None:
     np.testing.assert_array_equal(first_three(), fresh)
 
 
+@pytest.mark.parametrize("recompute", [True, False])
+def test_what_was_not_finite_ends_with_its_episode(
+    tiny_dataset: EpisodeDataset, recompute: bool
+) -> None:
+    """Masked from attention it would still be multiplied, by zero, and stay NaN."""
+    _, policy = make_policy(tiny_dataset, recompute=recompute)
+    fresh = make_policy(tiny_dataset, recompute=recompute)[1]
+    good = np.random.default_rng(0).normal(size=(9, 2, 3)).astype(np.float32)
+    bad = good.copy()
+    bad[1, 1, 2] = np.nan
+    policy.reset([1.0, 2.0])
+    fresh.reset([1.0, 2.0])
+    for t in range(4):
+        policy.act(bad[t])
+        policy.observe(np.array([0.0, np.nan if t == 1 else 0.0]))
+        assert np.isfinite(fresh.act(good[t])[0]).all()
+        fresh.observe(np.zeros(2))
+    assert np.isnan(policy.act(good[4])[1]).any()  # it is not hidden either
+    fresh.act(good[4])
+    for each in (policy, fresh):
+        each.observe(np.zeros(2))
+        each.reset([1.0, 2.0], where=np.array([False, True]))
+    for t in range(5, 9):
+        np.testing.assert_array_equal(policy.act(good[t]), fresh.act(good[t]))
+        policy.observe(np.zeros(2))
+        fresh.observe(np.zeros(2))
+    policy.reset([1.0, 2.0])
+    assert np.isfinite(policy.act(good[0])).all()
+
+
 def test_returns_outside_the_data_are_shown_as_its_nearest(tiny_dataset: EpisodeDataset) -> None:
     _, policy = make_policy(tiny_dataset)
     observation = np.zeros((1, 3), np.float32)

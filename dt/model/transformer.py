@@ -210,6 +210,10 @@ class Block(nnx.Module):
         if not self.attends:
             return x + self.mlp(x, for_mlp), keys, values
         q, k, v = self.attention.project(_modulated(self.norm_attention(x), for_attention))
+        # That something is not finite is told by its key, which masking hides: a value that is
+        # masked is still multiplied, by zero, and NaN would outlast the episode.
+        sound = jnp.isfinite(v).all(axis=-1, keepdims=True)
+        k, v = jnp.where(sound, k, jnp.nan), jnp.where(sound, v, 0)
         keys = jax.lax.dynamic_update_slice_in_dim(keys, k.transpose(0, 2, 3, 1), slot, axis=3)
         values = jax.lax.dynamic_update_slice_in_dim(values, v.swapaxes(1, 2), slot, axis=2)
         if newest:
