@@ -81,6 +81,12 @@ class EvaluateConfig:
             raise ValueError("--targets is empty; give returns (50 100) or a span (p5:p95:7)")
         if self.json is not None and not self.json.parent.is_dir():
             raise ValueError(f"--json {self.json}: there is no folder {self.json.parent}")
+        if self.json is not None and self.json.is_dir():
+            raise ValueError(f"--json {self.json}: is a folder; name a file in it")
+        for name in ("video", "out"):
+            folder = getattr(self, name)
+            if folder is not None and folder.exists() and not folder.is_dir():
+                raise ValueError(f"--{name} {folder}: is a file; name a folder")
         if not 0 <= self.step_timeout < float("inf"):
             raise ValueError(f"--step-timeout is {self.step_timeout}; give seconds, or 0")
         if self.on_device and self.step_timeout:
@@ -93,6 +99,13 @@ class EvaluateConfig:
             raise ValueError(
                 "--targets expert leaves the returns to the model: leave out --ood, --calibrated, "
                 "--fit-request-map and --on-device"
+            )
+        if not self.expert and (self.kappa, self.expert_samples) != (10.0, 1):
+            raise ValueError("--kappa and --expert-samples are of --targets expert; leave them out")
+        if self.deterministic and (self.temperature, self.top_p) != (1.0, 1.0):
+            raise ValueError(
+                "--deterministic takes the likeliest action, whatever --temperature and --top-p "
+                "are; leave one or the others out"
             )
         if "expert" in self.targets and not self.expert:
             raise ValueError("--targets expert stands alone, without other targets")

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dt.config import TrainConfig
+from dt.config import EvaluationConfig, TrainConfig
 from dt.data import TrainingData
+from dt.data.episodes import Reference, task_of
 from dt.presets import PRESETS, parse_train_args
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
 
     from dt.data.spaces import why_not_playable
     from dt.distributed import first_decides, is_first, start, to_host
-    from dt.evaluation import evaluate_policy, parse_targets, time_limit
+    from dt.evaluation import cut_kwargs, evaluate_policy, parse_targets, time_limit
     from dt.feeding import Feed
     from dt.learner import Learner, TrainState
     from dt.policy import ReturnConditionedPolicy
@@ -60,7 +61,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         data,
         config.model,
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
-        reference=evaluation.known_reference,
+        reference=reference_of(preset, evaluation, data.env_id),
     )
     run_dir = Path(first_decides(lambda: str(open_run(preset, config))))
     first_decides(lambda: stack.enter_context(locked(run_dir)))
@@ -75,11 +76,21 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    for note in data.notes:
+    playing = data.env_kwargs if problem else cut_kwargs(str(data.env_id), data.env_kwargs, spec)
+    notes = [*data.notes]
+    if playing != data.env_kwargs:
+        notes.append(
+            f"{data.env_id} has no time limit, and is played for {spec.max_timesteps} steps, the "
+            f"longest that the model knows; --evaluation.max-episode-steps sets another"
+        )
+    for note in notes:
         console.print(f"note: {note}", markup=False)
 
     def card_of(
-        state: TrainState, episodes: int, on_step: Callable[[int, int], None] = lambda *_: None
+        state: TrainState,
+        episodes: int,
+        on_step: Callable[[int, int], None] = lambda *_: None,
+        choosing: bool = False,
     ) -> dict[str, Any] | None:
         assert data.env_id is not None
         params = to_host(state.params)  # all processes have a part; the first one plays
@@ -90,16 +101,18 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
             parse_targets([f"p5:p95:{evaluation.num_targets}"], spec.dataset),
             episodes,
             env_id=data.env_id,
-            env_kwargs=data.env_kwargs,
+            env_kwargs=playing,
             seed=config.seed,
             checkpoint_step=int(state.step),
             command=" ".join(["train.py", *sys.argv[1:]]),
+            fitting=choosing,
             on_step=on_step,
         )
 
-    def measure(state: TrainState) -> float:
-        card = card_of(state, max(1, evaluation.episodes // 5))
-        return card["calibration"]["mae_over_range"] if card and card["calibration"] else 0.0
+    def measure(state: TrainState) -> float | None:
+        """Of episodes that no evaluation plays: the best of them would flatter its own card."""
+        card = card_of(state, max(1, evaluation.episodes // 5), choosing=True)
+        return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
         from dt.profiling import measure_training, print_profile
@@ -135,8 +148,8 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
 def load_data(preset: str, config: TrainConfig, console: Console) -> TrainingData:
     """The preset's demo or the user's source, in the environment that is asked for.
 
-    A preset's environment that is not installed is no obstacle to training; one that the user
-    named is.
+    That is the one that the user names, else the data's own, else the preset's, which is no
+    obstacle to training where it is not installed.
     """
     from dt.data.cache import load_training_data
     from dt.data.spaces import why_not_playable
@@ -154,23 +167,33 @@ def load_data(preset: str, config: TrainConfig, console: Console) -> TrainingDat
                 f"{source}: the demo is played in its own environment; leave it out"
             )
         return TrainingData.of(load_demo(source), config.data.transforms)
-    env_id: str | None = evaluation.env or None
-    if env_id is not None:
-        reason = why_not_playable(env_id, evaluation.env_kwargs)
-        if reason and env_id != usual.env:
-            raise ValueError(f"--evaluation.env: {reason}")
-        env_id = None if reason else env_id
+    # A preset's time limit is of its own data.
+    kwargs = evaluation.env_kwargs if evaluation.env_kwargs != usual.env_kwargs else {}
+    env_id, default_env = evaluation.env or None, None
+    reason = why_not_playable(evaluation.env, kwargs) if env_id else None
+    if evaluation.env == usual.env:
+        env_id, default_env = None, env_id if reason is None else None
+    elif reason:
+        raise ValueError(f"--evaluation.env: {reason}")
     with reading_progress(console) as on_steps:
         return load_training_data(
             source,
             config.data.transforms,
             env_id=env_id,
-            env_kwargs=evaluation.env_kwargs,
+            env_kwargs=kwargs,
+            default_env=default_env,
             reward=config.data.reward,
             cache_dir=config.data.cache_dir,
             say=console.print,
             on_steps=on_steps,
         )
+
+
+def reference_of(preset: str, evaluation: EvaluationConfig, env_id: str | None) -> Reference | None:
+    """The one that the user names; the preset's is its own task's alone."""
+    usual = PRESETS[preset].evaluation
+    own = evaluation.reference == usual.reference and task_of(env_id) != task_of(usual.env)
+    return None if own else evaluation.known_reference
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from dt.data.episodes import Reference
 from dt.evaluation import Card
 from dt.spec import PolicySpec
 from dt.statistics import correlation, interquartile_mean, ranks, runs_interval, slope
-from dt.verdict import ONE_TARGET, agreement, beyond, describe
+from dt.verdict import ONE_TARGET, agreement, beyond, describe, expected
 
 # What the runs of one aggregate have in common; a card of it says so once.
 SHARED = (
@@ -67,7 +67,9 @@ def aggregate_cards(cards: list[Card], names: list[str]) -> Card:
     training to training.
     """
     rng = np.random.default_rng(cards[0]["seed"])
-    targets = np.array([row["target"] for row in cards[0]["targets"]])
+    asked = np.array([[row["target"] for row in card["targets"]] for card in cards])  # (R, T)
+    # Models that choose their own returns ask for one each, and none for that of another.
+    targets = asked.mean(axis=0) if cards[0]["expert"] else asked[0]
     ood = np.array([row["ood"] for row in cards[0]["targets"]])
     means = np.array([[row["return_mean"] for row in card["targets"]] for card in cards])  # (R, T)
     lengths = np.array([[row["length_mean"] for row in card["targets"]] for card in cards])
@@ -94,7 +96,7 @@ def aggregate_cards(cards: list[Card], names: list[str]) -> Card:
     steps = sum(card["wall_seconds"] * card["env_steps_per_second"] for card in cards)
     seconds = sum(card["wall_seconds"] for card in cards)
     selections = {card["selection"] for card in cards}
-    return {
+    card = {
         **{name: cards[0][name] for name in SHARED},
         # The same update can be one run's last and another's middle.
         "selection": selections.pop() if len(selections) == 1 else "chosen",
@@ -106,6 +108,10 @@ def aggregate_cards(cards: list[Card], names: list[str]) -> Card:
         "beyond": beyond(targets, means.T, ood, rng),
         "verdict": ONE_TARGET if calibration is None else calibration["verdict"],
     }
+    if cards[0]["expert"]:
+        expectation = expected(asked[:, 0], means[:, 0])
+        card |= {"expectation": expectation, "verdict": expectation["verdict"]}
+    return card
 
 
 def _calibrate_runs(

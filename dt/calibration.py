@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 REQUEST_MAP = "request_map.json"
-FORMAT = 1
+FORMAT = 2
+ACTING = ("deterministic", "recomputed", "temperature", "top_p")
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,9 @@ class RequestMap:
     requests: Float[np.ndarray, " N"]
     achieved: Float[np.ndarray, " N"]
     checkpoint_step: int
-    deterministic: bool
+    acting: dict[str, Any]  # how the policy that was measured drew its actions: ACTING of its card
     env_id: str
+    env_kwargs: dict[str, Any]
     measured: dict[str, Any]  # where it comes from: means, episodes, seed, versions, command
 
     def __post_init__(self) -> None:
@@ -61,11 +63,12 @@ class RequestMap:
             requests=requests,
             achieved=np.asarray(isotonic_regression(means).x, np.float64),
             checkpoint_step=card["checkpoint_step"],
-            deterministic=card["deterministic"],
+            acting={name: card[name] for name in ACTING},
             env_id=card["env_id"],
+            env_kwargs=card["env_kwargs"],
             measured={
                 "means": means.tolist(),
-                **{name: card[name] for name in ("episodes", "seed", "env_kwargs", "versions")},
+                **{name: card[name] for name in ("episodes", "seed", "versions")},
                 **{name: card[name] for name in ("command", "commit")},
             },
         )
@@ -88,13 +91,31 @@ class RequestMap:
         slack = 0.01 * (high - low)
         return (wanted >= low - slack) & (wanted <= high + slack)
 
-    def check(self, checkpoint_step: int, deterministic: bool) -> None:
-        """Refuse to stand before another policy than the one that was measured."""
-        if (checkpoint_step, deterministic) != (self.checkpoint_step, self.deterministic):
+    def check(self, checkpoint_step: int, **acting: Any) -> None:
+        """Refuse to stand before another policy than the one that was measured.
+
+        Args:
+            acting: what ACTING names.
+        """
+        have = {"checkpoint_step": checkpoint_step, **acting}
+        want = {"checkpoint_step": self.checkpoint_step, **self.acting}
+        for name, value in want.items():
+            if have[name] != value:
+                raise ValueError(
+                    f"{REQUEST_MAP} was fitted on a policy whose {name} is {value}, this one's is "
+                    f"{have[name]}; fit it again with evaluate.py --fit-request-map"
+                )
+
+    def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
+        """Refuse another environment than the one that the policy was measured in."""
+        if (env_id, env_kwargs) != (self.env_id, self.env_kwargs):
+            measured, here = (
+                f"{name} {kwargs}" if kwargs else name
+                for name, kwargs in ((self.env_id, self.env_kwargs), (env_id, env_kwargs))
+            )
             raise ValueError(
-                f"{REQUEST_MAP} was fitted on update {self.checkpoint_step} with "
-                f"{_actions(self.deterministic)} actions, this is update {checkpoint_step} with "
-                f"{_actions(deterministic)} ones; fit it again with evaluate.py --fit-request-map"
+                f"the request map was fitted in {measured}, not in {here}; fit one there with "
+                f"--fit-request-map --env {env_id}"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -103,8 +124,9 @@ class RequestMap:
             "requests": self.requests.tolist(),
             "achieved": self.achieved.tolist(),
             "checkpoint_step": self.checkpoint_step,
-            "deterministic": self.deterministic,
+            "acting": self.acting,
             "env_id": self.env_id,
+            "env_kwargs": self.env_kwargs,
             "measured": self.measured,
         }
 
@@ -119,11 +141,8 @@ class RequestMap:
             requests=np.asarray(values["requests"], np.float64),
             achieved=np.asarray(values["achieved"], np.float64),
             checkpoint_step=values["checkpoint_step"],
-            deterministic=values["deterministic"],
+            acting=values["acting"],
             env_id=values["env_id"],
+            env_kwargs=values["env_kwargs"],
             measured=values["measured"],
         )
-
-
-def _actions(deterministic: bool) -> str:
-    return "the likeliest" if deterministic else "sampled"

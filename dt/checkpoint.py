@@ -156,7 +156,10 @@ def restore_state(
             except ValueError as error:
                 warn(f"{error}; going back to an older checkpoint")
                 damaged.append(directory / str(step))
-        raise ValueError(f"{run_dir}: no sound checkpoint to resume from; train without --resume")
+        raise ValueError(
+            f"{run_dir}: no sound checkpoint to resume from; name another "
+            f"--run-dir, or remove {directory}"
+        )
 
     folder = directory / str(first_decides(newest_sound))
     _check_spec(folder, learner.spec)
@@ -224,14 +227,11 @@ def load_policy(
         raise ValueError(f"{run_dir}: is no Hugging Face folder; a run brings its own statistics")
     folder = find_checkpoint(Path(run_dir), checkpoint)
     spec = load_spec(folder)
-    request_map = None
-    if calibrated:
-        request_map = load_request_map(Path(run_dir))
-        request_map.check(int(folder.name), deterministic)
+    request_map = load_request_map(Path(run_dir)) if calibrated else None
     params = nnx.state(abstract_model(spec))
     trees = _load(folder, {"params": nnx.to_pure_dict(params)})
     nnx.replace_by_pure_dict(params, trees["params"])
-    return ReturnConditionedPolicy(
+    policy = ReturnConditionedPolicy(
         params,
         spec,
         deterministic=deterministic,
@@ -243,6 +243,15 @@ def load_policy(
         expert=expert,
         request_map=request_map,
     )
+    if request_map is not None:
+        request_map.check(
+            int(folder.name),
+            deterministic=deterministic,
+            recomputed=policy.recompute,
+            temperature=temperature,
+            top_p=top_p,
+        )
+    return policy
 
 
 def load_spec(folder: Path) -> PolicySpec:

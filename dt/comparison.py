@@ -155,7 +155,10 @@ def _pair(interval: Float[np.ndarray, " 2"]) -> list[float] | None:
 
 
 def _shared_targets(a: Card, b: Card) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Rows of both cards that asked for the same return, the lowest first."""
+    """Rows of both cards that asked for the same return, the lowest first; those of models that
+    chose it themselves stand side by side."""
+    if a.get("expert") and b.get("expert"):
+        return list(zip(a["targets"], b["targets"], strict=True))
     return [
         (row, other)
         for row in sorted(a["targets"], key=lambda row: row["target"])

@@ -233,6 +233,9 @@ class EvaluationConfig:
         for name in ("interval", "max_episode_steps"):
             value = getattr(self, name)
             _require(value >= 0, f"evaluation.{name}", value, "0 or more")
+        enough = self.num_targets >= 2 or not self.interval
+        needed = "at least 2 where evaluation.interval asks for cards to choose by"
+        _require(enough, "evaluation.num_targets", self.num_targets, needed)
 
     @property
     def known_reference(self) -> Reference | None:

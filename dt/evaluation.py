@@ -17,6 +17,8 @@ from jaxtyping import Int
 
 from dt.calibration import RequestMap
 from dt.data.describe import DatasetSummary
+from dt.data.episodes import Reference, task_of
+from dt.data.spaces import has_own_rows, is_registered
 from dt.device_rollout import FunctionalTask, run_on_device
 from dt.memory import free_bytes
 from dt.playing import Vectorization
@@ -65,7 +67,7 @@ def targets_beyond(factor: float, dataset: DatasetSummary, count: int = 3) -> li
             f"--ood {factor:g}: the data's returns from p5 to p95 are all {low:.5g}; name the "
             f"returns to ask for with --targets"
         )
-    if not highest < top < np.finfo(np.float32).max:
+    if not highest < top < float(np.finfo(np.float32).max):
         raise ValueError(
             f"--ood {factor:g} asks for up to {top:.5g}, but the data holds returns up to "
             f"{highest:.5g}; give a number above {(highest - low) / (high - low):.4g}"
@@ -74,7 +76,7 @@ def targets_beyond(factor: float, dataset: DatasetSummary, count: int = 3) -> li
 
 
 def episode_seeds(seed: int, count: int, fitting: bool = False) -> Int[np.ndarray, " E"]:
-    """Seeds of `count` episodes; those to fit a request map on are never those of an evaluation."""
+    """Seeds of `count` episodes; those to fit and choose by are never those of an evaluation."""
     low, high = (2**30, 2**31 - 2_000_000) if fitting else (0, 2**30)
     return np.random.default_rng(seed).integers(low, high, size=count)
 
@@ -105,7 +107,8 @@ def evaluate_policy(
     targets' doing, not the starts'.
 
     Args:
-        fitting: play the episodes that request maps are fitted on, which no evaluation plays.
+        fitting: play the episodes by which request maps are fitted and checkpoints chosen, which
+            no evaluation plays.
         on_device: the environment's functional form, to play on the device; None: on the host.
         step_timeout: seconds that a step of all environments may take; 0: as long as it likes.
         vectorization: as in `make_envs`.
@@ -114,12 +117,9 @@ def evaluate_policy(
         RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
         ValueError: for an environment that the policy's request map was not measured in.
     """
-    measured = policy.request_map
-    if measured is not None and measured.env_id != env_id:
-        raise ValueError(
-            f"the request map was fitted in {measured.env_id}, not in {env_id}; fit one there with "
-            f"--fit-request-map --env {env_id}"
-        )
+    if policy.request_map is not None:
+        policy.request_map.check_environment(env_id, env_kwargs)
+    spec = dataclasses.replace(policy.spec, reference=reference_for(env_id, policy.spec))
     if policy.expert is not None:
         if on_device is not None:
             raise ValueError("the model's own returns (expert) are played on the host only")
@@ -153,7 +153,7 @@ def evaluate_policy(
         "deterministic": policy.deterministic,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "expert": None if policy.expert is None else dataclasses.asdict(policy.expert),
+        "expert": _choice(policy),
         "calibrated": policy.request_map is not None,
         "clipped": policy.clip,
         "recomputed": policy.recompute,
@@ -164,7 +164,7 @@ def evaluate_policy(
         "seed": seed,
         "wall_seconds": round(seconds, 3),
         "env_steps_per_second": round(float(rollouts.lengths.sum()) / seconds, 1),
-        **score(rollouts, targets, policy.spec, seed, policy.request_map),
+        **score(rollouts, targets, spec, seed, policy.request_map),
         "versions": code_versions(),
         "command": command,
         "commit": code_commit(),
@@ -173,6 +173,15 @@ def evaluate_policy(
         expectation = expected(rollouts.targets, rollouts.returns)
         card |= {"expectation": expectation, "verdict": expectation["verdict"]}
     return card
+
+
+def _choice(policy: ReturnConditionedPolicy) -> dict[str, Any] | None:
+    """How the model's own returns are chosen; an expectile is one number, with nothing to choose"""
+    if policy.expert is None:
+        return None
+    if policy.spec.model.return_head == "expectile":
+        return {"expectile": policy.spec.model.return_expectile}
+    return dataclasses.asdict(policy.expert)
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
@@ -191,6 +200,23 @@ def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
         return gymnasium.spec(env_id).max_episode_steps
     except (gymnasium.error.Error, ImportError):
         return None  # not installed here: only the data says
+
+
+def cut_kwargs(env_id: str, env_kwargs: dict[str, Any], spec: PolicySpec) -> dict[str, Any]:
+    """The environment's arguments, with a time limit where it has none: what the model knows.
+
+    A policy may wander for ever where the logged agents arrived.
+    """
+    endless = time_limit(env_id, env_kwargs) in (None, -1)
+    if not endless or not is_registered(env_id) or has_own_rows(env_id, env_kwargs):
+        return env_kwargs
+    return {**env_kwargs, "max_episode_steps": spec.max_timesteps}
+
+
+def reference_for(env_id: str, spec: PolicySpec) -> Reference | None:
+    """What scores are normalised by; another environment's say nothing of this one."""
+    same = spec.env_id is None or task_of(env_id) == task_of(spec.env_id)
+    return spec.reference if same else None
 
 
 def score(
@@ -238,7 +264,7 @@ def score(
         "calibration": calibration,
         # Requests stay within the data, whatever is wanted.
         "beyond": None if request_map is not None else beyond(asked, returns, ood, rng),
-        "verdict": ONE_TARGET if calibration is None else calibration["verdict"],
+        "verdict": _no_spread(asked) if calibration is None else calibration["verdict"],
         "dataset": {
             "id": data.name,
             "episodes": data.episodes,
@@ -253,6 +279,12 @@ def score(
             },
         },
     }
+
+
+def _no_spread(asked: np.ndarray) -> str:
+    if len(asked) == 1 or np.ptp(asked) > 0:
+        return ONE_TARGET
+    return f"all targets are {asked[0]:.5g}: name different ones to see whether returns follow"
 
 
 def code_commit() -> str | None:
@@ -273,7 +305,7 @@ def _one_target(part: str, word: str, dataset: DatasetSummary) -> float:
                 raise ValueError
             return dataset.percentile(percent)
         value = float(part)
-        if not abs(value) < np.finfo(np.float32).max:
+        if not abs(value) < float(np.finfo(np.float32).max):
             raise ValueError
         return value
     except ValueError:

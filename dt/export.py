@@ -61,6 +61,8 @@ class ExportConfig:
             raise ValueError(f"--batch-size is {self.batch_size}; it must be at least 1")
         if self.out.suffix != ".npz":
             raise ValueError(f"{self.out}: the file's name must end in .npz")
+        if not self.out.parent.is_dir():
+            raise ValueError(f"{self.out}: there is no folder {self.out.parent}; make it first")
 
 
 def export_policy(

@@ -95,8 +95,8 @@ def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Pa
     train_steps = compiled.compile()
     batch = jax.tree.map(lambda field: field[0], draw)
     if feed.steps is not None:
-        cut = jax.jit(gather, static_argnums=2)
-        batch = cut(feed.steps, batch, learner.num_steps_of_window)
+        cut = jax.jit(gather, static_argnums=(2, 3))
+        batch = cut(feed.steps, batch, learner.num_steps_of_window, learner.spec.prefix_steps)
     is_null = jnp.zeros(len(batch.mask), bool)
     args = (state.params, batch, is_null, jax.random.key(0))
     gradient = jax.jit(learner.loss_and_gradient)

@@ -161,8 +161,13 @@ def _sampling(card: dict[str, Any], form: str) -> list[str]:
     parts = [form.format(name, card[name]) for name in ("temperature", "top_p") if card[name] != 1]
     expert = card["expert"]
     if expert is not None:
-        parts.append(form.format("expert kappa", expert["kappa"]).replace("expert ", "expert-"))
-        parts += [form.format("best of", expert["num_samples"])] * (expert["num_samples"] > 1)
+        named = {"expectile": "expert-expectile", "kappa": "expert-kappa", "num_samples": "best-of"}
+        usual = {"num_samples": 1, "top_p": 1.0}
+        parts += [
+            form.format(named.get(name, name), value)
+            for name, value in expert.items()
+            if usual.get(name) != value
+        ]
     return [part.replace("_", "-") for part in parts]
 
 

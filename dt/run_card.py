@@ -9,7 +9,7 @@ from typing import Any
 from dt.calibration import REQUEST_MAP, RequestMap
 from dt.checkpoint import find_checkpoint, load_policy, load_spec, write_json
 from dt.device_rollout import FunctionalTask
-from dt.evaluation import Card, episode_seeds, evaluate_policy, parse_targets
+from dt.evaluation import Card, cut_kwargs, episode_seeds, evaluate_policy, parse_targets
 from dt.faults import EnvironmentFault
 from dt.model.heads import ReturnChoice
 from dt.playing import Vectorization, make_envs
@@ -134,7 +134,7 @@ def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[s
     env_id = env_id or spec.env_id or ""
     if not env_id:
         raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
-    return env_id, spec.env_kwargs if env_id == spec.env_id else {}
+    return env_id, cut_kwargs(env_id, spec.env_kwargs if env_id == spec.env_id else {}, spec)
 
 
 def fit_request_map(

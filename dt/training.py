@@ -32,7 +32,7 @@ def train(
     *,
     say: Callable[[str], None] = print,
     on_round: Callable[[int, dict[str, float]], None] = lambda step, metrics: None,
-    measure: Callable[[TrainState], float] | None = None,
+    measure: Callable[[TrainState], float | None] | None = None,
     profile: Callable[[Learner, TrainState, Feed], None] | None = None,
 ) -> TrainState:
     """Run the updates that are left, logging and saving on the way; the last state is saved.
@@ -44,7 +44,7 @@ def train(
     Args:
         on_round: called with the updates done and their mean metrics since the last call.
         measure: called every `evaluation.interval` updates, in every process; the state with the
-            first one's lowest value is kept as the best.
+            first one's lowest value is kept as the best; None measures nothing.
         profile: called once, before the first update, with a copy of the state.
 
     Raises:

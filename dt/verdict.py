@@ -68,13 +68,16 @@ def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) 
 
     Where good returns are luck, a model that asks for the best of them gets the average, and only
     this difference tells (Paster et al. 2022, "You can't count on luck").
+
+    Args:
+        chosen, returns: of episodes of one model, or the means of several runs.
     """
     over = chosen - returns
     mean = float(over.mean())
     error = float(over.std(ddof=1) / np.sqrt(len(over))) if len(over) > 1 else None
     came = f"the model chose {chosen.mean():.5g} and {returns.mean():.5g} came"
     if error is None:
-        verdict = f"{came}: one episode, too few to say"
+        verdict = f"{came}: one sample, too few to say"
     elif mean > 2 * error:
         verdict = f"{came}, {mean / max(error, 1e-12):.1f} standard errors less: luck in the data?"
     else:

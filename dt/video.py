@@ -68,13 +68,13 @@ def film(
     check_spaces(policy, envs.single_observation_space, envs.single_action_space)
     assert envs.num_envs == len(targets)
     asked, seeds = np.asarray(targets, np.float64), np.full(len(targets), seed)
-    requests = policy.requests(asked)
+    requests = np.array(policy.requests(asked))
     tally = Tally(asked, seeds, policy.spec.transforms)
     per_second = float(envs.metadata.get("render_fps") or MOST_FPS)
     stride = max(1, round(per_second / MOST_FPS))
     fps = per_second / stride
     suffix = ".mp4" if find_spec("imageio_ffmpeg") else ".gif"
-    names = [f"target-{target:.6g}" for target in targets]
+    names = ["expert" if policy.expert else f"target-{target:.6g}" for target in targets]
     names = [
         f"{name}-{number}" if names.count(name) > 1 else name for number, name in enumerate(names)
     ]
@@ -102,6 +102,8 @@ def film(
         def act(observations: np.ndarray) -> np.ndarray:
             actions = policy.act(observations)
             clock = tally.lengths.max()
+            if policy.expert is not None and clock == 0:  # what it chose to ask for
+                requests[:] = policy.returns_to_go
             if clock % stride == 0:
                 left = policy.returns_to_go
                 for row in np.flatnonzero(~tally.ended):

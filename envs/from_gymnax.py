@@ -13,6 +13,8 @@ from gymnasium.experimental.functional import FuncEnv
 from dt.data.spaces import first_line
 from dt.device_rollout import FunctionalTask
 
+NO_LIMIT = 2**31 - 1  # gymnax always has one: more steps than its counter can count
+
 
 class GymnaxState(NamedTuple):
     """A step of gymnax gives everything at once; the functions of a FuncEnv read it from here."""
@@ -61,7 +63,7 @@ def gymnax_task(name: str, kwargs: dict[str, Any]) -> FunctionalTask:
     """gymnax's environment of this name, with its own time limit unless told otherwise.
 
     Args:
-        kwargs: `max_episode_steps` and fields of the environment's parameters.
+        kwargs: `max_episode_steps`, -1 for none, and fields of the environment's parameters.
 
     Raises:
         ValueError: without the package, and for a name or field that it does not know.
@@ -74,15 +76,17 @@ def gymnax_task(name: str, kwargs: dict[str, Any]) -> FunctionalTask:
             f'pip install "dt-steer[gymnax]"'
         ) from error
     changes = dict(kwargs)
-    if "max_episode_steps" in changes:
-        changes["max_steps_in_episode"] = changes.pop("max_episode_steps")
+    limit = changes.pop("max_episode_steps", None)
+    if limit is not None:
+        changes["max_steps_in_episode"] = NO_LIMIT if limit == -1 else limit
     try:
         env, params = gymnax.make(name)
         params = params.replace(**changes)
         functional = GymnaxEnv(env, params)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError) as error:
         raise ValueError(f"cannot make environment 'gymnax/{name}': {first_line(error)}") from error
-    return FunctionalTask(f"gymnax/{name}", functional, int(params.max_steps_in_episode))
+    longest = None if limit == -1 else int(params.max_steps_in_episode)
+    return FunctionalTask(f"gymnax/{name}", functional, longest)
 
 
 def _space(space: Any) -> gymnasium.Space:

@@ -42,6 +42,18 @@ def test_a_target_s_number_is_the_interquartile_mean_of_the_runs_means() -> None
     assert card["wall_seconds"] == 5 * 1.5 and card["env_steps_per_second"] == 96.0
 
 
+def test_models_that_choose_their_returns_are_held_to_all_they_chose() -> None:
+    expert = {"kappa": 10.0, "num_samples": 1, "top_p": 1.0}
+    cards = [
+        make_card(targets=(chosen,), gain=0.0, offset=0.3, seed=seed, expert=expert)
+        for seed, chosen in enumerate((9.8, 9.0, 8.0))
+    ]
+    card = aggregate_cards(cards, ["a", "b", "c"])
+    assert card["targets"][0]["target"] == pytest.approx(26.8 / 3)
+    assert card["expectation"]["difference"] == pytest.approx(26.8 / 3 - 0.3)
+    assert "standard errors less: luck" in card["verdict"]
+
+
 def test_the_calibration_is_that_of_the_runs_not_of_their_mean() -> None:
     """One run is above every target and one as far below: together they would look perfect."""
     card = aggregate_cards(*make_runs(-0.6, 0.6, -0.6, 0.6))

@@ -28,7 +28,8 @@ def card(requests: list[float], means: list[float], **changes: Any) -> dict[str,
         {"target": request, "return_mean": mean}
         for request, mean in zip(requests, means, strict=True)
     ]
-    facts = {"checkpoint_step": 7, "deterministic": False, "env_id": "Planted-v0", "env_kwargs": {}}
+    facts: dict[str, Any] = {"checkpoint_step": 7, "env_id": "Planted-v0", "env_kwargs": {}}
+    facts |= {"deterministic": False, "recomputed": False, "temperature": 1.0, "top_p": 1.0}
     facts |= {"episodes": 4, "seed": 1, "versions": {}, "command": "", "commit": None}
     return {"targets": targets, **facts, **changes}
 
@@ -108,7 +109,7 @@ def test_a_map_comes_back_from_its_file(tmp_path: Path) -> None:
         ("{", "does not read as a request map"),
         ("[]", "does not read as a request map"),
         ('{"format": 9}', "has format 9"),
-        ('{"format": 1}', "does not read as a request map"),
+        ('{"format": 2}', "does not read as a request map"),
     ],
 )
 def test_a_file_that_is_no_map_is_named(tmp_path: Path, content: str | None, message: str) -> None:
@@ -172,17 +173,26 @@ def test_load_policy_takes_the_run_s_map_and_only_for_its_own_checkpoint(
     write_json(tmp_path / REQUEST_MAP, RequestMap.fit(mapped).to_json())
     plain, calibrated = (dt.load_policy(tmp_path, calibrated=c) for c in (False, True))
     np.testing.assert_array_equal(act(calibrated, 2.5), act(plain, 3.0))
-    with pytest.raises(ValueError, match="with sampled actions, this is .* with the likeliest"):
-        dt.load_policy(tmp_path, calibrated=True, deterministic=True)
+    others: list[dict[str, Any]] = [
+        {"deterministic": True},
+        {"recompute": True},
+        {"temperature": 0.5},
+        {"top_p": 0.9},
+    ]
+    for other in others:
+        (name,) = other
+        with pytest.raises(ValueError, match=f"whose {name}.* is (False|1.0), this one's is"):
+            dt.load_policy(tmp_path, calibrated=True, **other)
     stale = {**json.loads((tmp_path / REQUEST_MAP).read_text()), "checkpoint_step": 9}
     write_json(tmp_path / REQUEST_MAP, stale)
-    with pytest.raises(ValueError, match="fitted on update 9 .* this is update 0"):
+    with pytest.raises(ValueError, match="whose checkpoint_step is 9, this one's is 0"):
         dt.load_policy(tmp_path, calibrated=True)
 
 
 def test_a_map_of_another_environment_is_refused(tiny_dataset: EpisodeDataset) -> None:
     policy = make_policy(tiny_dataset, request_map=fitted([0.0, 4.0], [1.0, 3.0]))
-    with pytest.raises(ValueError, match="fitted in Planted-v0, not in Other-v0"):
-        evaluate_policy(
-            policy, [1.0], 1, env_id="Other-v0", env_kwargs={}, seed=0, checkpoint_step=7
-        )
+    others: list[tuple[str, dict[str, Any]]] = [("Other-v0", {}), ("Planted-v0", {"limit": 3})]
+    for env_id, env_kwargs in others:
+        facts: dict[str, Any] = {"env_id": env_id, "env_kwargs": env_kwargs}
+        with pytest.raises(ValueError, match=f"fitted in Planted-v0, not in {env_id}"):
+            evaluate_policy(policy, [1.0], 1, seed=0, checkpoint_step=7, **facts)

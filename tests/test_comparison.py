@@ -148,3 +148,13 @@ def test_a_file_that_is_no_card_is_named(tmp_path: Path, content: str | None, me
     with pytest.raises(ValueError, match=message) as caught:
         read_card(file)
     assert str(file) in str(caught.value)
+
+
+def test_models_that_chose_their_returns_are_compared_by_what_came() -> None:
+    expert = {"kappa": 10.0, "num_samples": 1, "top_p": 1.0}
+    a = make_card(targets=(9.8,), gain=0.0, offset=0.3, expert=expert)
+    b = make_card(targets=(7.0,), gain=0.0, offset=0.9, expert=expert)
+    comparison = compare_cards(a, b, NAMES)
+    assert comparison["overall"]["difference"] == pytest.approx(0.6)
+    with pytest.raises(ValueError, match="share no target"):
+        compare_cards({**a, "expert": None}, b, NAMES)

@@ -46,6 +46,7 @@ from dt.presets import PRESETS, parse_train_args
         (OptimizerConfig, {"clip_norm": -1.0}, "optimizer.clip_norm"),
         (OptimizerConfig, {"warmup_steps": -1}, "optimizer.warmup_steps"),
         (EvaluationConfig, {"num_targets": 0}, "evaluation.num_targets"),
+        (EvaluationConfig, {"num_targets": 1, "interval": 9}, "evaluation.num_targets"),
         (EvaluationConfig, {"episodes": 0}, "evaluation.episodes"),
         (EvaluationConfig, {"interval": -1}, "evaluation.interval"),
         (EvaluationConfig, {"max_episode_steps": -1}, "evaluation.max_episode_steps"),

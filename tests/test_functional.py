@@ -128,7 +128,7 @@ class GymnaxCount:
     ) -> tuple[Any, CountState, Any, Any, dict[str, Any]]:
         count = state.count + 1
         observation = jnp.stack([count, action, jax.random.uniform(key)])
-        done = count >= 5 + state.drift
+        done = (count >= 5 + state.drift) | (count >= params.max_steps_in_episode)
         return observation, CountState(count, state.drift), params.step * count, done, {}
 
 
@@ -155,6 +155,10 @@ def test_gymnax_looks_like_a_functional_environment() -> None:
     short = functional_task("gymnax/Count", {"max_episode_steps": 6})
     rollouts = run_on_device(make_policy_for(short.env), short, np.ones(9), np.arange(9), 2)
     np.testing.assert_array_equal(rollouts.lengths, np.minimum(lengths, 6))
+    endless = functional_task("gymnax/Count", {"max_episode_steps": -1})
+    assert endless.max_episode_steps is None
+    rollouts = run_on_device(make_policy_for(endless.env), endless, np.ones(9), np.arange(9), 2)
+    np.testing.assert_array_equal(rollouts.lengths, lengths)
 
 
 @pytest.mark.usefixtures("_gymnax")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dt.data.describe import DatasetSummary
-from dt.verdict import agreement, beyond, calibrate
+from dt.verdict import agreement, beyond, calibrate, expected
 
 TARGETS = np.linspace(0.0, 100.0, 6)
 
@@ -238,3 +238,26 @@ def test_without_targets_on_both_sides_nothing_is_said_about_beyond() -> None:
 
 def test_errors_are_shares_of_the_targets_span() -> None:
     assert calibrated(TARGETS + 10.0, noise=0.0)["mae_over_range"] == pytest.approx(0.1)
+
+
+def test_a_model_that_expects_too_much_of_itself_is_told_so() -> None:
+    rng = np.random.default_rng(0)
+    chosen, came = rng.normal(9.0, 0.5, 200), rng.normal(1.0, 2.0, 200)
+    lucky = expected(chosen, came)
+    over = chosen - came
+    error = over.std(ddof=1) / np.sqrt(200)
+    assert lucky["difference"] == pytest.approx(over.mean())
+    assert lucky["standard_error"] == pytest.approx(error)
+    assert f"{over.mean() / error:.1f} standard errors less: luck in the data?" in lucky["verdict"]
+    assert lucky["chosen_mean"] == pytest.approx(chosen.mean())
+    for honest in (chosen + rng.normal(0.0, 2.0, 200), chosen + 3.0):  # as much, and more
+        assert "what it expects of itself holds" in expected(chosen, honest)["verdict"]
+    single = expected(chosen[:1], came[:1])
+    assert single["standard_error"] is None and "too few to say" in single["verdict"]
+
+
+@pytest.mark.parametrize(("errors", "warns"), [(1.5, False), (2.5, True)])
+def test_the_warning_begins_at_two_standard_errors(errors: float, warns: bool) -> None:
+    spread = np.tile([-1.0, 1.0], 50)
+    error = spread.std(ddof=1) / 10
+    assert ("luck" in expected(spread + errors * error, np.zeros(100))["verdict"]) == warns

@@ -49,6 +49,7 @@ def load_training_data(
     *,
     env_id: str | None = None,
     env_kwargs: dict[str, Any] | None = None,
+    default_env: str | None = None,
     reward: str = "",
     cache_dir: Path | None = None,
     say: Callable[[str], None] = print,
@@ -58,6 +59,7 @@ def load_training_data(
 
     Args:
         source, env_id, env_kwargs, reward: as for `open_source`.
+        default_env: that of data which names none, unless `env_id` does; its spaces must fit.
         cache_dir: where stores are kept; None reads everything into memory.
         say: told when another process is waited for.
         on_steps: called with the steps written so far, when a store is made.
@@ -67,7 +69,16 @@ def load_training_data(
     """
 
     def read() -> EpisodeSource:
-        return open_source(source, env_id, env_kwargs, reward=reward)
+        opened = open_source(source, env_id, env_kwargs, reward=reward)
+        if opened.env_id is not None or default_env is None:
+            return opened
+        try:
+            return open_source(source, default_env, env_kwargs, reward=reward)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (the preset's environment, {default_env}, as the data names none: name "
+                f"it with --evaluation.env, or --evaluation.env= if there is none)"
+            ) from error
 
     if cache_dir is None:
         return TrainingData.of(read(), transforms)
@@ -75,6 +86,7 @@ def load_training_data(
         "source": source,
         "env_id": env_id,
         "env_kwargs": env_kwargs,
+        "default_env": default_env,
         "reward": reward,
         "transforms": dataclasses.asdict(transforms),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -56,11 +57,19 @@ class Reference:
     high: float
 
     def __post_init__(self) -> None:
-        if not self.high > self.low:
-            raise ValueError(f"{self.source}: reference {self.high} is not above {self.low}")
+        if not -np.inf < self.low < self.high < np.inf:
+            raise ValueError(
+                f"{self.source}: reference {self.low} to {self.high}; give two finite returns, the "
+                f"second above the first"
+            )
 
     def normalize(self, returns: np.ndarray | float) -> np.ndarray | float:
         return 100.0 * (returns - self.low) / (self.high - self.low)
+
+
+def task_of(env_id: str | None) -> str | None:
+    """An id without its version: a task's reference is used for all of them."""
+    return env_id and re.sub(r"-v\d+$", "", env_id)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ def from_arrays(
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
     """
-    arrays = _joined(name, arrays, env_id, env_kwargs or {})
+    own, kwargs = _text(arrays["env_id"]) if "env_id" in arrays else None, env_kwargs or {}
+    if env_id in (None, own):  # an environment by another name has other arguments
+        kwargs = {**_json(name, arrays, "env_kwargs"), **kwargs}
+    arrays = _joined(name, arrays, env_id, own, kwargs)
     for key in STEPS:
         _check_numbers(name, arrays, key)
     observations = arrays["observations"]
@@ -73,13 +76,11 @@ def from_arrays(
                 f"{name}: {key} has shape {arrays[key].shape}, rewards {rewards.shape}; "
                 f"every field needs one row a step"
             )
-    kwargs = env_kwargs or {}
     inferred = False
     if env_id is not None:
         observation_space, action_space = environment_spaces(env_id, kwargs)
     else:
-        env_id = _text(arrays["env_id"]) if "env_id" in arrays else None
-        kwargs = {**_json(name, arrays, "env_kwargs"), **kwargs}
+        env_id = own
         known = _stated_spaces(name, arrays) or known_spaces(env_id, kwargs)
         inferred = known is None
         observation_space, action_space = known or infer_spaces(observations, actions)
@@ -188,16 +189,22 @@ def complete_lengths(ends: np.ndarray) -> np.ndarray:
 
 
 def _joined(
-    name: str, arrays: Mapping[str, np.ndarray], env_id: str | None, env_kwargs: dict[str, Any]
+    name: str,
+    arrays: Mapping[str, np.ndarray],
+    env_id: str | None,
+    own: str | None,
+    kwargs: dict[str, Any],
 ) -> Mapping[str, np.ndarray]:
-    """The arrays, with records in place of those of their parts."""
+    """The arrays, with records in place of those of their parts.
+
+    Args:
+        env_id: whose spaces those are; None: stated, or those of the file's `own` environment.
+    """
     if not any(is_part(key) for key in arrays):
         return arrays
-    found = environment_spaces(env_id, env_kwargs) if env_id is not None else None
+    found = environment_spaces(env_id, kwargs) if env_id is not None else None
     if found is None:
-        named = _text(arrays["env_id"]) if "env_id" in arrays else None
-        kwargs = {**_json(name, arrays, "env_kwargs"), **env_kwargs}
-        found = _stated_spaces(name, arrays) or known_spaces(named, kwargs)
+        found = _stated_spaces(name, arrays) or known_spaces(own, kwargs)
     if found is None:
         parts = ", ".join(sorted(key for key in arrays if is_part(key)))
         raise ValueError(

@@ -95,11 +95,13 @@ def read_minari(
     if "dt_action_space" in metadata:
         action_space = space_from_text(metadata["dt_action_space"])
     kwargs = env_kwargs or {}
+    own, logged = _environment(dataset.spec.env_spec, metadata)
+    if env_id in (None, own):  # an environment by another name has other arguments
+        kwargs = {**logged, **kwargs}
     if env_id is not None:
         observation_space, action_space = environment_spaces(env_id, kwargs)
     else:
-        env_id, logged = _environment(dataset.spec.env_spec, metadata)
-        kwargs = {**logged, **kwargs}
+        env_id = own
     for name, space in (("observations", observation_space), ("actions", action_space)):
         try:
             leaves(space)

@@ -309,6 +309,8 @@ def _return_head(
     if config.return_head == "expectile":
         return ExpectileReturnHead(config.width, config.return_expectile, recipe, rngs=rngs)
     low, high = spec.return_normalizer(np.asarray(spec.return_range, np.float32)).tolist()
+    if not high > low:  # every return is the same, but bins have a width
+        low, high = low - 0.5, high + 0.5
     edges = np.linspace(low, high, config.return_bins + 1, dtype=np.float32)
     return CategoricalReturnHead(config.width, edges, recipe, config.return_smoothing, rngs=rngs)
 
