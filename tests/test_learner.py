@@ -46,6 +46,19 @@ def test_one_batch_can_be_learnt_by_heart(discrete: bool) -> None:
     assert float(metrics["loss"]) < 0.1 * first
 
 
+@pytest.mark.parametrize(("rate", "hears"), [(0.0, True), (1.0 - 1e-6, False)])
+def test_rows_learn_without_their_return_as_often_as_asked(
+    tiny_dataset: EpisodeDataset, rate: float, hears: bool
+) -> None:
+    """What the unconditional policy (`--baseline null`) is made of."""
+    learner = make_learner(tiny_dataset, make_config(dropout=0.0, return_dropout=rate))
+    batch = batch_of(learner, tiny_dataset)
+    more = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
+    step = jax.jit(learner.train_step)
+    losses = [float(step(learner.init(), each)[1]["loss"]) for each in (batch, more)]
+    assert (losses[0] != losses[1]) == hears
+
+
 def test_padding_weighs_nothing_in_the_loss() -> None:
     """The mean is over real steps: a short window's steps count like a long one's."""
     dataset = make_dataset([1, 6])

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pytest
+from rich.console import Console
 from script_process import ROOT, Scripts, environment
+
+from dt.data import TrainingData
+from dt.presets import PRESETS, parse_train_args
 
 TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
 SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
@@ -158,7 +164,7 @@ def write_npz(path: Path, **changes: np.ndarray) -> Path:
         (["hopper"], "preset hopper brings no data; name it with --data"),
         (["cartpole", "--data", "missing.npz"], "--data missing.npz: no such file"),
         (["cartpole", "--data", "nan.npz"], "observations at episode 1, step 1 is not finite"),
-        (["cartpole", "--data", "wide.npz"], "observations have shape (5,) a step"),
+        (["cartpole", "--data", "wide.npz"], "the preset's environment, CartPole-v1, as the data"),
         (["cartpole", "--data", "text.npz"], "text.npz: unknown content"),
         (["cartpole", "--data", "good.npz", "--evaluation.env", "No-v0"], "make environment"),
         (["cartpole", "--model.layout", "return-action"], "layout 'return-action'"),
@@ -182,6 +188,54 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
     assert sorted(tmp_path.iterdir()) == before  # nothing half made is left
 
 
+@pytest.fixture
+def data_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingData]:
+    """What train.py trains on, for these words."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    train = importlib.import_module("train")
+
+    def load(*words: object) -> TrainingData:
+        preset, config = parse_train_args([*map(str, words), "--data.cache=none"])
+        return train.load_data(preset, config, Console(quiet=True))
+
+    return load
+
+
+def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(
+    data_of: Callable[..., TrainingData], tmp_path: Path
+) -> None:
+    """A preset's time limit is its demo's, and that of the data goes with its environment."""
+    nameless, named = write_npz(tmp_path / "a.npz"), tmp_path / "b.npz"
+    own = {"env_id": "CartPole-v0", "env_kwargs": json.dumps({"max_episode_steps": 77})}
+    write_npz(named, **{key: np.array(value) for key, value in own.items()})
+    limit = {"max_episode_steps": 77}
+    for words, env_id, env_kwargs in (
+        ([nameless], "CartPole-v1", {}),
+        ([named], "CartPole-v0", limit),
+        ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
+        ([named, "--evaluation.max-episode-steps", "9"], "CartPole-v0", {"max_episode_steps": 9}),
+        ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
+        ([named, "--evaluation.env="], "CartPole-v0", limit),
+        ([nameless, "--evaluation.env="], None, {}),
+    ):
+        data = data_of("--data", *words)
+        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), words
+    demo = data_of()
+    assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
+
+
+def test_a_preset_s_reference_is_its_own_task_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+    reference_of = importlib.import_module("train").reference_of
+    hopper = PRESETS["hopper"].evaluation
+    for env_id in ("Hopper-v4", "Hopper-v5"):
+        assert reference_of("hopper", hopper, env_id) == hopper.known_reference
+    for env_id in ("Walker2d-v4", None):
+        assert reference_of("hopper", hopper, env_id) is None
+    mine = dataclasses.replace(hopper, reference=("mine", 0.0, 9.0))
+    assert reference_of("hopper", mine, "Walker2d-v4") == mine.known_reference
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("args", "message"),
@@ -200,6 +254,11 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
         (["--calibrated"], "request_map.json: no such file; fit it with"),
         (["--calibrated", "--ood", "2"], "leave out --ood and --baseline null"),
         (["--compare", "a", "b"], "name one or more run directories, or two cards"),
+        (["--kappa", "3"], "--kappa and --expert-samples are of --targets expert"),
+        (["--deterministic", "--top-p", "0.5"], "--deterministic takes the likeliest action"),
+        (["--json", "."], "--json .: is a folder"),
+        (["--video", "config.json"], "--video config.json: is a file"),
+        (["--targets", "1e99"], "--targets '1e99'"),
     ],
 )
 def test_bad_input_to_evaluation_is_one_line_and_exit_2(

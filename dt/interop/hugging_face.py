@@ -203,6 +203,10 @@ def _check_expressible(spec: PolicySpec) -> None:
         raise ValueError(f"observation space {seen}: a {THEIRS} sees numbers only")
     if not isinstance(space, spaces.Box) or not np.issubdtype(space.dtype, np.floating):
         raise ValueError(f"action space {space}: a {THEIRS} has continuous actions only")
+    if not all(spec.bounded) and np.isfinite([space.low, space.high]).any():
+        raise ValueError(
+            f"action space {space}: the actions of a {THEIRS} are all bounded or all unbounded"
+        )
 
 
 def _sha256(content: bytes) -> str:
