@@ -12,6 +12,7 @@ that are there already are not trained again: an interrupted benchmark goes on.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -66,8 +67,10 @@ def main() -> int:
     if config.hopper is not None:
         tasks["hopper"] = ["--data", str(config.hopper)]
     results = {preset: compare_segments(config, preset, words) for preset, words in tasks.items()}
-    write_json(config.out / "segments.json", results)
-    print(f"wrote {config.out / 'segments.json'}")
+    file = config.out / "segments.json"
+    earlier = json.loads(file.read_text()) if file.exists() else {}
+    write_json(file, {**earlier, **results})
+    print(f"wrote {file}")
     return 0
 
 

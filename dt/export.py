@@ -13,6 +13,9 @@ episodes begin with, and, unless they are to lie beside it, the weights. To act 
     # what is asked for in them (B,), seeds of their sampled actions (B,)
     actions, state = step(state, observations, rewards, begins, targets, seeds)
 
+Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's actions are NaN, or
+-1 where they are integers: end its episode before.
+
 With --weights beside, `policy.weights.npz` holds the arrays weight_0, weight_1, ..., and the list
 of them is the step's first argument.
 """
@@ -108,7 +111,9 @@ def export_policy(
             told,
             (begins, targets, seeds),
         )
-        return spec.decode_action(actions), jax.tree.leaves(after)
+        known = after.timestep <= spec.max_timesteps
+        done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
+        return done, jax.tree.leaves(after)
 
     def like(values: Any) -> Any:
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
@@ -125,12 +130,19 @@ def export_policy(
     exported = export.export(program, platforms=platforms)(*args)
     arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
     blob = np.frombuffer(bytes(exported.serialize()), np.uint8)
-    _write(path, {"program": blob, "num_state": np.array(len(leaves)), **arrays})
+    facts = {"num_state": np.array(len(leaves)), "max_timesteps": np.array(spec.max_timesteps)}
+    _write(path, {"program": blob, **facts, **arrays})
     if not beside:
         return [path]
     file = path.with_suffix(".weights.npz")
     _write(file, {f"weight_{i}": np.asarray(leaf) for i, leaf in enumerate(weights)})
     return [path, file]
+
+
+def _only(values: Any, rows: Any) -> Any:
+    """The values of these rows; of others what no action is. A program cannot raise."""
+    none = np.nan if jnp.issubdtype(values.dtype, jnp.floating) else -1
+    return jnp.where(rows.reshape(-1, *[1] * (values.ndim - 1)), values, none).astype(values.dtype)
 
 
 def _shapes(space: Any, batch_size: int) -> Any:

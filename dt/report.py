@@ -13,7 +13,7 @@ from rich.table import Table
 
 from dt.calibration import RequestMap
 from dt.checkpoint import write_json
-from dt.data.steerability import decimals
+from dt.data.steerability import number_format
 from dt.plots import plot_calibration
 from dt.progress import episode_progress as episode_progress
 from dt.progress import training_progress as training_progress
@@ -121,14 +121,14 @@ def card_sheet(card: dict[str, Any]) -> Sheet:
     requested = "request" in card["targets"][0]
     columns = ["target", *(["request"] if requested else []), "IQM" if runs else "achieved"]
     columns += ["95 % interval", "std of runs" if runs else "std", "length"]
-    digits = _digits(card)
+    form = _form(card)
     rows = []
     for row in card["targets"]:
         marks = ("*" if row["ood"] else "") + ("" if row.get("reachable", True) else "!")
-        cells = [f"{row['target']:.{digits}f}{marks}"]
-        cells += [f"{row['request']:.{digits}f}"] if requested else []
-        cells.append(f"{row.get('return_iqm', row['return_mean']):.{digits}f}")
-        cells += [_span(row["return_ci95"], digits), f"{row['return_std']:.{digits}f}"]
+        cells = [f"{row['target']:{form}}{marks}"]
+        cells += [f"{row['request']:{form}}"] if requested else []
+        cells.append(f"{row.get('return_iqm', row['return_mean']):{form}}")
+        cells += [_span(row["return_ci95"], form), f"{row['return_std']:{form}}"]
         cells.append(f"{row['length_mean']:.0f}")
         rows.append(cells + ([f"{row['normalized_score']:.1f}"] if reference else []))
     return Sheet(
@@ -178,13 +178,13 @@ def card_seeds(card: dict[str, Any]) -> str:
 def comparison_sheet(comparison: dict[str, Any]) -> Sheet:
     names = [_name(comparison[side]) for side in ("a", "b")]
     columns = ["target", "A", "B", "B - A", "95 % interval", "P(B > A)", "95 % interval"]
-    digits = _digits(comparison)
+    form = _form(comparison)
     rows = []
     for row in comparison["targets"]:
-        label = f"{row['target']:.{digits}f}{'*' if row['ood'] else ''}"
-        means = [f"{row[side]:.{digits}f}" for side in ("a_mean", "b_mean")]
-        rows.append([label, *means, *_changes(row, digits)])
-    rows.append(["all", "", "", *_changes(comparison["overall"], digits)])
+        label = f"{row['target']:{form}}{'*' if row['ood'] else ''}"
+        means = [f"{row[side]:{form}}" for side in ("a_mean", "b_mean")]
+        rows.append([label, *means, *_changes(row, form)])
+    rows.append(["all", "", "", *_changes(comparison["overall"], form)])
     pairing = f"{comparison['unit']}, not paired: Welch's interval"
     if comparison["paired"]:
         pairing = "episodes, paired: both played the same seeds"
@@ -195,7 +195,7 @@ def comparison_sheet(comparison: dict[str, Any]) -> Sheet:
         slope = comparison["slope"]
         notes.append(
             f"slope {slope['a']:.3f} and {slope['b']:.3f}: B - A {slope['difference']:+.3f} "
-            f"({_span(slope['difference_ci95'], 3)})"
+            f"({_span(slope['difference_ci95'], '.3f')})"
         )
     return Sheet(
         title=f"{comparison['env_id']}: A against B",
@@ -215,9 +215,9 @@ def _notes(card: dict[str, Any]) -> list[str]:
     if calibration is not None:
         error = f"{100 * calibration['mae_over_range']:.1f} % of the range"
         if runs:
-            error += f" ({_span([100 * end for end in calibration['mae_over_range_ci95']], 1)})"
+            error += f" ({_span([100 * end for end in calibration['mae_over_range_ci95']], '.1f')})"
         notes.append(
-            f"slope {calibration['slope']:.3f} ({_span(calibration['slope_ci95'], 3)}), error "
+            f"slope {calibration['slope']:.3f} ({_span(calibration['slope_ci95'], '.3f')}), error "
             f"{error}, monotone {calibration['monotone']}"
         )
     if runs:
@@ -236,15 +236,15 @@ def _notes(card: dict[str, Any]) -> list[str]:
     return notes
 
 
-def _changes(row: dict[str, Any], digits: int) -> list[str]:
+def _changes(row: dict[str, Any], form: str) -> list[str]:
     """B - A, P(B > A) and P(B closer), an interval after each."""
     return [
-        f"{row['difference']:+.{digits}f}",
-        _span(row["difference_ci95"], digits),
+        f"{row['difference']:+{form}}",
+        _span(row["difference_ci95"], form),
         f"{row['probability_higher']:.2f}",
-        _span(row["probability_higher_ci95"], 2),
+        _span(row["probability_higher_ci95"], ".2f"),
         f"{row['probability_closer']:.2f}",
-        _span(row["probability_closer_ci95"], 2),
+        _span(row["probability_closer_ci95"], ".2f"),
     ]
 
 
@@ -267,13 +267,12 @@ def _name(origin: dict[str, Any]) -> str:
     return f"{origin['name']}, {what} ({origin['selection']}){baseline}"
 
 
-def _span(interval: list[float] | None, digits: int) -> str:
+def _span(interval: list[float] | None, form: str) -> str:
     if interval is None:
         return "no interval"
-    return f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}"
+    return f"{interval[0]:{form}} to {interval[1]:{form}}"
 
 
-def _digits(card: dict[str, Any]) -> int:
-    """Behind the point: one, and more where targets lie close together."""
+def _form(card: dict[str, Any]) -> str:
     targets = [row["target"] for row in card["targets"]]
-    return max(1, decimals(max(targets) - min(targets)))
+    return number_format(targets).replace(".0f", ".1f")

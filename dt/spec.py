@@ -87,7 +87,8 @@ class PolicySpec:
             observation_normalizer=_standardizer(moments, columns.observation)
             if normalize
             else Normalizer.identity((columns.observation.stop,)),
-            return_normalizer=_standardizer(moments, columns.return_to_go),
+            # However small rewards are, returns are what is asked for.
+            return_normalizer=_standardizer(moments, columns.return_to_go, dust=0.0),
             action_normalizer=_action_normalizer(data),
             return_range=(
                 float(moments.low[columns.return_to_go]),
@@ -335,8 +336,8 @@ def _in_space(values: Any, leaf: Leaf) -> Any:
     return values.astype(wide.get(str(space.dtype), space.dtype))
 
 
-def _standardizer(moments: Moments, columns: slice | int) -> Normalizer:
-    return Normalizer.of(np.asarray(moments.mean[columns]), np.asarray(moments.std[columns]))
+def _standardizer(moments: Moments, columns: slice | int, dust: float = 1e-6) -> Normalizer:
+    return Normalizer.of(np.asarray(moments.mean[columns]), np.asarray(moments.std[columns]), dust)
 
 
 def _action_normalizer(data: TrainingData) -> Normalizer:

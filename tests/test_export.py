@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -72,3 +73,30 @@ def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
     (file,) = export_policy(policy, tmp_path / "policy.npz")
     program = jax.export.deserialize(bytearray(np.load(file)["program"]))
     assert program.platforms == ("cpu", "cuda", "tpu")
+
+
+@pytest.mark.parametrize("recipe", ["default", "chen2021"])
+@pytest.mark.parametrize("discrete", [False, True])
+def test_past_the_known_timesteps_there_are_no_actions(
+    recipe: str, discrete: bool, tmp_path: Path
+) -> None:
+    config = make_config(context_length=2, return_dropout=0.0)
+    model, data_config = config.model, dataclasses.replace(config.data, windows_per_segment=1)
+    config = dataclasses.replace(
+        config, model=dataclasses.replace(model, recipe=recipe), data=data_config
+    )
+    data = TrainingData.of(make_dataset([3, 2], spaces.Discrete(3) if discrete else None))
+    spec = PolicySpec.of(data, config.model)
+    policy = ReturnConditionedPolicy(Learner(spec, config).init().params, spec)
+    (path,) = export_policy(policy, tmp_path / "policy.npz", batch_size=2, platforms=("cpu",))
+    file = np.load(path)
+    assert file["max_timesteps"] == spec.max_timesteps == 3
+    step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
+    state = [file[f"state_{i}"] for i in range(file["num_state"])]
+    zeros, seeds = np.zeros(2, np.float32), np.zeros(2, np.uint32)
+    for t in range(5):
+        begins = np.array([t == 0, t in (0, 2)])  # the second row begins again
+        seen = np.zeros((2, 3), np.float32)
+        actions, state = step(state, seen, zeros, begins, zeros, seeds)
+        none = np.asarray(actions) == -1 if discrete else np.isnan(actions).all(axis=1)
+        assert none.tolist() == [t >= 3, False]

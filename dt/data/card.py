@@ -159,7 +159,9 @@ def _notes(card: Card) -> list[str]:
         found.append(f"exact copies of other episodes: {card['duplicate_episodes']}")
     if card["actions"].get("never_used"):
         found.append(f"actions never used: {_some(card['actions']['never_used'])}")
-    if card["rewards"]["only_at_the_end"]:
+    if card["rewards"]["zero_share"] == 1:
+        found.append("every reward is 0: no return to ask for")
+    elif card["rewards"]["only_at_the_end"]:
         found.append("the reward comes with the last step alone")
     elif card["rewards"]["constant_columns"]:
         found.append("every step has the same reward, so a return is a length")

@@ -354,9 +354,13 @@ class Normalizer:
     scale: np.ndarray
 
     @classmethod
-    def of(cls, mean: np.ndarray, std: np.ndarray) -> Normalizer:
-        """By mean and standard deviation; a constant feature gets scale 1."""
-        floor = 1e-6 * np.maximum(1.0, np.abs(mean))
+    def of(cls, mean: np.ndarray, std: np.ndarray, dust: float = 1e-6) -> Normalizer:
+        """By mean and standard deviation; a constant feature gets scale 1.
+
+        Args:
+            dust: what varies no more than this counts as constant.
+        """
+        floor = np.maximum(dust, 1e-6 * np.abs(mean))
         scale = np.where(std > floor, std, 1.0)
         return cls(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from dt.data.steerability import decimals
+from dt.data.steerability import number_format
 
 BAR_ROWS = 5
 
@@ -33,8 +34,10 @@ def print_data_card(card: dict[str, Any], console: Console) -> None:
         if card[field] is not None:
             values = [*card[field]["percentiles"].values(), card[field]["mean"], card[field]["std"]]
             best = card[field]["best_tenth_mean"]
-            digits = 0 if field == "lengths" else min(decimals(np.ptp(values[:7])), 3)
-            table.add_row(Text(field, style="dim"), *(f"{v:.{digits}f}" for v in [*values, best]))
+            unit, form = (1.0, ".0f") if field == "lengths" else _unit(values[:7])
+            label = field if unit == 1.0 else f"{field} / {unit:.0e}"
+            cells = (f"{value / unit:{form}}" for value in [*values, best])
+            table.add_row(Text(label, style="dim"), *cells)
     console.print()
     console.print(table)
     if card["returns"] is not None:
@@ -83,10 +86,17 @@ def bars(histogram: dict[str, Any], targets: list[float], wide: int, encoding: s
     for target in targets:
         place = (target - edges[0]) / (edges[-1] - edges[0]) * len(marks)
         marks[min(int(place), len(marks) - 1)] = "^"
-    digits = min(decimals(edges[-1] - edges[0]), 3)
-    low, high = (f"{edge:.{digits}f}" for edge in (edges[0], edges[-1]))
+    low, high = (f"{edge:{number_format([edges[0], edges[-1]])}}" for edge in (edges[0], edges[-1]))
     between = "returns; ^ default targets".center(len(marks) - len(low) - len(high))
     return [*lines, "".join(marks).rstrip(), low + between + high]
+
+
+def _unit(values: list[float]) -> tuple[float, str]:
+    """A power of ten to count numbers in and how to print them, for ten of them stand in a row."""
+    size, span = float(np.abs(values).max()), float(np.ptp(values))
+    if size == 0.0 or (size < 1e5 and (span == 0.0 or span >= 0.1)):
+        return 1.0, number_format(values)
+    return 10.0 ** math.floor(math.log10(size)), ".3f"
 
 
 def _percent(share: float) -> str:

@@ -70,14 +70,21 @@ def decimals(span: float) -> int:
     return min(max(2 - math.floor(math.log10(span)), 0), 6) if span > 0 else 2
 
 
+def number_format(values: Any) -> str:
+    """How to print numbers that stand side by side, such as ".1f"."""
+    span, size = float(np.ptp(values)), float(np.abs(values).max())
+    plain = 1e-4 <= span and size < 1e6
+    return f".{decimals(span)}f" if plain else ".4g"
+
+
 def _verdict(
     count: int, levels: list[float], referenced: bool, numbers: dict[str, Any]
 ) -> tuple[str, str]:
     low, high, gap = numbers["p5"], numbers["p95"], numbers["largest_gap"]
-    digits = decimals(high - low)
+    form = number_format([low, high])
 
     def show(value: float) -> str:
-        return f"{value:.{digits}f}"
+        return f"{value:{form}}"
 
     if count < MIN_EPISODES:
         return "too few", f"{count} episodes have a return; its spread shows from {MIN_EPISODES} on"

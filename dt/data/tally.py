@@ -96,10 +96,16 @@ class Tally:
 
     def reward_facts(self) -> dict[str, Any]:
         steps, episodes = self.rewards.rows, sum(map(len, self.lengths))
+        facts = self.rewards.facts(self.locate)
+        low, high = facts["low"] or 0.0, facts["high"] or 0.0
         return {
-            **self.rewards.facts(self.locate),
+            **facts,
+            # However small rewards are, returns are scaled by themselves: see `Normalizer`.
+            "constant_columns": int(high - low <= 1e-6 * max(abs(low), abs(high))),
             "zero_share": self.zero_rewards / steps,
-            "only_at_the_end": steps > episodes and self.early_rewards == 0,
+            "only_at_the_end": steps > episodes
+            and self.early_rewards == 0
+            and self.zero_rewards < steps,
         }
 
     def ending_facts(self, max_episode_steps: int | None) -> dict[str, Any]:
