@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,16 @@ from dt.data.transforms import Transforms
 def _require(holds: bool, name: str, value: Any, needed: str) -> None:
     if not holds:
         raise ValueError(f"{name} is {value}; it must be {needed}")
+
+
+def _require_finite(config: Any, prefix: str = "") -> None:
+    """All numbers but a norm to clip at, of which infinity is the one that never does."""
+    for each in dataclasses.fields(config):
+        value, name = getattr(config, each.name), f"{prefix}{each.name}"
+        if dataclasses.is_dataclass(value):
+            _require_finite(value, f"{name}.")
+        elif isinstance(value, float) and each.name != "clip_norm":
+            _require(math.isfinite(value), name, value, "a finite number")
 
 
 def cache_home() -> Path:
@@ -313,6 +324,7 @@ class TrainConfig:
     """Say where an update's time goes, and write a trace of some to RUN/profile, then train."""
 
     def __post_init__(self) -> None:
+        _require_finite(self)
         for name in ("num_steps", "log_interval", "checkpoint_interval", "keep_checkpoints"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         _require(0 <= self.seed < 2**32, "seed", self.seed, "from 0 to 2^32 - 1")

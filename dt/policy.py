@@ -143,9 +143,19 @@ class ReturnConditionedPolicy:
                 )
             self._state = self._begin(num_rows)
             where = None
-        resets = np.ones(num_rows, bool) if where is None else np.array(where, bool)
-        if resets.shape != (num_rows,):
-            raise ValueError(f"where has shape {resets.shape}; give one Boolean for each row")
+        resets = np.ones(num_rows, bool) if where is None else np.array(where)
+        if resets.shape != (num_rows,) or resets.dtype != bool:
+            raise ValueError(
+                f"where is {resets.dtype} of shape {resets.shape}; give one Boolean for each of "
+                f"{num_rows} rows"
+            )
+        if seeds is not None:
+            given = np.asarray(seeds)
+            if given.shape != (num_rows,) or given.dtype.kind not in "iu" or (given < 0).any():
+                raise ValueError(
+                    f"seeds are {seeds}; give one whole number, 0 or more, for each of {num_rows} "
+                    f"rows"
+                )
         if resets.all():
             self._starting = np.zeros(num_rows, bool)
             self._targets = np.zeros(num_rows, np.float32)
@@ -174,9 +184,17 @@ class ReturnConditionedPolicy:
         """
         if self._state is None:
             raise ValueError("act() before reset(): say which returns to ask for first")
-        observations = to_records(self.spec.observation_space, observations)
-        for leaf in leaves(self.spec.observation_space):
-            shape, expected = leaf.of(observations).shape, (len(self._timesteps), *leaf.shape)
+        space = self.spec.observation_space
+        try:
+            observations = to_records(space, observations)
+            shapes = [(leaf, leaf.of(observations).shape) for leaf in leaves(space)]
+        except (KeyError, IndexError):
+            raise ValueError(
+                f"observations lack a part of {space}; give all of them, as Gymnasium's vector "
+                f"environments do"
+            ) from None
+        for leaf, shape in shapes:
+            expected = (len(self._timesteps), *leaf.shape)
             if shape != expected:
                 name = f"observations/{leaf.name}" if leaf.name else "observations"
                 raise ValueError(f"{name} have shape {shape}; this policy was reset for {expected}")
@@ -204,7 +222,8 @@ class ReturnConditionedPolicy:
     @property
     def returns_to_go(self) -> Float[np.ndarray, " B"]:
         """What was still asked for at the last action, a number a row, in the units of targets."""
-        assert self._state is not None, "there was no action yet"
+        if self._state is None:
+            raise ValueError("returns_to_go before reset(): nothing has been asked for yet")
         return np.asarray(self._state.return_to_go)
 
     def observe(self, rewards: np.ndarray, actions: Any = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,18 @@ def test_a_value_out_of_range_names_its_field_and_itself(
     value = values[field.rpartition(".")[2]]
     with pytest.raises(ValueError, match=f"^{field} is {value}; it must be"):
         make(**values)
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [("data", "reward_shift"), ("optimizer", "weight_decay"), ("model", "return_weight")],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(part: str, field: str, value: float) -> None:
+    config = TrainConfig()
+    with pytest.raises(ValueError, match=rf"{part}\.{field} is {value}; it must be"):
+        changed = dataclasses.replace(getattr(config, part), **{field: value})
+        dataclasses.replace(config, **{part: changed})
 
 
 def test_a_segment_is_several_windows_of_one_batch() -> None:

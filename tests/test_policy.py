@@ -9,6 +9,7 @@ import pytest
 from conftest import make_config, make_dataset
 from flax import nnx
 from gymnasium import spaces
+from toy import toy_dataset
 
 from dt.data import EpisodeDataset, TrainingData, Windows, gather
 from dt.data.windows import Action
@@ -203,13 +204,33 @@ def test_misuse_is_named(tiny_dataset: EpisodeDataset) -> None:
     _, policy = make_policy(tiny_dataset)
     with pytest.raises(ValueError, match=r"act\(\) before reset"):
         policy.act(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"returns_to_go before reset"):
+        policy.returns_to_go  # noqa: B018
+    policy.reset([1.0, 2.0])
+    with pytest.raises(
+        ValueError, match=r"where is bool of shape \(3,\); give one Boolean for each"
+    ):
+        policy.reset([1.0, 2.0], where=np.array([True, False, True]))
+    for seeds in ([1], [-1, 2]):
+        with pytest.raises(ValueError, match="one whole number, 0 or more, for each of 2"):
+            policy.reset([1.0, 2.0], seeds=seeds)
     with pytest.raises(ValueError, match="finite"):
         policy.reset([float("nan")])
     with pytest.raises(ValueError, match="reset all rows first"):
-        policy.reset([1.0, 2.0], where=np.array([True, False]))
+        policy.reset([1.0, 2.0, 3.0], where=np.array([True, False, True]))
     policy.reset([1.0])
     with pytest.raises(ValueError, match=r"shape \(1, 4\)"):
         policy.act(np.zeros((1, 4)))
+
+
+def test_a_missing_part_is_named() -> None:
+    space = spaces.Dict(arm=spaces.Box(-1, 1, (2,)), mode=spaces.Discrete(3))
+    dataset = toy_dataset(space, spaces.Discrete(2))
+    _, policy = make_policy(dataset)
+    policy.reset([1.0])
+    for given in ({"arm": np.zeros((1, 2), np.float32)}, np.zeros((1, 2))):
+        with pytest.raises(ValueError, match="observations lack a part of Dict"):
+            policy.act(given)
 
 
 def test_no_position_past_the_longest_known(tiny_dataset: EpisodeDataset) -> None:
