@@ -27,7 +27,9 @@ from dt.data.transforms import Transforms
 from dt.data.windows import Action, Batch, Observation, Steps, as_batch, map_arrays
 from dt.model.tokens import TokenLayout
 
-FORMAT = 2
+FORMAT = 3
+# Format 2 had the columns of queries, keys and values of several heads in another order.
+READABLE = {2: 1, FORMAT: 2**31}  # each with the most heads
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,10 @@ class PolicySpec:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> PolicySpec:
-        if values["format"] != FORMAT:
+        if (
+            values["format"] not in READABLE
+            or values["model"]["num_heads"] > READABLE[values["format"]]
+        ):
             raise ValueError(
                 f"spec.json has format {values['format']}, this code reads {FORMAT}; "
                 f"use the version of dt that wrote it"

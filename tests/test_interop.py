@@ -26,7 +26,7 @@ from dt.data import Batch, TrainingData
 from dt.data.windows import Action, Observation
 from dt.interop.hugging_face import load_hf, save_hf
 from dt.interop.statistics import Statistics
-from dt.interop.tensors import is_transposed, tensor_paths
+from dt.interop.tensors import tensor_paths, to_theirs
 from dt.learner import Learner
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.policy import ReturnConditionedPolicy
@@ -144,7 +144,7 @@ def test_the_loss_and_its_gradient_are_theirs() -> None:
         value = ours
         for key in path:
             value = value[key]
-        value = value.T if is_transposed(name) else value
+        value = to_theirs(name, np.asarray(value), spec.model.num_heads)
         assert np.abs(theirs[name]).max() > 1e-4
         np.testing.assert_allclose(value, theirs[name], atol=1e-4, err_msg=name)
     # Their position vector is the same one for every token: its gradient is the bias's.

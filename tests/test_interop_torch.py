@@ -27,7 +27,7 @@ from dt.config import TrainConfig  # noqa: E402
 from dt.data import Batch, TrainingData  # noqa: E402
 from dt.data.windows import Action, Observation  # noqa: E402
 from dt.interop.hugging_face import load_hf, save_hf  # noqa: E402
-from dt.interop.tensors import is_transposed, tensor_paths  # noqa: E402
+from dt.interop.tensors import tensor_paths, to_theirs  # noqa: E402
 from dt.learner import Learner  # noqa: E402
 from dt.model.decision_transformer import DecisionTransformer, abstract_model  # noqa: E402
 from dt.policy import ReturnConditionedPolicy  # noqa: E402
@@ -98,7 +98,7 @@ def test_the_gradient_of_the_action_loss_is_the_same(layers: int, tmp_path: Path
         value = tree
         for key in path:
             value = value[key]
-        value = value.T if is_transposed(name) else value
+        value = to_theirs(name, np.asarray(value), model.config.n_head)
         np.testing.assert_allclose(value, theirs[name], atol=1e-4, err_msg=name)
 
 

@@ -119,6 +119,11 @@ def test_other_formats_and_spaces_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="format 99"):
         PolicySpec.from_json({**tiny_spec.to_json(), "format": 99})
+    earlier = {**tiny_spec.to_json(), "format": 2}
+    with pytest.raises(ValueError, match="format 2"):
+        PolicySpec.from_json(earlier)
+    model = dataclasses.asdict(dataclasses.replace(tiny_spec.model, num_heads=1))
+    assert PolicySpec.from_json({**earlier, "model": model}).model.num_heads == 1
     with pytest.raises(ValueError, match=r"Text.* at word: is none of Box"):
         dataclasses.replace(tiny_spec, observation_space=spaces.Dict(word=spaces.Text(3)))
     with pytest.raises(ValueError, match=r"category of more than 16,777,216 values"):

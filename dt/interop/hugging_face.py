@@ -87,7 +87,9 @@ def load_hf(
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
     params = nnx.state(abstract_model(spec))
-    nnx.replace_by_pure_dict(params, to_params(tensors, params, folder / WEIGHTS))
+    nnx.replace_by_pure_dict(
+        params, to_params(tensors, params, spec.model.num_heads, folder / WEIGHTS)
+    )
     return ReturnConditionedPolicy(jax.tree.map(jnp.asarray, params), spec, **options)
 
 

@@ -55,12 +55,25 @@ def tensor_paths(num_layers: int) -> dict[str, Path]:
     return paths
 
 
-def is_transposed(name: str) -> bool:
-    """Whether a tensor is the transpose of our parameter."""
+def to_ours(name: str, tensor: np.ndarray, num_heads: int) -> np.ndarray:
+    """A tensor as our parameter has it."""
+    if ".c_attn." in name:
+        return _regrouped(tensor, 3, num_heads)
+    return tensor.T if _is_transposed(name) else tensor
+
+
+def to_theirs(name: str, parameter: np.ndarray, num_heads: int) -> np.ndarray:
+    """The inverse."""
+    if ".c_attn." in name:
+        return _regrouped(parameter, num_heads, 3)
+    return parameter.T if _is_transposed(name) else parameter
+
+
+def _is_transposed(name: str) -> bool:
     return _TRANSPOSED.fullmatch(name) is not None
 
 
-def to_params(tensors: Tensors, like: Any, source: object) -> dict[str, Any]:
+def to_params(tensors: Tensors, like: Any, num_heads: int, source: object) -> dict[str, Any]:
     """Tensors -> parameters of the shapes of `like`, as a pure dictionary.
 
     Args:
@@ -79,14 +92,14 @@ def to_params(tensors: Tensors, like: Any, source: object) -> dict[str, Any]:
             raise ValueError(f"{source}: unknown tensor {name}; config.json has no part for it")
     for name, path in paths.items():
         value, shape = tensors[name].astype(np.float32), _at(params, path).shape
-        expected = shape[::-1] if is_transposed(name) else shape
+        expected = shape[::-1] if _is_transposed(name) else shape
         if value.shape != expected:
             raise ValueError(
                 f"{source}: {name} has shape {value.shape}, but by config.json it has {expected}"
             )
         if name == "embed_ln.bias":
             value = value + tensors["encoder.wpe.weight"][0].astype(np.float32)
-        value = value.T if is_transposed(name) else value
+        value = to_ours(name, value, num_heads)
         _at(params, path[:-1])[path[-1]] = np.ascontiguousarray(value)
     return params
 
@@ -101,7 +114,7 @@ def to_tensors(params: Any, spec: PolicySpec, num_positions: int) -> Tensors:
     tensors: Tensors = {}
     for name, path in tensor_paths(spec.model.num_layers).items():
         value = np.asarray(_at(ours, path), np.float32)
-        tensors[name] = value.T if is_transposed(name) else value
+        tensors[name] = to_theirs(name, value, spec.model.num_heads)
     mean, scale = spec.return_normalizer.mean, spec.return_normalizer.scale
     tensors["embed_return.bias"] = (
         tensors["embed_return.bias"] - tensors["embed_return.weight"][:, 0] * mean / scale
@@ -124,6 +137,13 @@ def to_tensors(params: Any, spec: PolicySpec, num_positions: int) -> Tensors:
     ):
         tensors[name] = np.zeros(shape, np.float32)
     return {name: np.ascontiguousarray(value, np.float32) for name, value in tensors.items()}
+
+
+def _regrouped(values: np.ndarray, outer: int, inner: int) -> np.ndarray:
+    """Columns in `outer` groups of `inner` the other way around: theirs are all queries, all keys
+    and all values, ours the three of one head after another's."""
+    groups = values.reshape(*values.shape[:-1], outer, inner, -1).swapaxes(-3, -2)
+    return groups.reshape(values.shape)
 
 
 def _at(tree: Any, path: Path) -> Any:

@@ -72,9 +72,13 @@ class Attention(nnx.Module):
         self.dropout = dropout if recipe.attention_dropout else 0.0
 
     def project(self, x: Float[Array, "B L D"]) -> tuple[Any, Any, Any]:
-        """Queries, keys and values, each (B, L, H, D / H)."""
-        heads = self.qkv(x).reshape(*x.shape[:2], 3, self.num_heads, -1)
-        return heads[:, :, 0], heads[:, :, 1], heads[:, :, 2]
+        """Queries, keys and values, each (B, L, H, D / H).
+
+        A head's three stand together, so that a device that has some of the columns (the mesh's
+        axis `model`) has all of some heads.
+        """
+        heads = self.qkv(x).reshape(*x.shape[:2], self.num_heads, 3, -1)
+        return heads[:, :, :, 0], heads[:, :, :, 1], heads[:, :, :, 2]
 
     def attend(
         self,
