@@ -45,7 +45,7 @@ def test_eight_devices_train_as_one_whatever_divides_them(tmp_path: Path) -> Non
             actual = found[key.replace("one/", f"{mesh}/", 1)]
             pair = actual, expected
             if "qkv" in key and "bias" in key:  # keys' biases have no gradient, and Adam blows up
-                pair = tuple(x.reshape(8, 3)[:, [0, 2]] for x in pair)  # what is rounding
+                pair = tuple(x.reshape(8, 3, 2)[:, [0, 2]] for x in pair)  # what is rounding
             np.testing.assert_allclose(*pair, atol=1e-5, rtol=1e-5, err_msg=f"{mesh}: {key}")
 
 
