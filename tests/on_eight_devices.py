@@ -30,7 +30,7 @@ def main() -> None:
     config = TrainConfig(
         data=DataConfig(source="tiny", batch_size=48, windows_per_segment=3, num_micro_batches=2),
         model=ModelConfig(context_length=2, num_layers=3, num_heads=8, width=16, scan_layers=True),
-        optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=2),
         num_steps=UPDATES,
     )
     rng = np.random.default_rng(0)
