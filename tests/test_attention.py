@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -140,6 +141,7 @@ def test_fused_kernels_are_for_their_own_devices() -> None:
     assert not splash_takes("cpu", 1, 128)
 
 
+@functools.cache  # a compilation of seconds, and some tests compare with the same
 def loss_and_gradient(**model: object) -> tuple[Any, Any]:
     dataset = make_dataset([7, 2, 11])
     config = make_config(num_layers=4, **model)

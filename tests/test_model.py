@@ -29,6 +29,10 @@ LAYOUTS = [
 ACTIONS = {"continuous": None, "discrete": spaces.Discrete(3, start=1)}
 
 
+# Op by op each would be compiled for itself, which takes many times as long.
+forward = nnx.jit(DecisionTransformer.__call__)
+
+
 def build(
     layout: str = LAYOUTS[0], actions: str = "continuous", **model: object
 ) -> tuple[DecisionTransformer, Batch]:
@@ -62,7 +66,7 @@ def test_a_prediction_depends_on_its_window_and_nothing_later(layout: str) -> No
 
         values = getattr(batch, field)
         values = values if field == "returns_to_go" else values.numbers
-        return np.abs(np.asarray(jax.grad(output)(values)[0])).reshape(9, -1).sum(axis=1)
+        return np.abs(np.asarray(jax.jit(jax.grad(output))(values)[0])).reshape(9, -1).sum(axis=1)
 
     def reached(field: str) -> list[int]:
         return np.flatnonzero(sensitivity(field)).tolist()
@@ -84,17 +88,17 @@ def test_an_expected_return_depends_on_what_stands_before_it(head: str) -> None:
         replaced = batch._replace(returns_to_go=returns)
         return jnp.square(model.predictions(replaced)[1][0, 5]).sum()
 
-    gradient = np.asarray(jax.grad(expected)(batch.returns_to_go)[0])
+    gradient = np.asarray(jax.jit(jax.grad(expected))(batch.returns_to_go)[0])
     assert np.flatnonzero(gradient).tolist() == [3, 4]  # of its window, without itself
 
 
 def test_the_return_s_loss_is_added_to_the_action_s() -> None:
     model, batch = build("observation-return-action", return_weight=0.25)
-    actions, returns = model.predictions(batch)
+    actions, returns = nnx.jit(DecisionTransformer.predictions)(model, batch)
     both = model.head.loss(actions, batch.actions) + 0.25 * model.return_head.loss(
         returns, batch.returns_to_go
     )
-    np.testing.assert_allclose(model.losses(batch), both, rtol=1e-6)
+    np.testing.assert_allclose(nnx.jit(DecisionTransformer.losses)(model, batch), both, rtol=1e-6)
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -102,6 +106,8 @@ def test_a_return_that_the_model_chooses_is_the_one_it_acts_on(recompute: bool) 
     model, batch = build("observation-return-action")
 
     def play(choose: bool) -> tuple[list[jax.Array], list[jax.Array]]:
+        chooser = model.return_head.mean if choose else None
+        step = jax.jit(lambda now, cache: model.step(now, jnp.zeros(1, bool), cache, chooser))
         cache, asked, acted = model.init_cache(1, recompute), [], []
         for t in range(6):
             moment = Moment(
@@ -110,8 +116,7 @@ def test_a_return_that_the_model_chooses_is_the_one_it_acts_on(recompute: bool) 
                 return_to_go=jnp.full(1, 9.0) if choose else chosen[t],
                 timestep=jnp.full(1, t, jnp.int32),
             )
-            chooser = model.return_head.mean if choose else None
-            prediction, cache, told = model.step(moment, jnp.zeros(1, bool), cache, chooser)
+            prediction, cache, told = step(moment, cache)
             asked.append(told)
             acted.append(prediction.numbers)
         return asked, acted
@@ -132,7 +137,7 @@ def test_a_step_of_one_token_and_no_past_is_an_mlp() -> None:
 def test_adaptive_norms_start_as_if_they_were_told_nothing() -> None:
     model, batch = build("return-observation-action/adaln")
     other = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
-    np.testing.assert_array_equal(model(batch).numbers, model(other).numbers)
+    np.testing.assert_array_equal(forward(model, batch).numbers, forward(model, other).numbers)
 
 
 def test_layers_widen_what_is_seen_by_one_window_each() -> None:
@@ -143,7 +148,7 @@ def test_layers_widen_what_is_seen_by_one_window_each() -> None:
         replaced = batch._replace(observations=seen._replace(numbers=numbers))
         return jnp.square(model(replaced).numbers[0, 8]).sum()
 
-    gradient = jax.grad(output)(seen.numbers)
+    gradient = jax.jit(jax.grad(output))(seen.numbers)
     reached = np.abs(np.asarray(gradient[0])).sum(axis=1) > 0
     assert reached.tolist() == [False] * 4 + [True] * 5
 
@@ -158,9 +163,9 @@ def test_padding_changes_nothing(side: str) -> None:
         junk = jnp.zeros_like(junk) if x.dtype == bool else jnp.abs(junk).astype(x.dtype)
         return jnp.concatenate([junk, x] if side == "left" else [x, junk], axis=1)
 
-    padded = model(jax.tree.map(pad, batch)).numbers
+    padded = forward(model, jax.tree.map(pad, batch)).numbers
     real = padded[:, 4:] if side == "left" else padded[:, :9]
-    np.testing.assert_allclose(real, model(batch).numbers, atol=1e-6)
+    np.testing.assert_allclose(real, forward(model, batch).numbers, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +188,7 @@ def test_the_ring_cache_computes_the_full_forward(
     step = nnx.jit(DecisionTransformer.step)
     # Positions count from the window's start below, and so do these.
     shifted = batch._replace(timesteps=batch.timesteps - batch.timesteps[:, :1])
-    whole = jax.tree.leaves(nnx.jit(DecisionTransformer.__call__)(model, shifted))
+    whole = jax.tree.leaves(forward(model, shifted))
     for t in range(9 + late):
         clocks = np.array([min(t, 8), t - late if t >= late else t])
         if t == late:
@@ -208,23 +213,31 @@ def test_the_null_return_hides_the_return() -> None:
     model, batch = build()
     other = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
     null = jnp.array([True])
-    np.testing.assert_array_equal(model(batch, null).numbers, model(other, null).numbers)
-    assert np.abs(np.asarray(model(batch).numbers - model(other).numbers)).max() > 1e-4
+    np.testing.assert_array_equal(
+        forward(model, batch, null).numbers, forward(model, other, null).numbers
+    )
+    assert (
+        np.abs(np.asarray(forward(model, batch).numbers - forward(model, other).numbers)).max()
+        > 1e-4
+    )
 
 
 def test_positions_tell_timesteps_apart() -> None:
     model, batch = build()
     later = batch._replace(timesteps=batch.timesteps + 3)
-    assert np.abs(np.asarray(model(batch).numbers - model(later).numbers)).max() > 1e-4
+    assert (
+        np.abs(np.asarray(forward(model, batch).numbers - forward(model, later).numbers)).max()
+        > 1e-4
+    )
 
 
 def test_bounded_actions_stay_in_their_box_and_dropout_is_off_without_rngs() -> None:
     model, batch = build(dropout=0.5)
     seen = batch.observations
     far = batch._replace(observations=seen._replace(numbers=seen.numbers * 100))
-    assert np.abs(np.asarray(model(far).numbers)).max() <= 1.0
-    np.testing.assert_array_equal(model(batch).numbers, model(batch).numbers)
-    dropped = [model(batch, rngs=nnx.Rngs(seed)).numbers for seed in (1, 2)]
+    assert np.abs(np.asarray(forward(model, far).numbers)).max() <= 1.0
+    np.testing.assert_array_equal(forward(model, batch).numbers, forward(model, batch).numbers)
+    dropped = [forward(model, batch, rngs=nnx.Rngs(seed)).numbers for seed in (1, 2)]
     assert (dropped[0] != dropped[1]).any()
 
 

@@ -19,6 +19,9 @@ from dt.policy import ReturnConditionedPolicy
 from dt.spec import PolicySpec
 
 
+forward = nnx.jit(DecisionTransformer.__call__)
+
+
 def make_policy(
     dataset: EpisodeDataset, **options: bool
 ) -> tuple[DecisionTransformer, ReturnConditionedPolicy]:
@@ -42,7 +45,7 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
     batch = jax.tree.map(
         jnp.asarray, gather(policy.spec.encode(TrainingData.of(tiny_dataset).rows), windows, 11)
     )
-    trained = policy.spec.decode_action(chosen(model(batch), 0))
+    trained = policy.spec.decode_action(chosen(forward(model, batch), 0))
     policy.reset([float(tiny_dataset.returns[2])])
     for t in range(11):
         acted = policy.act(episode.observations[t : t + 1])
@@ -70,7 +73,7 @@ def test_recomputing_sees_the_last_window_and_nothing_before(
         begin = t + 1 - count
         windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2] + begin, count, begin)))
         batch = jax.tree.map(jnp.asarray, gather(steps, windows, count))
-        wanted = policy.spec.decode_action(chosen(model(batch), 0))[-1:]
+        wanted = policy.spec.decode_action(chosen(forward(model, batch), 0))[-1:]
         equal.append(np.allclose(policy.act(episode.observations[t : t + 1]), wanted, atol=1e-5))
         policy.observe(episode.rewards[t : t + 1], episode.actions[t : t + 1])
     assert equal == ([True] * 11 if recompute else [True] * 3 + [False] * 8)
