@@ -18,7 +18,6 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.policy import ReturnConditionedPolicy
 from dt.spec import PolicySpec
 
-
 forward = nnx.jit(DecisionTransformer.__call__)
 
 
