@@ -134,9 +134,15 @@ def new_dataset_folder(dataset_id: str) -> Path:
     Raises:
         ValueError: when the id is malformed, or taken.
     """
-    if not is_minari_id(dataset_id):
-        raise ValueError(f"--out {dataset_id}: not the form of a Minari id (folder/name-v0)")
-    parse_dataset_id(dataset_id)
+    try:
+        if not is_minari_id(dataset_id):
+            raise ValueError
+        parse_dataset_id(dataset_id)
+    except ValueError:
+        raise ValueError(
+            f"--out {dataset_id}: not the form of a Minari id (folder/name-v0; the folder "
+            f"of two letters or more)"
+        ) from None
     target = get_dataset_path(dataset_id)
     if target.exists():
         work = _work_folder(target)

@@ -34,23 +34,25 @@ PROCESSES_A_CORE = 4  # rows where each is a process
 Card = dict[str, Any]
 
 
-def parse_targets(words: list[str], dataset: DatasetSummary) -> list[float]:
+def parse_targets(
+    words: list[str], dataset: DatasetSummary, flag: str = "--targets "
+) -> list[float]:
     """`["p5:p95:7"]`, `["p50"]` or `["50", "100"]` -> returns to ask for.
 
     `A:B:N` is N targets equally spaced from A to B; `pX` is the X-th percentile of the data's
     returns.
 
     Raises:
-        ValueError: naming the word that is no target.
+        ValueError: naming the word that is no target, after `flag`.
     """
     targets: list[float] = []
     for word in words:
         parts = word.split(":")
         if len(parts) == 3 and parts[2].isdecimal() and int(parts[2]) > 0:
-            low, high = (_one_target(part, word, dataset) for part in parts[:2])
+            low, high = (_one_target(part, f"{flag}{word!r}", dataset) for part in parts[:2])
             targets += np.linspace(low, high, int(parts[2])).tolist()
         else:
-            targets.append(_one_target(word, word, dataset))
+            targets.append(_one_target(word, f"{flag}{word!r}", dataset))
     return targets
 
 
@@ -297,7 +299,7 @@ def code_commit() -> str | None:
         return None
 
 
-def _one_target(part: str, word: str, dataset: DatasetSummary) -> float:
+def _one_target(part: str, named: str, dataset: DatasetSummary) -> float:
     try:
         if part.startswith("p"):
             percent = float(part[1:])
@@ -310,6 +312,6 @@ def _one_target(part: str, word: str, dataset: DatasetSummary) -> float:
         return value
     except ValueError:
         raise ValueError(
-            f"--targets {word!r} is no target; give returns (50 100), percentiles of the data's "
+            f"{named} is no target; give returns (50 100), percentiles of the data's "
             f"returns (p5 p95) or a span (p5:p95:7)"
         ) from None

@@ -50,7 +50,12 @@ def open_run(preset: str, config: TrainConfig) -> Path:
         raise ValueError(
             f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
         )
-    run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--run-dir {run_dir}: no directory can be made there ({error.strerror}); name another"
+        ) from error
     return run_dir
 
 

@@ -104,6 +104,7 @@ def test_the_environment_takes_further_arguments(collect: Callable[..., int]) ->
         ([*CART], "--out"),
         ([*CART, "--out", "c-v0", "--epsodes", "3"], "Unrecognized options"),
         ([*CART, "--out", "cart"], "--out cart: not the form of a Minari id"),
+        ([*CART, "--out", "c/cart-v0"], "--out c/cart-v0: not the form of a Minari id"),
         (["CartPole-v1", "--out", "c-v0"], "--policy is missing"),
         (["CartPole-v1", "--policy", "rnd", "--out", "c-v0"], "'rnd' is none of random"),
         (["CartPole-v1", "--policy", "npz:no.npz", "--out", "c-v0"], "there is no file no.npz"),

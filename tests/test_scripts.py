@@ -169,6 +169,12 @@ def write_npz(path: Path, **changes: np.ndarray) -> Path:
         (["cartpole", "--data", "good.npz", "--evaluation.env", "No-v0"], "make environment"),
         (["cartpole", "--model.layout", "return-action"], "layout 'return-action'"),
         (["cartpole", "--resume", "--run-dir", "nowhere"], "no run to resume there"),
+        (["cartpole", "--run-dir", "text.npz"], "--run-dir text.npz: no directory"),
+        (["cartpole", "--data=good.npz", "--data.cache=text.npz"], "--data.cache text.npz: no dir"),
+        (
+            ["cartpole", "--model.layout=observation-action", "--model.conditioning=added"],
+            "no return",
+        ),
     ],
 )
 def test_bad_input_to_training_is_one_line_and_exit_2(

@@ -33,7 +33,7 @@ def steered_behavior(
     folder = find_checkpoint(run_dir)
     policy = load_policy(run_dir, int(folder.name), deterministic=deterministic)
     check_spaces(policy, observation_space, action_space)
-    targets = parse_targets([target], policy.spec.dataset)
+    targets = parse_targets([target], policy.spec.dataset, f"--policy run:{run_dir}@")
     if len(targets) != 1:
         raise ValueError(
             f"--policy run:{run_dir}@{target} asks for {len(targets)} returns; give one target, "

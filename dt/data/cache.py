@@ -90,6 +90,13 @@ def load_training_data(
         "reward": reward,
         "transforms": dataclasses.asdict(transforms),
     }
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--data.cache {cache_dir}: no directory can be made there ({error.strerror}); name "
+            f"another, or 'none' to keep the data in memory"
+        ) from error
     folder = cache_dir / content_key(source_files(source), about)
     return open_or_build(folder, read, transforms, say=say, on_steps=on_steps)
 

@@ -48,8 +48,13 @@ class TokenLayout:
         """
         tokens = [tuple(token.split("+")) for token in NAMED.get(text, text).split("-")]
         layout = cls(tuple(tokens))
-        if conditioning == "token" or not layout.has("return"):
+        if conditioning == "token":
             return layout
+        if not layout.has("return"):
+            raise ValueError(
+                f"conditioning {conditioning!r}: layout {text!r} has no return to condition on; "
+                f"name one that has, or leave the conditioning at 'token'"
+            )
         added = ("return",) if conditioning == "added" else ()
         kept = [tuple(part for part in token if part != "return") for token in layout.step]
         merged = (added + token if "observation" in token else token for token in kept if token)
