@@ -83,6 +83,8 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
             f"{data.env_id} has no time limit, and is played for {spec.max_timesteps} steps, the "
             f"longest that the model knows; --evaluation.max-episode-steps sets another"
         )
+    if data.actions_out_of_reach:
+        notes.append(data.actions_out_of_reach)
     for note in notes:
         console.print(f"note: {note}", markup=False)
 

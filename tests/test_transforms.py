@@ -70,3 +70,19 @@ def test_unit_actions_that_are_none_are_refused() -> None:
         Transforms(unit_actions=True).actions(np.float32([[3.0]]), spaces.Box(-4, 4, (1,)))
     with pytest.raises(ValueError, match="unit-actions.*Discrete"):
         Transforms(unit_actions=True).actions(np.array([1]), spaces.Discrete(2))
+
+
+def test_actions_that_no_policy_will_take_are_told() -> None:
+    def told(low: float, high: float) -> str | None:
+        dataset = make_dataset([5], spaces.Box(low, high, (2,), np.float32))
+        dataset.actions[:] = 0.0
+        dataset.actions[3, 1] = 0.9
+        return TrainingData.of(dataset).actions_out_of_reach
+
+    assert told(-1.0, 0.9) is None
+    assert told(-np.inf, np.inf) is None
+    assert "1 of 2 action numbers" in (told(-0.4, 0.4) or "")
+    assert "(number 1: 0 to 0.9 in the data, -0.4 to 0.4 in the space)" in (told(-0.4, 0.4) or "")
+    assert "--data.unit-actions" in (told(-0.4, 0.4) or "")
+    discrete = TrainingData.of(make_dataset([5], spaces.Discrete(3)))
+    assert discrete.actions_out_of_reach is None

@@ -118,6 +118,23 @@ class TrainingData:
         return Columns.of(self.observation_space, self.action_space)
 
     @property
+    def actions_out_of_reach(self) -> str | None:
+        """Says so where logged actions leave the bounds of their space: no policy's ever will."""
+        low, high = Parts.of(self.action_space, images=False).bounds
+        least, most = (x[self.columns.action] for x in (self.moments.low, self.moments.high))
+        hair = np.where(np.isfinite(high - low), 1e-4 * (high - low), 0.0)  # float32's rounding
+        beyond = np.flatnonzero((least < low - hair) | (most > high + hair))
+        if not len(beyond):
+            return None
+        worst, unit = int(beyond[0]), max(-least.min(), most.max()) <= 1.0 + 1e-6
+        return (
+            f"{len(beyond)} of {len(low)} action numbers leave the bounds of the action space "
+            f"(number {worst}: {least[worst]:.4g} to {most[worst]:.4g} in the data, "
+            f"{low[worst]:.4g} to {high[worst]:.4g} in the space); the policy's stay within"
+            f"{'; --data.unit-actions scales logs of [-1, 1] to the space' if unit else ''}"
+        )
+
+    @property
     def num_bytes(self) -> int:
         return self.rows.nbytes + (0 if self.images is None else self.images.nbytes)
 
