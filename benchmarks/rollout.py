@@ -37,9 +37,10 @@ from dt.data import EpisodeDataset, TrainingData
 from dt.device_rollout import device_player
 from dt.evaluation import episode_seeds, num_rows, parse_targets
 from dt.model.decision_transformer import DecisionTransformer
+from dt.playing import make_envs, make_groups
 from dt.policy import ReturnConditionedPolicy
 from dt.presets import PRESETS, with_recipe
-from dt.rollout import Rollouts, make_envs, run_episodes
+from dt.rollout import Rollouts, run_episodes
 from dt.sharding import use_compilation_cache, use_cpu_cores
 from dt.spec import PolicySpec
 from envs.mujoco_threads import unwarned
@@ -95,6 +96,7 @@ def hopper(config: Config) -> None:
             vector_kwargs={"autoreset_mode": AutoresetMode.DISABLED},
             **kwargs,
         )
+        turns = make_groups(HOPPER, config.hopper_envs, kwargs, "sync")
         threads = make_envs(HOPPER, config.hopper_envs, kwargs)
         single = gymnasium.make(HOPPER, **kwargs)
     cached = untrained(sync, PRESETS["hopper"].model)
@@ -102,10 +104,11 @@ def hopper(config: Config) -> None:
     players: dict[str, Play] = {
         "random actions, sync": lambda: play_random(sync, config.steps),
         "random actions, threads": lambda: play_random(threads, config.steps),
-        "ring cache, sync": lambda: play_policy(cached, sync),
-        "ring cache, threads": lambda: play_policy(cached, threads),
-        "window recomputed, sync": lambda: play_policy(window, sync),
-        "window recomputed, threads": lambda: play_policy(window, threads),
+        "ring cache, sync": lambda: play_policy(cached, turns),
+        "ring cache, sync, no turns": lambda: play_policy(cached, [sync]),
+        "ring cache, threads": lambda: play_policy(cached, [threads]),
+        "window recomputed, sync": lambda: play_policy(window, turns),
+        "window recomputed, threads": lambda: play_policy(window, [threads]),
     }
     base = ["random actions, sync"]
     if find_spec("torch") and find_spec("transformers"):
@@ -114,7 +117,7 @@ def hopper(config: Config) -> None:
     else:
         print("torch and transformers are not installed: nothing of Hugging Face's")
     report(alternate(players, config.rounds), base)
-    for each in (sync, threads, single):
+    for each in (sync, *turns, threads, single):
         each.close()
 
 
@@ -123,8 +126,8 @@ def cartpole(config: Config) -> None:
 
     num_envs = config.cartpole_envs
     limit = PRESETS["cartpole"].evaluation.env_kwargs
-    host = make_envs(CARTPOLE, num_envs, limit)
-    policy = load_policy(config.run) if config.run else untrained(host, PRESETS["cartpole"].model)
+    host = make_groups(CARTPOLE, num_envs, limit)
+    policy = cartpole_policy(config, host[0])
     targets, seeds = np.full(2 * num_envs, TARGET), np.arange(2 * num_envs)
     on_device = device_player(policy, functional_task(CARTPOLE, limit), num_envs)
     players: dict[str, Play] = {
@@ -132,7 +135,12 @@ def cartpole(config: Config) -> None:
         "on the device": lambda: int(on_device(targets, seeds).lengths.sum()),
     }
     report(alternate(players, config.rounds), ["host, sync"])
-    host.close()
+    for envs in host:
+        envs.close()
+
+
+def cartpole_policy(config: Config, envs: VectorEnv) -> ReturnConditionedPolicy:
+    return load_policy(config.run) if config.run else untrained(envs, PRESETS["cartpole"].model)
 
 
 def card(config: Config) -> None:
@@ -140,11 +148,11 @@ def card(config: Config) -> None:
     from envs.functional import functional_task
 
     limit, count = PRESETS["cartpole"].evaluation.env_kwargs, 7 * config.card_episodes
-    host = make_envs(CARTPOLE, 1, limit)
-    policy = load_policy(config.run) if config.run else untrained(host, PRESETS["cartpole"].model)
-    host.close()
+    one = make_envs(CARTPOLE, 1, limit)
+    policy = cartpole_policy(config, one)
+    one.close()
     num_envs = num_rows(policy, count)
-    host = make_envs(CARTPOLE, num_envs, limit)
+    host = make_groups(CARTPOLE, num_envs, limit)
     asked = parse_targets(["p5:p95:7"], policy.spec.dataset)
     targets = np.repeat(asked, config.card_episodes)
     seeds = np.tile(episode_seeds(0, config.card_episodes), 7)
@@ -169,7 +177,8 @@ def card(config: Config) -> None:
             f"{seconds.max():.2f}), {steps[name]} steps",
             flush=True,
         )
-    host.close()
+    for envs in host:
+        envs.close()
 
 
 def alternate(players: dict[str, Play], rounds: int) -> dict[str, np.ndarray]:
@@ -215,8 +224,8 @@ def untrained(envs: VectorEnv, model: ModelConfig) -> ReturnConditionedPolicy:
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
 
 
-def play_policy(policy: ReturnConditionedPolicy, envs: VectorEnv) -> int:
-    seeds = np.arange(envs.num_envs)
+def play_policy(policy: ReturnConditionedPolicy, envs: list[VectorEnv]) -> int:
+    seeds = np.arange(sum(each.num_envs for each in envs))
     return int(run_episodes(policy, envs, np.full(len(seeds), 20.0), seeds).lengths.sum())
 
 

@@ -21,9 +21,9 @@ from dt.data.episodes import Reference, task_of
 from dt.data.spaces import has_own_rows, is_registered
 from dt.device_rollout import FunctionalTask, run_on_device
 from dt.memory import free_bytes
-from dt.playing import Vectorization
+from dt.playing import Vectorization, make_groups
 from dt.policy import ReturnConditionedPolicy
-from dt.rollout import Rollouts, make_envs, run_episodes
+from dt.rollout import Rollouts, run_episodes
 from dt.spec import PolicySpec, code_versions
 from dt.statistics import mean_interval
 from dt.verdict import ONE_TARGET, beyond, calibrate, expected
@@ -136,12 +136,13 @@ def evaluate_policy(
         begin = time.perf_counter()
         rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
     else:
-        envs = make_envs(env_id, num_envs, env_kwargs, vectorization)
+        groups = make_groups(env_id, num_envs, env_kwargs, vectorization)
         begin = time.perf_counter()
         try:
-            rollouts = run_episodes(policy, envs, asked, seeds, on_step, step_timeout)
+            rollouts = run_episodes(policy, groups, asked, seeds, on_step, step_timeout)
         finally:
-            envs.close()
+            for envs in groups:
+                envs.close()
     seconds = time.perf_counter() - begin
     if policy.expert is not None:
         targets = [float(rollouts.targets.mean())]

@@ -35,10 +35,12 @@ class Watched:
         timeout: seconds that a step or reset of all rows may take; 0: as long as it likes, in the
             caller's thread. With a limit a thread of its own makes the calls: Python cannot stop
             one that hangs, but it can stop waiting for it.
+        first_row: the number of its first row, where others have rows before it.
     """
 
-    def __init__(self, envs: VectorEnv, timeout: float = 0.0):
+    def __init__(self, envs: VectorEnv, timeout: float = 0.0, first_row: int = 0):
         self.envs = envs
+        self.first_row = first_row
         self.timeout = timeout
         # Which episode a row plays, -1 for none, and how many steps of it; the caller keeps both.
         self.episodes: Int[np.ndarray, " B"] = np.full(envs.num_envs, -1)
@@ -150,10 +152,11 @@ class Watched:
         name = self.envs.spec.id if self.envs.spec else type(self.envs).__name__
         if row is None:
             return EnvironmentFault(f"{name}, row unknown: {what}")
+        place = f"{name}, row {self.first_row + row}"
         if self.episodes[row] < 0:
-            return EnvironmentFault(f"{name}, row {row}, after its last episode: {what}")
+            return EnvironmentFault(f"{place}, after its last episode: {what}")
         return EnvironmentFault(
-            f"{name}, row {row}, episode {self.episodes[row]}, step {self.steps[row]}: {what}"
+            f"{place}, episode {self.episodes[row]}, step {self.steps[row]}: {what}"
         )
 
 

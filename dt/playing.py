@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import gymnasium
@@ -17,6 +19,8 @@ from dt.data.spaces import has_own_rows, making
 from dt.faults import Watched
 
 Vectorization = Literal["auto", "sync", "async"]
+
+WORTH_TURNS = 16  # rows; half of fewer are computed in no time
 
 
 class Step(NamedTuple):
@@ -41,6 +45,31 @@ class Step(NamedTuple):
     def ended(self) -> Bool[np.ndarray, " B"]:
         """Live rows whose episode is over."""
         return self.live & (self.terminated | self.truncated)
+
+
+class Group(NamedTuple):
+    """Rows that step together, and who acts in them."""
+
+    envs: VectorEnv
+    start: Callable[[np.ndarray, np.ndarray], None]  # as of `play`
+    begin_acting: Callable[[np.ndarray], Callable[[], Any]]  # observations -> what gives actions
+
+
+def make_groups(
+    env_id: str,
+    num_envs: int,
+    env_kwargs: dict[str, Any] | None = None,
+    vectorization: Vectorization = "auto",
+) -> list[VectorEnv]:
+    """As `make_envs`, at least as many in all, in two groups for `play_in_turns`.
+
+    One group where rows are too few to be worth it, and where environments step on threads of their
+    own, which would only get in the way of what computes the actions.
+    """
+    own = vectorization == "auto" and has_own_rows(env_id, env_kwargs or {})
+    groups = 1 if own or num_envs < WORTH_TURNS else 2
+    size = -(-num_envs // groups)  # the same for both: one compiled program
+    return [make_envs(env_id, size, env_kwargs, vectorization) for _ in range(groups)]
 
 
 def make_envs(
@@ -113,28 +142,72 @@ def play(
         EnvironmentFault: when an environment raises, hangs or gives what is no observation or
             reward; steps that were yielded before stand.
     """
-    num_episodes, num_envs = len(seeds), envs.num_envs
+    group = Group(envs, start, lambda seen: partial(act, seen))
+    return (step for _, step in play_in_turns([group], seeds, step_timeout))
+
+
+def play_in_turns(
+    groups: Sequence[Group], seeds: Int[np.ndarray, " n"], step_timeout: float = 0.0
+) -> Iterator[tuple[int, Step]]:
+    """Play like `play` in several groups of rows, and yield each step with its group's number.
+
+    While the environments of one group step, the actions of the others are computed. Which row of
+    which group plays an episode depends on nothing but how long the episodes before it are.
+    """
+    queue = iter(range(len(seeds)))
+    with ExitStack() as stack:
+        turns, first_row = [], 0
+        for group in groups:
+            turn = _turns(group, seeds, queue, step_timeout, first_row)
+            turns.append(stack.enter_context(closing(turn)))
+            first_row += group.envs.num_envs
+        running = {number: turn for number, turn in enumerate(turns) if _begins(turn)}
+        while running:
+            for number, turn in list(running.items()):
+                step = next(turn)
+                assert step is not None
+                yield number, step
+                if not _begins(turn):
+                    del running[number]
+
+
+def _begins(turn: Iterator[Step | None]) -> bool:
+    """Whether a group has anything left to play, and then it has begun to act."""
+    over = object()
+    return next(turn, over) is not over
+
+
+def _turns(
+    group: Group,
+    seeds: Int[np.ndarray, " n"],
+    queue: Iterator[int],
+    step_timeout: float,
+    first_row: int,
+) -> Generator[Step | None, None, None]:
+    """A group's steps, and before each of them None: it has begun to act, and others may step."""
+    envs, num_envs = group.envs, group.envs.num_envs
     mode = autoreset_mode(envs)
-    watched = Watched(envs, step_timeout)
+    watched = Watched(envs, step_timeout, first_row)
     playing = watched.episodes
-    playing[: min(num_envs, num_episodes)] = np.arange(min(num_envs, num_episodes))
-    queued = min(num_envs, num_episodes)
-    num_done = 0
+    for row, episode in zip(range(num_envs), queue, strict=False):
+        playing[row] = episode
     starting = np.ones(num_envs, bool)
     resetting = np.zeros(num_envs, bool)  # rows whose next step is their reset
     observations: Any = None
     seen = np.empty(0)  # the same as an array, or records
     space = envs.single_observation_space
     try:
-        while num_done < num_episodes:
+        while (playing >= 0).any():
             if starting.any():
                 episodes = np.maximum(playing, 0)
                 watched.steps[starting] = 0
                 if observations is None or mode is AutoresetMode.DISABLED:
                     observations = watched.reset(starting, seeds[episodes].tolist())
                     seen = to_records(space, observations)
-                start(starting, episodes)
-            actions = to_records(envs.single_action_space, act(seen))
+                group.start(starting, episodes)
+            wait = group.begin_acting(seen)
+            yield None
+            actions = to_records(envs.single_action_space, wait())
             taken = to_tree(envs.single_action_space, actions)
             observations, rewards, terminated, truncated, infos = watched.step(taken)
             over = (terminated | truncated) & ~resetting
@@ -143,13 +216,10 @@ def play(
             if mode is AutoresetMode.SAME_STEP and over.any():
                 after = to_records(space, watched.with_final(observations, infos, over))
             numbers = np.where(resetting, -1, playing)
-            step = Step(numbers, before, actions, rewards, terminated, truncated, after)
-            num_done += int(step.ended.sum())
-            yield step
+            yield Step(numbers, before, actions, rewards, terminated, truncated, after)
             watched.steps += 1
-            for row in np.flatnonzero(over):
-                playing[row] = queued if queued < num_episodes else -1
-                queued += 1
+            for row in np.flatnonzero(over).tolist():
+                playing[row] = next(queue, -1)
             starting = over | resetting
             if mode is AutoresetMode.NEXT_STEP:
                 resetting = over

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -172,11 +173,28 @@ class ReturnConditionedPolicy:
         self._rewards = np.where(resets, 0, self._rewards).astype(np.float32)
         self._timesteps = np.where(resets, 0, self._timesteps)
 
+    def another(self) -> ReturnConditionedPolicy:
+        """The same for other rows: episodes of its own, with these weights and programs."""
+        other = copy.copy(self)
+        other._state = other._shown = None
+        return other
+
     def act(self, observations: Any) -> Any:
         """Actions for a batch of observations, (B, *observation shape) -> (B, *action shape).
 
         Observations of a Dict or Tuple space are a tree of such arrays, as Gymnasium's vector
         environments have it, or records (see `dt.data.records`); actions of one are a tree.
+
+        Raises:
+            ValueError: as `begin_acting` does.
+        """
+        return self.begin_acting(observations)()
+
+    def begin_acting(self, observations: Any) -> Callable[[], Any]:
+        """`act` in two parts: the device computes while the caller does something else.
+
+        Returns:
+            What waits for the actions and gives them.
 
         Raises:
             ValueError: before a reset, for a shape that is not the space's, and past the longest
@@ -217,7 +235,7 @@ class ReturnConditionedPolicy:
         self._starting = np.zeros_like(self._starting)
         self._rewards = np.zeros_like(self._rewards)
         self._timesteps = self._timesteps + 1
-        return self.spec.decode_action(Action(*map(np.asarray, actions)))
+        return lambda: self.spec.decode_action(Action(*map(np.asarray, actions)))
 
     @property
     def returns_to_go(self) -> Float[np.ndarray, " B"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,7 @@ from jaxtyping import Bool, Float, Int
 from dt.data.records import leaves
 from dt.data.transforms import Transforms
 from dt.faults import EnvironmentFault
-from dt.playing import Step, play
-from dt.playing import make_envs as make_envs
+from dt.playing import Group, Step, play_in_turns
 from dt.policy import ReturnConditionedPolicy
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
@@ -103,35 +102,43 @@ class Tally:
 
 def run_episodes(
     policy: ReturnConditionedPolicy,
-    envs: VectorEnv,
+    envs: VectorEnv | Sequence[VectorEnv],
     targets: Float[np.ndarray, " n"],
     seeds: Int[np.ndarray, " n"],
     on_step: Callable[[int, int], None] = lambda done, steps: None,
     step_timeout: float = 0.0,
 ) -> Rollouts:
-    """Play exactly one episode for each target and seed, `envs.num_envs` at a time.
+    """Play exactly one episode for each target and seed, as many at a time as there are rows.
 
     Each episode depends on its target and seed alone: its seed fixes the environment and the
     sampled actions, whichever row it runs in.
 
     Args:
+        envs: several take turns: while one steps, the policy computes the others' actions.
         on_step: called after every step with episodes done and environment steps of them so far.
         step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
 
     Raises:
         RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
     """
-    check_spaces(policy, envs.single_observation_space, envs.single_action_space)
     tally = Tally(targets, seeds, policy.spec.transforms)
 
-    def start(where: np.ndarray, episodes: np.ndarray) -> None:
-        policy.reset(targets[episodes], seeds=action_seeds(seeds)[episodes], where=where)
+    def group_of(player: ReturnConditionedPolicy, rows: VectorEnv) -> Group:
+        def start(where: np.ndarray, episodes: np.ndarray) -> None:
+            player.reset(targets[episodes], seeds=action_seeds(seeds)[episodes], where=where)
 
+        check_spaces(player, rows.single_observation_space, rows.single_action_space)
+        return Group(rows, start, player.begin_acting)
+
+    batches = [envs] if isinstance(envs, VectorEnv) else list(envs)
+    players = [policy, *(policy.another() for _ in batches[1:])]
+    groups = list(map(group_of, players, batches))
     try:
-        for step in play(envs, seeds, start, policy.act, step_timeout):
-            if policy.expert is not None:
-                tally.note_chosen(step.episodes, policy.returns_to_go)
-            policy.observe(step.rewards)
+        for number, step in play_in_turns(groups, seeds, step_timeout):
+            player = players[number]
+            if player.expert is not None:
+                tally.note_chosen(step.episodes, player.returns_to_go)
+            player.observe(step.rewards)
             tally.add_step(step)
             on_step(tally.num_done, tally.num_steps)
     except EnvironmentFault as fault:

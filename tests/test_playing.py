@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -10,8 +11,9 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
+import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.faults import EnvironmentFault
-from dt.playing import make_envs, play
+from dt.playing import WORTH_TURNS, Group, make_envs, make_groups, play, play_in_turns
 
 LENGTHS = (3, 1, 5, 2, 4, 1, 2)
 
@@ -114,6 +116,72 @@ def test_rows_that_reset_themselves_play_on_from_their_own_first_seed(mode: Auto
     """One row: its generator goes on, which is all that these modes allow."""
     episodes = played(SyncVectorEnv([Counter], autoreset_mode=mode), 7)
     assert [episode[0][0][0] for episode in episodes] == list(range(7))
+
+
+class Turns:
+    """Groups of rows that play in turns, and in which order they begin to act and step."""
+
+    def __init__(self, env: type[Counter], sizes: tuple[int, ...], mode: AutoresetMode):
+        self.events: list[tuple[str, int]] = []
+        self.envs = [SyncVectorEnv([env] * size, autoreset_mode=mode) for size in sizes]
+
+    def play(self, num_episodes: int) -> list[list[tuple[Any, float, Any]]]:
+        episodes: list[list[tuple[Any, float, Any]]] = [[] for _ in range(num_episodes)]
+        groups = [self._group(number, envs) for number, envs in enumerate(self.envs)]
+        for number, step in play_in_turns(groups, np.arange(num_episodes)):
+            self.events.append(("steps", number))
+            for row in np.flatnonzero(step.live):
+                now, after = (_row(o, row) for o in (step.observations, step.next_observations))
+                episodes[step.episodes[row]].append((now, float(step.rewards[row]), after))
+        return episodes
+
+    def _group(self, number: int, envs: VectorEnv) -> Group:
+        def begin_acting(observations: Any) -> Callable[[], np.ndarray]:
+            self.events.append(("acts", number))
+            return lambda: np.zeros(envs.num_envs, np.int64)
+
+        return Group(envs, lambda *_: None, begin_acting)
+
+
+@pytest.mark.parametrize("mode", AutoresetMode)
+@pytest.mark.parametrize("sizes", [(1, 2), (3, 3), (2, 3, 1), (5, 5), (9, 9)])
+def test_groups_in_turns_play_whole_episodes_and_as_many_as_asked(
+    mode: AutoresetMode, sizes: tuple[int, ...]
+) -> None:
+    turns = Turns(Counter, sizes, mode)
+    episodes = turns.play(7)
+    assert episodes == [whole(episode[0][0][0]) for episode in episodes]
+    if mode is AutoresetMode.DISABLED:
+        assert [episode[0][0][0] for episode in episodes] == list(range(7))
+
+
+def test_while_one_group_steps_the_others_actions_are_under_way() -> None:
+    turns = Turns(Counter, (2, 2), AutoresetMode.DISABLED)
+    turns.play(4)  # of 3, 1, 5 and 2 steps: the first group's last is its third
+    both = [("steps", 0), ("acts", 0), ("steps", 1), ("acts", 1)]
+    assert turns.events[:10] == [("acts", 0), ("acts", 1), *both, *both]
+    assert turns.events[10:13] == [("steps", 0), ("steps", 1), ("acts", 1)]
+    assert turns.events[13:] == [("steps", 1), ("acts", 1), ("steps", 1)]
+
+
+def test_a_fault_in_a_later_group_counts_the_rows_of_those_before() -> None:
+    turns = Turns(Breaking, (2, 2), AutoresetMode.DISABLED)
+    with pytest.raises(EnvironmentFault, match="row 2, episode 2, step 1: raised ZeroDivision"):
+        turns.play(4)
+    assert turns.events[-1] == ("acts", 0)  # and it is still the first's turn to step
+
+
+def test_groups_are_made_where_turns_are_worth_it() -> None:
+    def sizes(*args: Any) -> list[int]:
+        groups = make_groups(*args)
+        for envs in groups:
+            envs.close()
+        return [envs.num_envs for envs in groups]
+
+    assert sizes("CartPole-v1", WORTH_TURNS - 1) == [WORTH_TURNS - 1]
+    assert sizes("CartPole-v1", WORTH_TURNS + 1) == [WORTH_TURNS // 2 + 1] * 2
+    assert sizes("Walker2d-v5", WORTH_TURNS) == [WORTH_TURNS]  # steps on threads of its own
+    assert sizes("Walker2d-v5", WORTH_TURNS, {}, "sync") == [WORTH_TURNS // 2] * 2
 
 
 def test_a_mode_that_does_not_exist_and_a_missing_last_observation_are_named() -> None:

@@ -14,8 +14,9 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
 from dt.data import TrainingData
 from dt.model.decision_transformer import DecisionTransformer
+from dt.playing import make_envs
 from dt.policy import ReturnConditionedPolicy
-from dt.rollout import Rollouts, make_envs, run_episodes
+from dt.rollout import Rollouts, run_episodes
 from dt.spec import PolicySpec
 
 
@@ -46,23 +47,24 @@ def make_policy() -> ReturnConditionedPolicy:
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
 
 
-def play(num_envs: int, num_episodes: int = 7) -> Rollouts:
-    envs = SyncVectorEnv([Walk] * num_envs, autoreset_mode=AutoresetMode.DISABLED)
+def play(*sizes: int, num_episodes: int = 7) -> Rollouts:
+    disabled = AutoresetMode.DISABLED
+    envs = [SyncVectorEnv([Walk] * num_envs, autoreset_mode=disabled) for num_envs in sizes]
     targets = np.linspace(1.0, 9.0, num_episodes)
     return run_episodes(make_policy(), envs, targets, np.arange(num_episodes) * 11)
 
 
 def test_an_episode_depends_on_its_target_and_seed_alone() -> None:
-    """Not on the row it runs in, nor on who else ends meanwhile, nor on the size of the batch."""
-    alone = play(num_envs=1)
-    for num_envs in (3, 7, 10):
-        together = play(num_envs)
+    """Not on the row it runs in, nor on who else ends meanwhile, nor on batches and their size."""
+    alone = play(1)
+    for sizes in ((3,), (7,), (10,), (2, 2), (4, 1, 2)):
+        together = play(*sizes)
         np.testing.assert_array_equal(together.lengths, alone.lengths)
         np.testing.assert_allclose(together.returns, alone.returns, rtol=1e-4)
 
 
 def test_every_episode_is_played_once_and_whole() -> None:
-    rollouts = play(num_envs=3)
+    rollouts = play(3)
     for length, seed in zip(rollouts.lengths, np.arange(7) * 11, strict=True):
         env = Walk()
         env.reset(seed=int(seed))
