@@ -41,6 +41,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.learner import Learner, TrainState
     from dt.policy import ReturnConditionedPolicy
     from dt.progress import episode_progress, training_progress
+    from dt.rollout import RolloutFault
     from dt.run_directory import locked, open_run, write_config
     from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
     from dt.spec import PolicySpec
@@ -113,7 +114,11 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
 
     def measure(state: TrainState) -> float | None:
         """Of episodes that no evaluation plays: the best of them would flatter its own card."""
-        card = card_of(state, max(1, evaluation.episodes // 5), choosing=True)
+        try:
+            card = card_of(state, max(1, evaluation.episodes // 5), choosing=True)
+        except RolloutFault as fault:  # what broke may work the next time, and training can wait
+            say(f"no card at update {int(state.step)}: {fault}; training goes on")
+            return None
         return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
@@ -138,7 +143,10 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.report import print_card, write_card  # pictures: not before training starts
 
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
-        card = card_of(state, evaluation.episodes, on_step)
+        try:
+            card = card_of(state, evaluation.episodes, on_step)
+        except RolloutFault as fault:
+            raise ValueError(f"{fault}; the run is trained: evaluate.py {run_dir}") from fault
     if card is None:
         return 0
     written = write_card(card, run_dir)

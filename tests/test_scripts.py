@@ -194,6 +194,38 @@ def test_bad_input_to_training_is_one_line_and_exit_2(
     assert sorted(tmp_path.iterdir()) == before  # nothing half made is left
 
 
+BREAKS = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Breaks(CartPoleEnv):
+    def step(self, action):
+        raise OSError("the cable is loose")
+
+gymnasium.register("Breaks-v0", Breaks, max_episode_steps=9)
+"""
+
+
+@pytest.mark.slow
+def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> None:
+    (tmp_path / "loose.py").write_text(BREAKS)
+    data = ["--data", write_npz(tmp_path / "good.npz"), "--evaluation.env", "loose:Breaks-v0"]
+    words = [*data, *TINY, *SHORT, "--evaluation.interval", "2", "--run-dir", "run"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "train.py"), *map(str, words)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment(), "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
+    )
+    assert "no card at update 2: Breaks-v0, row 0, episode 0, step 0: raised" in done.stdout
+    assert "training goes on" in done.stdout
+    assert done.returncode == 2
+    assert "the cable is loose" in done.stderr and "the run is trained: eval" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
+
+
 @pytest.fixture
 def data_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingData]:
     """What train.py trains on, for these words."""
