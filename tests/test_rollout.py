@@ -101,3 +101,7 @@ def test_other_spaces_and_unknown_environments_are_named() -> None:
     envs.close()
     with pytest.raises(ValueError, match="cannot make environment 'Nowhere-v0'"):
         make_envs("Nowhere-v0", 1)
+    with pytest.raises(
+        ValueError, match="No module named 'nowhere'; install it, or put the folder"
+    ):
+        make_envs("nowhere:Nowhere-v0", 1)

@@ -87,7 +87,11 @@ def check_uniform(space: gymnasium.Space, asker: str) -> None:
     """Refuse a space from which nothing can be drawn uniformly."""
     for leaf in leaves(space, images=False):
         if isinstance(leaf.space, spaces.Box) and not leaf.space.is_bounded():
-            raise ValueError(f"{asker}: the actions are {space}, which is not bounded")
+            raise ValueError(
+                f"{asker}: the actions are {space}, which is not bounded, so nothing can be drawn "
+                f"evenly; act with another --policy and no --noise, or bound the environment's "
+                f"action space"
+            )
 
 
 def _uniform_action(space: gymnasium.Space, rng: np.random.Generator) -> np.ndarray:

@@ -71,6 +71,12 @@ def making(env_id: str) -> Iterator[None]:
             f"cannot make environment {env_id!r}: {first_line(error)} Install the package that "
             f"brings it, as the extra atari does ALE/ (pip install 'dt-steer[atari]')"
         ) from error
+    except ModuleNotFoundError as error:
+        missing = first_line(error).partition(". ")[0]  # what follows asks what to check
+        raise ValueError(
+            f"cannot make environment {env_id!r}: {missing}; install it, or put the folder that "
+            f"holds it on PYTHONPATH"
+        ) from error
     except Exception as error:  # a constructor is anybody's code
         raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
 
