@@ -144,7 +144,7 @@ def test_fused_kernels_are_for_their_own_devices() -> None:
 @functools.cache  # a compilation of seconds, and some tests compare with the same
 def loss_and_gradient(**model: object) -> tuple[Any, Any]:
     dataset = make_dataset([7, 2, 11])
-    config = make_config(num_layers=4, **model)
+    config = make_config(num_layers=2, **model)
     learner = Learner(PolicySpec.of(TrainingData.of(dataset), config.model), config)
     batch = batch_of(learner, dataset)
     args = (learner.init().params, batch, jnp.zeros(4, bool), jax.random.key(0))
