@@ -165,6 +165,9 @@ def work(job: dict[str, Any]) -> int:
         return 130
     params, optimizer, step = to_host(state)
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((params, optimizer))]
+    # A fork leaves without the farewell that ends other processes, and the first one's end would
+    # abort those that are still at work.
+    jax.distributed.shutdown()
     tell("result", {"step": int(step), "digest": digest(leaves), "losses": losses})
     return 0
 
