@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -54,19 +55,20 @@ def train(
     say = say if is_first() else _say_nothing
     learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
-    layout = shardings(jax.eval_shape(learner.init), mesh)
+    empty = jax.eval_shape(learner.init)
+    layout = shardings(empty, mesh)
+    done, begin = 0, None
     if config.resume and first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
-        state = restore_state(run_dir, learner, say, layout)
-    else:
-        if config.resume:
-            say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
-        state = _initial_state(learner, layout)
+        restored = restore_state(run_dir, learner, say, layout)
+        done, begin = int(restored.step), lambda: restored
+    elif config.resume:
+        say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
     with ExitStack() as stack:
         feed = Feed(data, spec, config, mesh)
         stack.callback(feed.close)
         writer = None
         if is_first():
-            writer = MetricWriter(run_dir, resume_at=int(state.step) if config.resume else None)
+            writer = MetricWriter(run_dir, resume_at=done if config.resume else None)
             stack.callback(writer.close)
         checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
@@ -76,7 +78,9 @@ def train(
                 writer.write(done, means)
                 on_round(done, means)
 
-        updates = Updates(learner.make_train_steps(layout), state, feed, config, say, log)
+        train_steps = learner.make_train_steps(layout)
+        begin = begin or _initial_state(learner, layout)
+        updates = Updates(train_steps, done, begin, _like(empty, layout), feed, config, say, log)
         if profile is not None:
             profile(learner, jax.tree.map(jnp.copy, updates.state), feed)
 
@@ -106,13 +110,28 @@ def train(
     return updates.state
 
 
-def _initial_state(learner: Learner, layout: Any) -> TrainState:
+def _initial_state(learner: Learner, layout: Any) -> Callable[[], TrainState]:
     """Drawn by one program, which can be kept; one for each array would take longer to compile.
 
-    It runs once, so the compiler need not try hard (2 cores: 1.0 s instead of 1.7).
+    It is compiled on a thread, while the updates are, and run when it is called for: programs of
+    several devices and processes have to come in the same order everywhere. It runs once, so the
+    compiler need not try hard.
     """
     hasty = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    return jax.jit(learner.init, out_shardings=layout, compiler_options=hasty)()
+    init = jax.jit(learner.init, out_shardings=layout, compiler_options=hasty)
+    pool = ThreadPoolExecutor(1, thread_name_prefix="compiling")
+    compiled = pool.submit(lambda: init.lower().compile())
+    pool.shutdown(wait=False)
+    return lambda: compiled.result()()
+
+
+def _like(empty: TrainState, layout: Any) -> TrainState:
+    """What the compiler has to know of a state."""
+
+    def known(leaf: jax.ShapeDtypeStruct, place: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place)
+
+    return jax.tree.map(known, empty, layout)
 
 
 def _mesh_of_all(config: TrainConfig) -> Mesh:

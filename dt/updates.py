@@ -38,8 +38,10 @@ class Updates:
 
     def __init__(
         self,
-        train_steps: Callable[..., tuple[TrainState, Any]],
-        state: TrainState,
+        train_steps: Any,
+        done: int,
+        begin: Callable[[], TrainState],
+        like: TrainState,
         feed: Feed,
         config: TrainConfig,
         say: Callable[[str], None],
@@ -47,13 +49,16 @@ class Updates:
     ):
         """
         Args:
-            train_steps: `Learner.make_train_steps`; compiled here, by not one update.
+            train_steps: `Learner.make_train_steps`; compiled here.
+            done: updates that the state has behind it.
+            begin: gives the state. It may take its time while the updates are compiled.
+            like: the state's shapes, and where they lie.
             say: told about updates that are left out.
             log: called when a round's metrics are there, with the updates then done and the means
                 since the last call.
         """
         self.feed, self.config, self.say, self.log = feed, config, say, log
-        self.done = int(state.step)
+        self.done = done
         self._train_steps = train_steps
         self._begin, self._end = self.done, self._round_end(self.done)
         self._draw = feed.round(self._begin, self._end)
@@ -63,7 +68,8 @@ class Updates:
         self._under_way: Call | None = None
         self._settled_at = 0.0
         nothing = np.int32(0)
-        self.state, _ = train_steps(state, feed.steps, self._draw, nothing, nothing)
+        train_steps.lower(like, feed.steps, self._draw, nothing, nothing).compile()
+        self.state, _ = train_steps(begin(), feed.steps, self._draw, nothing, nothing)
 
     def run_some(self) -> bool:
         """Run as many as take CALL_SECONDS, to the round's end at most; whether it is reached.
