@@ -113,12 +113,13 @@ def train(
 def _initial_state(learner: Learner, layout: Any) -> Callable[[], TrainState]:
     """Drawn by one program, which can be kept; one for each array would take longer to compile.
 
-    It is compiled on a thread, while the updates are, and run when it is called for: programs of
-    several devices and processes have to come in the same order everywhere. It runs once, so the
-    compiler need not try hard.
+    One process compiles it on a thread, while it compiles the updates; of several, each has to come
+    to all programs in the same order. It runs once, so the compiler need not try hard.
     """
     hasty = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     init = jax.jit(learner.init, out_shardings=layout, compiler_options=hasty)
+    if several():
+        return init
     pool = ThreadPoolExecutor(1, thread_name_prefix="compiling")
     compiled = pool.submit(lambda: init.lower().compile())
     pool.shutdown(wait=False)
