@@ -94,9 +94,9 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     One rule for every model. Matrices that come in pairs, around attention and around the MLP's
     activation, are divided over `model`: the first of a pair by its outputs, the second by its
     inputs, so that what is between them is never gathered (Shoeybi et al. 2019) where `model`
-    divides the heads. What is left of a
-    matrix or table is divided over `fsdp` along its longest axis (Rajbhandari et al. 2020). What
-    an axis does not divide stays whole on each of its devices, as do norms, biases and counts.
+    divides the heads. What is left of a matrix or table is divided over `fsdp` along its longest
+    axis (Rajbhandari et al. 2020). What an axis does not divide stays whole on each of its devices,
+    as do norms, biases and counts.
     """
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: NamedSharding(mesh, _partition(path, np.shape(leaf), mesh)), tree

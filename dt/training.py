@@ -57,12 +57,14 @@ def train(
     mesh = _mesh_of_all(config)
     empty = jax.eval_shape(learner.init)
     layout = shardings(empty, mesh)
-    done, begin = 0, None
+    begin: Callable[[], TrainState]
     if config.resume and first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
         restored = restore_state(run_dir, learner, say, layout)
         done, begin = int(restored.step), lambda: restored
-    elif config.resume:
-        say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
+    else:
+        if config.resume:
+            say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
+        done, begin = 0, _initial_state(learner, layout)
     with ExitStack() as stack:
         feed = Feed(data, spec, config, mesh)
         stack.callback(feed.close)
@@ -79,7 +81,6 @@ def train(
                 on_round(done, means)
 
         train_steps = learner.make_train_steps(layout)
-        begin = begin or _initial_state(learner, layout)
         updates = Updates(train_steps, done, begin, _like(empty, layout), feed, config, say, log)
         if profile is not None:
             profile(learner, jax.tree.map(jnp.copy, updates.state), feed)
