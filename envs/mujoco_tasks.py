@@ -212,10 +212,13 @@ def _contact_cost(env: Any, forces: Float[np.ndarray, "n F"]) -> Float[np.ndarra
 
 
 def _whereabouts(position: Float[np.ndarray, "n 2"]) -> dict[str, np.ndarray]:
+    # Row by row as Gymnasium has it: the norm of one vector is a product of BLAS, whose kernels
+    # round each processor's way, and the norm of many is a sum of NumPy's.
+    distances = [np.linalg.norm(row, ord=2) for row in position]
     return {
         "x_position": position[:, 0],
         "y_position": position[:, 1],
-        "distance_from_origin": np.linalg.norm(position, ord=2, axis=1),
+        "distance_from_origin": np.array(distances, np.float64),
     }
 
 
