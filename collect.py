@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from dt.cli import parse_args
+from dt.cli.args import parse_args
 
 if TYPE_CHECKING:
-    from dt.collection import Outcome
+    from dt.collect.gather import Outcome
 
 
 @dataclass(frozen=True)
@@ -96,9 +96,10 @@ def run(config: CollectConfig) -> int:
     # Imported here so that --help and mistyped flags answer at once.
     from rich.console import Console
 
-    from dt.behavior.acting import with_noise
-    from dt.behavior.sources import load_behavior
-    from dt.collection import (
+    from dt.cli.progress import episode_progress
+    from dt.collect.behaviors.acting import with_noise
+    from dt.collect.behaviors.sources import load_behavior
+    from dt.collect.gather import (
         Plan,
         check_spaces,
         new_dataset_folder,
@@ -107,8 +108,7 @@ def run(config: CollectConfig) -> int:
         publish,
         share_out,
     )
-    from dt.playing import make_envs
-    from dt.progress import episode_progress
+    from dt.play.turns import make_envs
     from envs import PLAYERS
 
     console = Console(highlight=False)

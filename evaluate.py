@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from dt.cli import parse_args
+from dt.cli.args import parse_args
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -142,20 +142,20 @@ def run(config: EvaluateConfig) -> int:
     # Imported here so that --help and mistyped flags answer at once.
     from rich.console import Console
 
-    from dt.rendering import without_screen
+    from dt.play.rendering import without_screen
 
     without_screen()  # before MuJoCo is imported
 
     import envs  # noqa: F401 (registers environments, and threads for MuJoCo's)
-    from dt.aggregate import aggregate_cards, check_alike
-    from dt.calibration import REQUEST_MAP
-    from dt.checkpoint import find_checkpoint, load_spec
-    from dt.evaluation import parse_targets, targets_beyond
+    from dt.acting.request_map import REQUEST_MAP
+    from dt.acting.targets import parse_targets, targets_beyond
+    from dt.checkpoint.load import find_checkpoint, load_spec
+    from dt.cli.progress import episode_progress
+    from dt.evaluation.aggregate import aggregate_cards, check_alike
+    from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
     from dt.model.heads import ReturnChoice
-    from dt.progress import episode_progress
-    from dt.report import card_name, print_card, print_request_map, write_card
-    from dt.run_card import NUM_REQUESTS, card_of_run, film_run, fit_request_map
-    from dt.sharding import use_compilation_cache, use_cpu_cores
+    from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
+    from dt.report.sheets import card_name, print_card, print_request_map, write_card
 
     console = Console(highlight=False)
     use_compilation_cache()
@@ -223,8 +223,8 @@ def run(config: EvaluateConfig) -> int:
 def compare(config: EvaluateConfig) -> int:
     from rich.console import Console
 
-    from dt.comparison import compare_cards, read_card
-    from dt.report import print_comparison, write_comparison
+    from dt.evaluation.comparison import compare_cards, read_card
+    from dt.report.sheets import print_comparison, write_comparison
 
     assert config.compare is not None
     a, b = config.compare
@@ -239,7 +239,7 @@ def compare(config: EvaluateConfig) -> int:
 def finish(
     config: EvaluateConfig, result: dict[str, Any] | None, written: list[Path], console: Console
 ) -> int:
-    from dt.checkpoint import write_json
+    from dt.checkpoint.manifest import write_json
 
     if config.json is not None and result is not None:
         write_json(config.json, result)

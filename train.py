@@ -8,10 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dt.cli.train import parse_train_args
 from dt.config import EvaluationConfig, TrainConfig
+from dt.config.presets import PRESETS
 from dt.data import TrainingData
 from dt.data.episodes import Reference, task_of
-from dt.presets import PRESETS, parse_train_args
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -34,18 +35,20 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     # Imported here so that --help and a mistyped preset answer at once.
     from rich.console import Console
 
-    from dt.data.spaces import why_not_playable
-    from dt.distributed import first_decides, is_first, start, to_host
-    from dt.evaluation import cut_kwargs, evaluate_policy, parse_targets, time_limit
-    from dt.feeding import Feed
-    from dt.learner import Learner, TrainState
-    from dt.policy import ReturnConditionedPolicy
-    from dt.progress import episode_progress, training_progress
-    from dt.rollout import RolloutFault
-    from dt.run_directory import locked, open_run, write_config
-    from dt.sharding import one_device, use_compilation_cache, use_cpu_cores
-    from dt.spec import PolicySpec
-    from dt.training import train
+    from dt.acting.policy import ReturnConditionedPolicy
+    from dt.acting.rollout import RolloutFault
+    from dt.acting.targets import parse_targets
+    from dt.checkpoint.state import TrainState
+    from dt.cli.progress import episode_progress, training_progress
+    from dt.evaluation.evaluate import cut_kwargs, evaluate_policy, time_limit
+    from dt.parallel.mesh import one_device, use_compilation_cache, use_cpu_cores
+    from dt.parallel.processes import first_decides, is_first, start, to_host
+    from dt.spaces.environments import why_not_playable
+    from dt.spec.spec import PolicySpec
+    from dt.training.feed import Feed
+    from dt.training.loop import train
+    from dt.training.run_directory import locked, open_run, write_config
+    from dt.training.step import Learner
 
     use_compilation_cache()
     use_cpu_cores()
@@ -122,7 +125,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
-        from dt.profiling import measure_training, print_profile
+        from dt.training.profiling import measure_training, print_profile
 
         print_profile(measure_training(learner, state, feed, run_dir / "profile"), console)
 
@@ -140,7 +143,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     if problem:
         console.print(f"trained {run_dir}", markup=False)
         return 0
-    from dt.report import print_card, write_card  # pictures: not before training starts
+    from dt.report.sheets import print_card, write_card  # pictures: not before training starts
 
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
         try:
@@ -161,9 +164,9 @@ def load_data(preset: str, config: TrainConfig, console: Console) -> TrainingDat
     That is the one that the user names, else the data's own, else the preset's, which is no
     obstacle to training where it is not installed.
     """
-    from dt.data.cache import load_training_data
-    from dt.data.spaces import why_not_playable
-    from dt.progress import reading_progress
+    from dt.cli.progress import reading_progress
+    from dt.data.store.store import load_training_data
+    from dt.spaces.environments import why_not_playable
     from envs import load_demo
 
     source, evaluation = config.data.source, config.evaluation

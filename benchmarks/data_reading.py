@@ -27,9 +27,9 @@ import h5py
 import numpy as np
 
 from dt.data import EpisodeDataset, TrainingData, Transforms, Windows, draw_windows
-from dt.data.cache import ROWS, open_or_build, open_store
 from dt.data.episodes import Episode
-from dt.data.reading import RowFile, read_rows
+from dt.data.store.reading import RowFile, read_rows
+from dt.data.store.store import ROWS, open_or_build, open_store
 from dt.data.streams import EpisodeStream
 
 T, BATCH, OBSERVATION, ACTION, EPISODE = 20, 256, 11, 3, 1000
@@ -280,8 +280,8 @@ def _cold_trainer(folder: Path, limit: int, queue) -> None:  # type: ignore[no-u
     """Train a model of the smallest size, so that reading is what it waits for, if for anything."""
     limited = _limit_memory(limit, room=0)
     from dt.config import DataConfig, ModelConfig, TrainConfig
-    from dt.spec import PolicySpec
-    from dt.training import train
+    from dt.spec.spec import PolicySpec
+    from dt.training.loop import train
 
     data = open_store(folder / "large")
     model = ModelConfig(num_layers=1, width=16)

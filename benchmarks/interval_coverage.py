@@ -18,7 +18,7 @@ import numpy as np
 import tyro
 from scipy.special import ndtr, stdtrit
 
-from dt.statistics import (
+from dt.evaluation.intervals import (
     NUM_RESAMPLES,
     improvement_interval,
     interquartile_mean,
@@ -34,7 +34,7 @@ BATCH = 100  # trials that share their resamples
 
 @dataclass(frozen=True)
 class Config:
-    """Coverage of the intervals in dt/statistics.py."""
+    """Coverage of the intervals in dt/evaluation/intervals.py."""
 
     trials: int = 4000
     seed: int = 0

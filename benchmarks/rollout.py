@@ -32,17 +32,18 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt import load_policy
+from dt.acting.on_device import device_player
+from dt.acting.policy import ReturnConditionedPolicy
+from dt.acting.rollout import Rollouts, run_episodes
+from dt.acting.targets import parse_targets
 from dt.config import ModelConfig, TrainConfig
+from dt.config.presets import PRESETS, with_recipe
 from dt.data import EpisodeDataset, TrainingData
-from dt.device_rollout import device_player
-from dt.evaluation import episode_seeds, num_rows, parse_targets
+from dt.evaluation.evaluate import episode_seeds, num_rows
 from dt.model.decision_transformer import DecisionTransformer
-from dt.playing import make_envs, make_groups
-from dt.policy import ReturnConditionedPolicy
-from dt.presets import PRESETS, with_recipe
-from dt.rollout import Rollouts, run_episodes
-from dt.sharding import use_compilation_cache, use_cpu_cores
-from dt.spec import PolicySpec
+from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
+from dt.play.turns import make_envs, make_groups
+from dt.spec.spec import PolicySpec
 from envs.mujoco_threads import unwarned
 
 HOPPER, CARTPOLE = "Hopper-v4", "CartPole-v1"

@@ -23,13 +23,14 @@ import numpy as np
 import tyro
 
 import envs  # noqa: F401 (threads for MuJoCo's tasks)
-from dt.aggregate import aggregate_cards
-from dt.checkpoint import find_checkpoint, load_spec, write_json
-from dt.evaluation import parse_targets
-from dt.presets import PRESETS
-from dt.run_card import card_of_run
-from dt.sharding import use_compilation_cache
-from dt.statistics import mean_interval
+from dt.acting.targets import parse_targets
+from dt.checkpoint.load import find_checkpoint, load_spec
+from dt.checkpoint.manifest import write_json
+from dt.config.presets import PRESETS
+from dt.evaluation.aggregate import aggregate_cards
+from dt.evaluation.intervals import mean_interval
+from dt.evaluation.of_run import card_of_run
+from dt.parallel.mesh import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 COLUMNS = "segment  acting    slope              error, % of range   at the top target"

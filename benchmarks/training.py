@@ -42,8 +42,8 @@ from training_peers import (
 )
 
 from dt.config import DataConfig, EvaluationConfig, TrainConfig
+from dt.config.presets import PRESETS, with_recipe, with_size
 from dt.data import EpisodeDataset, TrainingData
-from dt.presets import PRESETS, with_recipe, with_size
 
 MKL = (
     "  (torch multiplies with MKL, which does not take its AVX-512 path on AMD's processors: about "
@@ -82,7 +82,7 @@ def main() -> None:
     if config.startup:
         figures = startup(config)
     else:
-        from dt.sharding import use_compilation_cache, use_cpu_cores
+        from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
 
         use_compilation_cache()
         if not config.gpu:
@@ -139,10 +139,10 @@ def tuned(run: TrainConfig, config: Config, micro_batches: int) -> TrainConfig:
 
 def ours(run: TrainConfig, data: TrainingData) -> Train:
     """What train.py does between two log lines."""
-    from dt.feeding import Feed
-    from dt.learner import Learner
-    from dt.sharding import make_mesh, place, shardings, usable_devices
-    from dt.spec import PolicySpec
+    from dt.parallel.mesh import make_mesh, place, shardings, usable_devices
+    from dt.spec.spec import PolicySpec
+    from dt.training.feed import Feed
+    from dt.training.step import Learner
 
     spec = PolicySpec.of(data, run.model, max_episode_steps=EPISODE)
     learner = Learner(spec, run)

@@ -18,15 +18,16 @@ from typing import Any
 import numpy as np
 import tyro
 
-from dt.checkpoint import find_checkpoint, load_policy, load_spec, write_json
-from dt.data.rows import TrainingData
-from dt.data.windows import draw_windows, gather
-from dt.evaluation import parse_targets
+from dt.acting.targets import parse_targets
+from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
+from dt.checkpoint.manifest import write_json
+from dt.data.batches.windows import draw_windows, gather
+from dt.data.store.rows import TrainingData
+from dt.evaluation.intervals import mean_interval
+from dt.evaluation.of_run import card_of_run
+from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
 from dt.model.heads import ReturnChoice
-from dt.return_calibration import expected_calibration_error, quantile_calibration_error
-from dt.run_card import card_of_run
-from dt.sharding import use_compilation_cache
-from dt.statistics import mean_interval
+from dt.parallel.mesh import use_compilation_cache
 from envs.cartpole import collect_cartpole
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

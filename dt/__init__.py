@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dt.checkpoint import load_policy as load_policy
+    from dt.checkpoint.load import load_policy as load_policy
 
 __version__ = "0.1.0"
 __all__ = ["load_policy"]
@@ -16,7 +16,7 @@ __all__ = ["load_policy"]
 
 def __getattr__(name: str) -> Any:
     if name == "load_policy":
-        from dt.checkpoint import load_policy
+        from dt.checkpoint.load import load_policy
 
         return load_policy
     raise AttributeError(f"module 'dt' has no attribute {name!r}")

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 import gymnasium
 
-from dt.behavior.sources import Player
+from dt.collect.behaviors.sources import Player
 from dt.data import EpisodeDataset
 from envs.cartpole import cartpole_player, collect_cartpole
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gymnasium
 import numpy as np
 
-from dt.behavior.acting import Behavior, Generators
+from dt.collect.behaviors.acting import Behavior, Generators
 from dt.data import EpisodeDataset
 
 TIME_LIMIT = 200

@@ -8,8 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from dt.data.spaces import first_line
-from dt.device_rollout import FunctionalTask
+from dt.acting.on_device import FunctionalTask
+from dt.spaces.environments import first_line
 
 TIME_LIMIT = 1000  # brax.envs.create's own; the environments themselves have none
 

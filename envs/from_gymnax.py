@@ -10,8 +10,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
-from dt.data.spaces import first_line
-from dt.device_rollout import FunctionalTask
+from dt.acting.on_device import FunctionalTask
+from dt.spaces.environments import first_line
 
 NO_LIMIT = 2**31 - 1  # gymnax always has one: more steps than its counter can count
 

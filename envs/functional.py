@@ -11,7 +11,7 @@ from gymnasium.envs.phys2d.pendulum import PendulumFunctional
 from gymnasium.envs.tabular.blackjack import BlackjackFunctional
 from gymnasium.experimental.functional import FuncEnv
 
-from dt.device_rollout import FunctionalTask
+from dt.acting.on_device import FunctionalTask
 from envs.from_brax import brax_task
 from envs.from_gymnax import gymnax_task
 

@@ -1,7 +1,7 @@
-"""What does Hugging Face's DecisionTransformerModel answer? Writes tests/hf_golden, once.
+"""What does Hugging Face's DecisionTransformerModel answer? Writes its answers down, once.
 
-`python tests/make_hf_golden.py`, with the extra `interop`. tests/test_interop.py reads what this
-writes, so that parity is checked where neither PyTorch nor transformers is installed.
+`python tests/make_hf_golden.py`, with the extra `interop`. checkpoint/test_hugging_face.py reads
+what this writes, so that parity is checked where neither PyTorch nor transformers is installed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 from safetensors.numpy import save_file
 from transformers import DecisionTransformerConfig, DecisionTransformerModel
 
-FOLDER = Path(__file__).parent / "hf_golden"
+FOLDER = Path(__file__).parent / "checkpoint/hf_golden"
 MODELS = {1: 1, 3: 2, 6: 1}  # layers: heads
 NUM_STEPS, EPISODE, CONTEXT = 6, 9, 4
 STATES, ACTIONS = 3, 2

@@ -77,9 +77,9 @@ def work(call: dict[str, Any]) -> int:
 
 
 def serve() -> None:
-    import dt.report
-    import dt.run_card
-    import dt.training  # noqa: F401 (with these comes nearly all that scripts import)
+    import dt.evaluation.of_run
+    import dt.report.sheets
+    import dt.training.loop  # noqa: F401 (with these comes nearly all that scripts import)
     import envs  # noqa: F401
 
     for line in sys.stdin:

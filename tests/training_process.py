@@ -29,10 +29,10 @@ from dt.config import (
     TrainConfig,
 )
 from dt.data import EpisodeDataset, TrainingData
-from dt.distributed import first_decides, is_first, start, to_host
-from dt.run_directory import locked, open_run, write_config
-from dt.spec import PolicySpec
-from dt.training import train
+from dt.parallel.processes import first_decides, is_first, start, to_host
+from dt.spec.spec import PolicySpec
+from dt.training.loop import train
+from dt.training.run_directory import locked, open_run, write_config
 
 
 def dataset() -> EpisodeDataset:

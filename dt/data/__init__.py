@@ -1,11 +1,11 @@
 """Logged episodes, and the batches cut out of them. NumPy only."""
 
+from dt.data.batches.windows import Batch, Steps, Windows, draw_windows, gather
 from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
-from dt.data.rows import TrainingData
-from dt.data.sources import load_dataset, open_source
+from dt.data.formats.sources import load_dataset, open_source
+from dt.data.store.rows import TrainingData
 from dt.data.streams import EpisodeStream
 from dt.data.transforms import Transforms, returns_to_go
-from dt.data.windows import Batch, Steps, Windows, draw_windows, gather
 
 __all__ = [
     "Batch",

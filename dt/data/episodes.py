@@ -15,7 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
-from dt.data.records import Leaf, form, is_composite, leaves
+from dt.spaces.records import Leaf, form, is_composite, leaves
 
 _VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
 
@@ -34,7 +34,7 @@ def unchecked_values() -> Iterator[None]:
 class Episode:
     """One logged episode of T steps, in the words of Minari's `EpisodeData`.
 
-    Observations and actions of a Dict or Tuple space are records (see `dt.data.records`).
+    Observations and actions of a Dict or Tuple space are records (see `dt.spaces.records`).
     `observations` holds T rows, or T + 1 when the observation after the last action was logged.
     """
 

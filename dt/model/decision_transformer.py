@@ -11,16 +11,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.data.windows import Action, Batch
-from dt.model.action import ActionHead, Prediction
+from dt.data.batches.windows import Action, Batch
 from dt.model.attention import Prefix
 from dt.model.embed import Embed
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead
+from dt.model.heads.action import ActionHead, Prediction
 from dt.model.recipe import Recipe, recipe_of
 from dt.model.transformer import RingCache, Transformer
-from dt.model.window import Moment as Moment
-from dt.model.window import Window
-from dt.spec import PolicySpec
+from dt.model.window_cache import Moment as Moment
+from dt.model.window_cache import Window
+from dt.spec.spec import PolicySpec
 
 # What the return's head predicts, (B, P) -> the return to ask for, (B,), in the model's units.
 Chooser = Callable[[Any], Any]

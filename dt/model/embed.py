@@ -12,13 +12,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.data.records import Parts
-from dt.data.windows import Action, Batch, Observation
+from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.attention import Prefix
 from dt.model.images import ImageEncoder
 from dt.model.layers import Linear
 from dt.model.recipe import EMBEDDING_INIT, Recipe
-from dt.spec import PolicySpec
+from dt.spaces.records import Parts
+from dt.spec.spec import PolicySpec
 
 
 class ReturnEmbedding(nnx.Module):

@@ -14,8 +14,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from dt.data.records import channels_first, plane
 from dt.model.recipe import Recipe
+from dt.spaces.records import channels_first, plane
 
 
 class Layer(NamedTuple):

@@ -17,11 +17,11 @@ from dt.model.heads.bins import BinsHead as BinsHead
 from dt.model.heads.categorical import CategoriesHead as CategoriesHead
 from dt.model.heads.deterministic import DeterministicHead as DeterministicHead
 from dt.model.heads.gaussian import GaussianHead as GaussianHead
-from dt.model.heads.value import CategoricalReturnHead as CategoricalReturnHead
-from dt.model.heads.value import ExpectileReturnHead as ExpectileReturnHead
-from dt.model.heads.value import ReturnChoice as ReturnChoice
+from dt.model.heads.returns import CategoricalReturnHead as CategoricalReturnHead
+from dt.model.heads.returns import ExpectileReturnHead as ExpectileReturnHead
+from dt.model.heads.returns import ReturnChoice as ReturnChoice
+from dt.model.heads.sampling import Sampling as Sampling
 from dt.model.recipe import Recipe
-from dt.model.sampling import Sampling as Sampling
 
 NumberHead = DeterministicHead | GaussianHead | BinsHead
 
@@ -40,7 +40,7 @@ def make_number_head(
 
     Args:
         bounded: of all numbers, or of each: whether its space is [-1, 1] in the model's units.
-        edges: of the bins, for the two kinds that have some (`dt.data.bins.bin_edges`).
+        edges: of the bins, for the two kinds that have some (`dt.spec.bins.bin_edges`).
     """
     if kind == "deterministic":
         return DeterministicHead(width, action_dim, bounded, recipe, rngs=rngs)

@@ -10,9 +10,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dt.model.piecewise import Bins
+from dt.model.heads.piecewise import Bins
+from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
-from dt.model.sampling import Sampling
 
 
 class BinsHead(nnx.Module):
@@ -23,7 +23,7 @@ class BinsHead(nnx.Module):
     ):
         """
         Args:
-            edges: in the model's units, as `dt.data.bins.bin_edges` places them.
+            edges: in the model's units, as `dt.spec.bins.bin_edges` places them.
         """
         self.bins = Bins.of(edges)
         num, most = self.bins.shape

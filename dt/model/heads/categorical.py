@@ -10,8 +10,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from dt.model.heads.sampling import Sampling, draw
 from dt.model.recipe import Recipe
-from dt.model.sampling import Sampling, draw
 
 
 class CategoriesHead(nnx.Module):

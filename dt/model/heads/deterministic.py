@@ -7,8 +7,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
-from dt.model.sampling import Sampling
 
 
 class DeterministicHead(nnx.Module):

@@ -13,8 +13,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 from scipy.special import ndtri
 
+from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
-from dt.model.sampling import Sampling
 
 LOG_STD_RANGE = (-5.0, 2.0)  # Zheng et al.'s code; reached smoothly
 FIRST_MULTIPLIER = 0.1  # of the entropy constraint, as there

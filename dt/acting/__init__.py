@@ -1,0 +1,1 @@
+"""A policy acts: reset, act, observe, and episodes played with it."""

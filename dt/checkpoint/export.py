@@ -1,0 +1,132 @@
+"""How does a policy leave this package? As one file that JAX alone can load and run.
+
+    dt export RUN_DIR policy.npz
+
+The file holds the policy's step as a program for several platforms (`jax.export`), the state that
+episodes begin with, and, unless they are to lie beside it, the weights. To act with it:
+
+    import jax.export, numpy as np
+    file = np.load("policy.npz")
+    step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
+    state = [file[f"state_{i}"] for i in range(file["num_state"])]
+    # observations (B, ...), rewards of the last actions (B,), which rows begin an episode (B,),
+    # what is asked for in them (B,), seeds of their sampled actions (B,)
+    actions, state = step(state, observations, rewards, begins, targets, seeds)
+
+Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's actions are NaN, or
+-1 where they are integers: end its episode before.
+
+With --weights beside, `policy.weights.npz` holds the arrays weight_0, weight_1, ..., and the list
+of them is the step's first argument.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from jax import export
+
+from dt.acting.policy import ReturnConditionedPolicy
+
+Platform = Literal["cpu", "cuda", "rocm", "tpu"]
+PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
+
+
+def export_policy(
+    policy: ReturnConditionedPolicy,
+    path: Path,
+    *,
+    batch_size: int = 1,
+    beside: bool = False,
+    platforms: tuple[str, ...] = PLATFORMS,
+) -> list[Path]:
+    """Write the policy's step; returns the files.
+
+    Observations and actions are the environment's own arrays (or dicts and tuples of arrays), as
+    `policy.act` takes and gives them, and rewards and targets are in its units.
+
+    Raises:
+        ValueError: for a policy that asks by a request map, which is no part of the program.
+    """
+    if policy.request_map is not None:
+        raise ValueError("a request map is not exported; load the policy without calibrated")
+    spec, transforms = policy.spec, policy.spec.transforms
+    state = policy.initial_state(batch_size)
+    leaves, structure = jax.tree.flatten(state)
+    weights, weights_structure = jax.tree.flatten(policy.params)
+
+    def step(
+        weights: Any,
+        state: Any,
+        observations: Any,
+        rewards: Any,
+        begins: Any,
+        targets: Any,
+        seeds: Any,
+    ) -> Any:
+        params = jax.tree.unflatten(weights_structure, weights)
+        told = rewards * transforms.reward_scale + transforms.reward_shift
+        if transforms.delay_reward:  # all of it comes when nothing is asked any more
+            told = jnp.zeros_like(rewards)
+        actions, after = policy.pure_step(
+            params,
+            jax.tree.unflatten(structure, state),
+            spec.encode_observation(observations),
+            told,
+            (begins, targets, seeds),
+        )
+        known = after.timestep <= spec.max_timesteps
+        done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
+        return done, jax.tree.leaves(after)
+
+    def like(values: Any) -> Any:
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
+
+    row = {"rewards": np.float32, "begins": np.bool_, "targets": np.float32, "seeds": np.uint32}
+    shapes = [jax.ShapeDtypeStruct((batch_size,), dtype) for dtype in row.values()]
+    observed = _shapes(spec.observation_space, batch_size)
+    if beside:
+        program = jax.jit(step)
+        args = (like(weights), like(leaves), observed, *shapes)
+    else:
+        program = jax.jit(lambda *rest: step(weights, *rest))
+        args = (like(leaves), observed, *shapes)
+    exported = export.export(program, platforms=platforms)(*args)
+    arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    blob = np.frombuffer(bytes(exported.serialize()), np.uint8)
+    facts = {"num_state": np.array(len(leaves)), "max_timesteps": np.array(spec.max_timesteps)}
+    _write(path, {"program": blob, **facts, **arrays})
+    if not beside:
+        return [path]
+    file = path.with_suffix(".weights.npz")
+    _write(file, {f"weight_{i}": np.asarray(leaf) for i, leaf in enumerate(weights)})
+    return [path, file]
+
+
+def _only(values: Any, rows: Any) -> Any:
+    """The values of these rows; of others what no action is. A program cannot raise."""
+    none = np.nan if jnp.issubdtype(values.dtype, jnp.floating) else -1
+    return jnp.where(rows.reshape(-1, *[1] * (values.ndim - 1)), values, none).astype(values.dtype)
+
+
+def _shapes(space: Any, batch_size: int) -> Any:
+    """What the program takes as observations; JAX has no 64-bit numbers unless it is told to."""
+    if isinstance(space, spaces.Dict):
+        return {name: _shapes(part, batch_size) for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_shapes(part, batch_size) for part in space.spaces)
+    dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+    return jax.ShapeDtypeStruct((batch_size, *(space.shape or ())), dtype)
+
+
+def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """All of it or nothing."""
+    part = path.with_name(path.name + ".part")
+    with part.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    part.replace(path)

@@ -1,0 +1,197 @@
+"""What must be known of an imported model besides its weights? `dt.json`, and arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from dt.config import ModelConfig
+from dt.data.episodes import Normalizer, Reference
+from dt.data.summary import DatasetSummary
+from dt.data.transforms import Transforms
+from dt.spec.spec import PolicySpec
+
+STATISTICS = "dt.json"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What stands between an environment's numbers and the model's; the fields of dt.json.
+
+    Raises:
+        ValueError: naming a field that cannot be used.
+    """
+
+    state_mean: Any  # a number for each observation, or one for all
+    state_std: Any
+    return_scale: float  # returns-to-go are divided by it
+    # The actions that the model's -1 and 1 stand for, by default just these; none for a model
+    # without tanh, whose actions are the environment's own.
+    action_low: Any = None
+    action_high: Any = None
+    context_length: int = 20  # timesteps that the policy looks back over
+    env_id: str | None = None
+    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    return_range: Sequence[float] | None = None  # the data's; returns beyond are shown clipped
+    observation_shape: Sequence[int] | None = None  # by default a vector
+    action_shape: Sequence[int] | None = None
+    reference: dict[str, Any] | None = None  # dt.data.episodes.Reference: source, low, high
+    transforms: dict[str, Any] | None = None  # dt.data.transforms.Transforms, if not the default
+    dataset: dict[str, Any] | None = None  # dt.data.summary.DatasetSummary
+    sha256: str | None = None  # of model.safetensors, if all this is for that file alone
+
+    def __post_init__(self) -> None:
+        for name, above in (("state_mean", -np.inf), ("state_std", 0.0), ("return_scale", 0.0)):
+            value = _numbers(name, getattr(self, name))
+            if not np.isfinite(value).all() or not (value > above).all():
+                needed = "finite" if above < 0 else "finite and above 0"
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be {needed}")
+
+    @classmethod
+    def read(cls, folder: Path, given: Mapping[str, Any] | None) -> Statistics:
+        """dt.json, with the `given` fields in place of its own.
+
+        Raises:
+            ValueError: naming the file, and a field that is missing, unknown or cannot be used.
+        """
+        path = folder / STATISTICS
+        values: dict[str, Any] = {}
+        if path.exists():
+            try:
+                values = dict(json.loads(path.read_text()))
+            except (ValueError, TypeError) as error:
+                raise ValueError(f"{path}: does not read as a JSON object ({error})") from None
+        values |= given or {}
+        known = [each.name for each in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise ValueError(f"{path}: no field {name!r}; {hint}there are {', '.join(known)}")
+        missing = [name for name in known[:3] if name not in values]
+        if missing:
+            raise ValueError(
+                f"{path}: {', '.join(missing)} not known; write them there, or give them to "
+                f"load_policy(statistics={{...}})"
+            )
+        try:
+            return cls(**values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+
+    @classmethod
+    def of(cls, spec: PolicySpec, sha256: str) -> Statistics:
+        """A policy's own; `spec` is the inverse."""
+        bounds: Any = (None, None)
+        if isinstance(spec.action_space, spaces.Box) and all(spec.bounded):
+            space = spec.action_space
+            bounds = space.low.reshape(-1).tolist(), space.high.reshape(-1).tolist()
+        return cls(
+            state_mean=spec.observation_normalizer.mean.tolist(),
+            state_std=spec.observation_normalizer.scale.tolist(),
+            return_scale=float(spec.return_normalizer.scale),
+            action_low=bounds[0],
+            action_high=bounds[1],
+            context_length=spec.model.context_length,
+            env_id=spec.env_id,
+            env_kwargs=spec.env_kwargs,
+            return_range=spec.return_range if np.isfinite(spec.return_range).all() else None,
+            observation_shape=spec.observation_space.shape,
+            action_shape=spec.action_space.shape,
+            reference=dataclasses.asdict(spec.reference) if spec.reference else None,
+            transforms=dataclasses.asdict(spec.transforms),
+            dataset=dataclasses.asdict(spec.dataset) if spec.dataset.episodes else None,
+            sha256=sha256,
+        )
+
+    def spec(
+        self,
+        model: ModelConfig,
+        observation_dim: int,
+        action_dim: int,
+        max_timesteps: int,
+        tanh: bool,
+    ) -> PolicySpec:
+        """All that a policy knows besides its weights.
+
+        Raises:
+            ValueError: naming a field that does not fit the model.
+        """
+        low, high, normalizer = self._actions(action_dim, tanh)
+        shape = tuple(self.action_shape or (action_dim,))
+        lowest, highest = self.return_range or (-np.inf, np.inf)
+        summary: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in (self.dataset or {}).items()
+        }
+        return PolicySpec(
+            model=model,
+            observation_space=spaces.Box(
+                -np.inf, np.inf, tuple(self.observation_shape or (observation_dim,)), np.float32
+            ),
+            action_space=spaces.Box(low.reshape(shape), high.reshape(shape), shape, np.float32),
+            observation_normalizer=Normalizer(
+                _vector("state_mean", self.state_mean, observation_dim),
+                _vector("state_std", self.state_std, observation_dim),
+            ),
+            return_normalizer=Normalizer(
+                np.zeros((), np.float32), np.asarray(self.return_scale, np.float32)
+            ),
+            action_normalizer=normalizer,
+            return_range=(lowest, highest),
+            max_timesteps=max_timesteps,
+            dataset=DatasetSummary(**summary) if summary else unknown_dataset(),
+            env_id=self.env_id,
+            env_kwargs=self.env_kwargs,
+            reference=Reference(**self.reference) if self.reference else None,
+            transforms=Transforms(**(self.transforms or {})),
+        )
+
+    def _actions(self, size: int, tanh: bool) -> tuple[np.ndarray, np.ndarray, Normalizer]:
+        """Lowest and highest actions, and how the model's become the environment's."""
+        names = ("action_low", "action_high")
+        if not tanh:
+            for name in names:
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"{name} is {getattr(self, name)}, but by config.json (action_tanh false) "
+                        f"nothing bounds the model's actions; leave it out"
+                    )
+            bound = np.full(size, np.inf, np.float32)
+            return -bound, bound, Normalizer.identity((size,))
+        low, high = (
+            _vector(name, end if getattr(self, name) is None else getattr(self, name), size)
+            for name, end in zip(names, (-1.0, 1.0), strict=True)
+        )
+        if not (low < high).all() or not np.isfinite([low, high]).all():
+            raise ValueError(
+                f"action_low is {self.action_low}, action_high is {self.action_high}; they must be "
+                f"finite, and low below high"
+            )
+        return low, high, Normalizer((low + high) / 2, (high - low) / 2)
+
+
+def unknown_dataset() -> DatasetSummary:
+    """Of data that nobody described: no episodes, and NaN for every percentile."""
+    return DatasetSummary("unknown", 0, 0, float("nan"), (float("nan"),) * 101, (), ())
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    try:
+        return np.asarray(value, np.float32)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name} is {value!r}; it must be a number, or a list of them") from None
+
+
+def _vector(name: str, value: Any, size: int) -> np.ndarray:
+    array = _numbers(name, value)
+    if array.shape not in ((), (size,)):
+        raise ValueError(f"{name} has shape {array.shape}; give {size} numbers, or one for all")
+    return np.broadcast_to(array, (size,)).copy()

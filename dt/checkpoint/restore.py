@@ -1,0 +1,69 @@
+"""Training goes on from the newest checkpoint that verifies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from dt.checkpoint.arrays import read
+from dt.checkpoint.manifest import complete_steps, set_aside, verify
+from dt.checkpoint.state import TrainState, from_trees, to_trees
+from dt.parallel.processes import first_decides
+from dt.spec.spec import PolicySpec
+
+
+def restore_state(
+    run_dir: Path,
+    like: TrainState,
+    spec: PolicySpec,
+    warn: Callable[[str], None],
+    where: TrainState | None = None,
+) -> TrainState:
+    """The newest state of a run that verifies; damaged ones are named and set aside.
+
+    Args:
+        like: a state of the same run, or the shapes of one.
+        where: a TrainState of shardings: the devices each array goes to, however many it was
+            saved from; None for the first device.
+
+    Raises:
+        ValueError: when there is none, or the run's data or model were others.
+    """
+    directory = run_dir.resolve() / "checkpoints"
+    damaged: list[Path] = []
+
+    def newest_sound() -> int:
+        for step in reversed(complete_steps(directory)):
+            try:
+                verify(directory / str(step))
+                return step
+            except ValueError as error:
+                warn(f"{error}; going back to an older checkpoint")
+                damaged.append(directory / str(step))
+        raise ValueError(
+            f"{run_dir}: no sound checkpoint to resume from; name another "
+            f"--run-dir, or remove {directory}"
+        )
+
+    folder = directory / str(first_decides(newest_sound))
+    _check_spec(folder, spec)
+    trees = read(folder, to_trees(like), None if where is None else to_trees(where))
+    for each in damaged:  # out of the way of the sound ones that will take their steps
+        set_aside(each)
+    return from_trees(trees, like)
+
+
+def _check_spec(folder: Path, spec: PolicySpec) -> None:
+    """Refuse to go on with other units than the weights were trained in."""
+    before = json.loads((folder / "spec.json").read_text())
+    now = json.loads(json.dumps(spec.to_json()))
+    for name in ("env_id", "env_kwargs", "reference"):  # these decide no number of the model's
+        before.pop(name), now.pop(name)
+    before["dataset"].pop("name"), now["dataset"].pop("name")
+    for name in now:
+        if before.get(name) != now[name]:
+            raise ValueError(
+                f"--resume with another {name} than {folder} was trained with: the data or the "
+                f"environment have changed; start another run"
+            )

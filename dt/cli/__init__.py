@@ -1,0 +1,1 @@
+"""Command lines: arguments, progress bars, one line for a mistake."""

@@ -1,0 +1,143 @@
+"""`dt data SOURCE` shows the card of a data set; `convert SOURCE OUT` rewrites one.
+
+The card is shown for every source that can be read, whatever it finds: exit code 0. What cannot
+be read at all is one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from dt.cli.args import parse_args
+
+PROG = "dt data"
+
+
+@dataclass(frozen=True)
+class CardConfig:
+    """Show what a data set holds: its sizes, returns, faults, and whether they can steer.
+
+    `dt data convert SOURCE OUT` rewrites a data set in another format.
+    """
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """What --data takes: a path, a glob, a folder, a local Minari id, or format: one of these."""
+    env: str = ""
+    """Environment id; empty: the one the data names."""
+    reward: str = ""
+    """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+    json: Path | None = None
+    """Write the card to this .json file."""
+    picture: Path | None = None
+    """The picture's .png file; by default NAME-data.png beside --json, or in this folder."""
+    draw: bool = True
+    """Draw the picture."""
+
+    def __post_init__(self) -> None:
+        for flag, path, suffix in (("json", self.json, ".json"), ("picture", self.picture, ".png")):
+            if path is None:
+                continue
+            if path.suffix != suffix:  # so that no slip of the hand overwrites a data set
+                raise ValueError(f"--{flag} {path}: the name must end in {suffix}")
+            if not path.parent.is_dir():
+                raise ValueError(f"--{flag} {path}: there is no folder {path.parent}")
+
+
+@dataclass(frozen=True)
+class ConvertConfig:
+    """Write a data set in the format that OUT's name asks for."""
+
+    source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """What --data takes."""
+    out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
+    """What is to be made: NAME.npz, NAME.hdf5 (D4RL's), or a Minari id (NAME-v0)."""
+    env: str = ""
+    """Environment id; empty: the one the data names."""
+    reward: str = ""
+    """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+
+
+def main(args: list[str] | None = None) -> int:
+    words = sys.argv[1:] if args is None else args
+    try:
+        if words[:1] == ["convert"]:
+            return run_convert(parse_args(ConvertConfig, words[1:], f"{PROG} convert"))
+        return run_card(parse_args(CardConfig, words, PROG))
+    except (ValueError, OSError) as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{PROG}: stopped", file=sys.stderr)
+        return 130
+
+
+def run_convert(config: ConvertConfig) -> int:
+    from dt.data.formats.convert import convert
+
+    print(f"wrote {convert(config.source, config.out, config.env or None, reward=config.reward)}")
+    return 0
+
+
+def run_card(config: CardConfig) -> int:
+    # Imported here so that --help and mistyped flags answer at once.
+    from rich.console import Console
+    from rich.markup import escape
+
+    from dt.data.card.card import data_card
+    from dt.data.episodes import unchecked_values
+    from dt.data.formats.sources import open_source, source_files
+    from dt.report.data_card import print_data_card
+    from dt.report.plots import plot_data_card
+
+    picture = picture_path(config)
+    read = source_files(config.source)
+    for flag, path in (("--json", config.json), ("--picture", picture)):
+        if path is not None and path.exists() and any(map(path.samefile, read)):
+            raise ValueError(f"{flag} {path}: is the data itself; give another name")
+    console = Console(highlight=False)
+    # What training refuses is what a card is asked about.
+    with unchecked_values(), console.status(f"reading {escape(config.source)}"):
+        source = open_source(config.source, config.env or None, reward=config.reward)
+        card, table = data_card(source)
+    print_data_card(card, console)
+    if config.json is not None:
+        text = json.dumps(card, indent=1, allow_nan=False) + "\n"
+        write_whole(config.json, lambda path: path.write_text(text))
+    if picture is not None:
+        write_whole(picture, lambda path: plot_data_card(card, table.returns, table.lengths, path))
+    files = [str(path) for path in (config.json, picture) if path is not None]
+    if files:
+        console.print("wrote " + ", ".join(files), markup=False, soft_wrap=True)
+    return 0
+
+
+def picture_path(config: CardConfig) -> Path | None:
+    """As asked, or NAME-data.png after the source: a file's or folder's name, an id whole."""
+    if not config.draw:
+        return None
+    folder = config.json.parent if config.json is not None else Path()
+    name = Path(config.source).name if Path(config.source).exists() else config.source
+    name = re.sub(r"[^\w.+-]+", "-", re.sub(r"\.(npz|h5|hdf5|pkl|gz)$", "", name)).strip("-.*")
+    return config.picture or folder / f"{name or 'all'}-data.png"
+
+
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    """Write beside and rename: a file is there whole or, where the disk is full, not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    try:
+        write(beside)
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

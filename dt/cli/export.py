@@ -1,0 +1,60 @@
+"""`dt export RUN_DIR policy.npz`: a policy as one file that JAX alone can load and run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from dt.checkpoint.export import PLATFORMS, Platform, export_policy
+from dt.checkpoint.load import load_policy
+from dt.cli.args import parse_args
+
+PROG = "dt export"
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a run's policy as one file that JAX alone can load and run."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    out: Annotated[Path, tyro.conf.Positional]
+    """The file, such as policy.npz."""
+    batch_size: int = 1
+    """Environments that the program acts in at once."""
+    weights: Literal["in", "beside"] = "in"
+    """Where the weights lie: in the program, or in OUT.weights.npz and given to it."""
+    checkpoint: str = "last"
+    """last, best or an update's number."""
+    deterministic: bool = False
+    """Take the likeliest action instead of sampling."""
+    platforms: tuple[Platform, ...] = PLATFORMS
+
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ValueError(f"--batch-size is {self.batch_size}; it must be at least 1")
+        if self.out.suffix != ".npz":
+            raise ValueError(f"{self.out}: the file's name must end in .npz")
+        if not self.out.parent.is_dir():
+            raise ValueError(f"{self.out}: there is no folder {self.out.parent}; make it first")
+
+
+def main(args: list[str] | None = None) -> int:
+    try:
+        config = parse_args(ExportConfig, args, PROG)
+        policy = load_policy(config.run_dir, config.checkpoint, deterministic=config.deterministic)
+        files = export_policy(
+            policy,
+            config.out,
+            batch_size=config.batch_size,
+            beside=config.weights == "beside",
+            platforms=config.platforms,
+        )
+    except (ValueError, OSError) as error:
+        print(f"{PROG}: {error}", file=sys.stderr)
+        return 2
+    print("wrote " + ", ".join(f"{file} ({file.stat().st_size:,} bytes)" for file in files))
+    return 0

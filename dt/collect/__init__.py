@@ -1,0 +1,1 @@
+"""Data is made: behaviours act in environments, and what they did is kept."""

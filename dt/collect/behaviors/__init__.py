@@ -1,0 +1,1 @@
+"""What acts while data is collected, one kind a file."""

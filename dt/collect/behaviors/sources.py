@@ -1,0 +1,85 @@
+"""What does `--policy WORD` name, and who acts for it?"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+
+from dt.collect.behaviors.acting import Behavior, random_behavior
+from dt.collect.behaviors.atari import atari_behavior, is_atari
+from dt.collect.behaviors.network import network_behavior
+
+FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET"
+
+# (observation space, action space, deterministic) -> who acts
+Player = Callable[[gymnasium.Space, gymnasium.Space, bool], Behavior]
+
+
+def load_behavior(
+    word: str,
+    observation_space: gymnasium.Space,
+    action_space: gymnasium.Space,
+    *,
+    deterministic: bool = False,
+    players: Mapping[str, Player],
+) -> Behavior:
+    """Who acts for this word in an environment of these spaces.
+
+    Args:
+        deterministic: the mean or the likeliest action instead of a sample, where there is one.
+        players: the scripted ones, by name.
+
+    Raises:
+        ValueError: naming the word, or the file, and what is wrong with it.
+    """
+    kind, _, rest = word.partition(":")
+    how = (observation_space, action_space, deterministic)
+    if word == "random":
+        return random_behavior(action_space)
+    if kind == "scripted" and rest in players:
+        return players[rest](*how)
+    if kind == "scripted":
+        raise ValueError(f"--policy {word}: no such player; there is {', '.join(players)}")
+    if kind == "npz" and rest:
+        path = _existing(word, rest)
+        arrays = _arrays(path)
+        actor = atari_behavior if is_atari(arrays) else network_behavior
+        return replace(actor(path, arrays, *how), content=_digest(path))
+    if kind == "sb3" and rest:
+        from dt.collect.behaviors.sb3 import sb3_behavior
+
+        path = _existing(word, rest)
+        return replace(sb3_behavior(path, *how), content=_digest(path))
+    run_dir, at, target = rest.rpartition("@")
+    if kind == "run" and run_dir and target:
+        from dt.collect.behaviors.steered import steered_behavior  # JAX, which others do not need
+
+        return steered_behavior(Path(os.path.expanduser(run_dir)), target, *how)
+    raise ValueError(f"--policy {word!r} is none of {FORMS}")
+
+
+def _existing(word: str, name: str) -> Path:
+    path = Path(os.path.expanduser(name))
+    if not path.is_file():
+        raise ValueError(f"--policy {word}: there is no file {path}")
+    return path
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except Exception as error:  # a damaged file can break NumPy's reader in many ways
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"{path}: not a readable npz of plain arrays ({reason})") from error
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

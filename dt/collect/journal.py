@@ -1,0 +1,112 @@
+"""Where do finished episodes wait for the others? In a log that survives kill -9 at any byte."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dt.collect.packing import is_image_like, packed, unpacked
+from dt.data.episodes import Episode
+
+# Of each record: the episode's number, the bytes that follow, and the checksum of both.
+_HEADER = struct.Struct("<QQI")
+_FIELDS = ("observations", "actions", "rewards", "terminations", "truncations")
+
+
+class Journal:
+    """An append-only file of numbered episodes, open in one process at a time.
+
+    Opening it reads it once: a record that was cut short, and whatever lies behind it, is
+    removed. What was appended before a kill is there; what a power failure takes is noticed.
+    """
+
+    def __init__(self, path: Path):
+        """
+        Raises:
+            ValueError: when another process has it open.
+        """
+        self._file = path.open("a+b")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._file.close()
+            raise ValueError(f"{path}: another process is collecting into it") from error
+        self.num_steps = 0
+        self._places: dict[int, int] = {}  # an episode's number -> where its record begins
+        self._recover()
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def append(self, number: int, episode: Episode) -> None:
+        """Keep an episode; when this returns, killing the process does not lose it."""
+        content = io.BytesIO()
+        for name in _FIELDS:
+            np.lib.format.write_array(content, getattr(episode, name), allow_pickle=False)
+        payload: bytes | memoryview = content.getbuffer()
+        if is_image_like(np.asarray(episode.observations)):
+            payload = packed(payload)
+        place = self._file.seek(0, os.SEEK_END)
+        self._file.write(_HEADER.pack(number, len(payload), _checksum(number, payload)))
+        self._file.write(payload)
+        self._file.flush()
+        self._places[number] = place
+        self.num_steps += len(episode)
+
+    def __getitem__(self, number: int) -> Episode:
+        self._file.seek(self._places[number])
+        record = self._read()
+        assert record is not None and record[0] == number, "the log was changed while it was open"
+        return record[1]
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _recover(self) -> None:
+        sound = 0
+        for place, (number, episode) in self._records():
+            self._places[number] = place
+            self.num_steps += len(episode)
+            sound = self._file.tell()
+        self._file.truncate(sound)
+
+    def _records(self) -> Iterator[tuple[int, tuple[int, Episode]]]:
+        place = self._file.seek(0)
+        while (record := self._read()) is not None:
+            yield place, record
+            place = self._file.tell()
+
+    def _read(self) -> tuple[int, Episode] | None:
+        """The record that begins here; None when it is not whole."""
+        header = self._file.read(_HEADER.size)
+        if len(header) < _HEADER.size:
+            return None
+        number, size, checksum = _HEADER.unpack(header)
+        if size > os.fstat(self._file.fileno()).st_size:
+            return None
+        payload = self._file.read(size)
+        if len(payload) < size or _checksum(number, payload) != checksum:
+            return None
+        content = io.BytesIO(unpacked(payload))
+        arrays = (np.lib.format.read_array(content, allow_pickle=False) for _ in _FIELDS)
+        return number, Episode(*arrays)
+
+
+def _checksum(number: int, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, number & 0xFFFFFFFF)

@@ -1,0 +1,122 @@
+"""Runs that have names: presets, recipes and sizes."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from dt.config import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+)
+
+
+def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
+    """What else a recipe sets of model, data and optimiser; the size and the budget stay.
+
+    Unknown names change nothing.
+    """
+    if recipe not in RECIPES:
+        return config
+    num_heads, optimizer = RECIPES[recipe]
+    changes: dict[str, Any] = {"recipe": recipe, "num_heads": num_heads}
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, dropout=0.1, return_dropout=0.0, **changes),
+        data=dataclasses.replace(config.data, windows_per_segment=1),
+        optimizer=optimizer,
+    )
+
+
+# Heads and optimiser. chen2021: table 8 of Chen et al. 2021, and the authors' code, which decays
+# all parameters; its 10,000 updates of warm-up are a tenth of its 100,000. atari-chen2021: table 7;
+# its 10,240 tokens of warm-up are three updates of its batch.
+RECIPES: dict[str, tuple[int, OptimizerConfig]] = {
+    "chen2021": (
+        1,
+        OptimizerConfig(
+            learning_rate=1e-4,
+            schedule="constant",
+            warmup_fraction=0.1,
+            weight_decay=1e-4,
+            decay="all",
+            betas=(0.9, 0.999),
+            clip_norm=0.25,
+        ),
+    ),
+    "atari-chen2021": (
+        8,
+        OptimizerConfig(
+            learning_rate=6e-4,
+            schedule="cosine",
+            warmup_steps=3,
+            final_fraction=0.1,
+            weight_decay=0.1,
+            decay="matrices",
+            betas=(0.9, 0.95),
+            clip_norm=1.0,
+        ),
+    ),
+}
+
+
+# Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
+SIZES: dict[str, tuple[int, int, int]] = {
+    "small": (3, 1, 128),
+    "base": (6, 12, 768),
+    "large": (10, 20, 1280),
+}
+
+
+def with_size(config: TrainConfig, size: str) -> TrainConfig:
+    """The same run with a transformer of a named size; unknown names change nothing."""
+    if size not in SIZES:
+        return config
+    layers, heads, width = SIZES[size]
+    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width, "size": size}
+    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
+
+
+PRESETS: dict[str, TrainConfig] = {
+    "cartpole": TrainConfig(
+        data=DataConfig(source="demo:cartpole"),
+        model=ModelConfig(num_layers=2, width=64),
+        optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
+        evaluation=EvaluationConfig(env="CartPole-v1", max_episode_steps=200, episodes=50),
+        num_steps=3000,
+        checkpoint_interval=1000,
+    ),
+    "hopper": TrainConfig(
+        data=DataConfig(windows_per_segment=4),
+        model=ModelConfig(dropout=0.0),
+        optimizer=OptimizerConfig(learning_rate=3e-3, final_fraction=0.0, betas=(0.9, 0.95)),
+        evaluation=EvaluationConfig(
+            env="Hopper-v4", reference=("D4RL (Fu et al. 2020)", -20.272305, 3234.3)
+        ),
+    ),
+    "halfcheetah": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="HalfCheetah-v4", reference=("D4RL (Fu et al. 2020)", -280.178953, 12135.0)
+        ),
+    ),
+    "door": TrainConfig(
+        evaluation=EvaluationConfig(
+            env="gymnasium_robotics:AdroitHandDoor-v1",
+            reference=("D4RL (Fu et al. 2020)", -56.512833, 2880.569309),
+        ),
+    ),
+    # Five epochs of 500,000 steps, as the paper has it; of what game, the data says. Micro-batches
+    # that a CPU's caches hold (1.3 times the speed); a GPU wants --data.num-micro-batches 1.
+    "atari-chen2021": with_recipe(
+        TrainConfig(
+            data=DataConfig(batch_size=128, num_micro_batches=8),
+            model=ModelConfig(context_length=30, num_layers=6, width=128),
+            evaluation=EvaluationConfig(episodes=10),
+            num_steps=20_000,
+        ),
+        "atari-chen2021",
+    ),
+}

@@ -1,0 +1,1 @@
+"""Batches cut out of the store: a pure function of (seed, step)."""

@@ -1,0 +1,125 @@
+"""Which steps does batch number `step` hold? A pure function of (seed, step, row)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+
+class Observation(NamedTuple):
+    """What is seen at a step, in the model's units: numbers, categories, and pictures."""
+
+    numbers: Any  # (..., O) float32, normalised
+    categories: Any  # (..., C) int32, each counted from 0
+    pixels: Any  # (..., P) uint8: the bytes of all pictures, one picture after the other
+
+
+class Action(NamedTuple):
+    """What is done at a step, in the model's units."""
+
+    numbers: Any  # (..., A) float32; -1 and 1 are the bounds where there are any
+    categories: Any  # (..., D) int32, each counted from 0
+
+
+class Batch(NamedTuple):
+    """B windows of T consecutive steps, padded on the right; padding has `mask` False.
+
+    NumPy or JAX arrays, in the model's units (see `dt.spec.spec`).
+    """
+
+    observations: Observation  # (B, T, ...)
+    actions: Action  # (B, T, ...)
+    returns_to_go: Any  # (B, T) float32
+    timesteps: Any  # (B, T) int32, counted from the start of the episode
+    mask: Any  # (B, T) bool
+    prefix: Any = None  # a Batch (B, P, ...) of what stands before them (see prefixes.py)
+
+
+class Steps(NamedTuple):
+    """The training data itself: flat arrays over all N steps, in the model's units."""
+
+    observations: Observation  # (N, ...)
+    actions: Action  # (N, ...)
+    returns_to_go: Any  # (N,) float32
+
+
+class Windows(NamedTuple):
+    """Where windows lie in `Steps`: three integers each, so batches travel as indices."""
+
+    start: Any  # row of the first step; int64, as there may be many
+    length: Any  # real steps, 1 to T
+    timestep: Any  # timestep of the first step within its episode
+    prefix: Any = None  # the windows that stand before these
+
+
+def draw_windows(
+    offsets: Int[np.ndarray, " E1"], num_steps: int, seed: int, step: int, rows: range
+) -> Windows:
+    """Draw one window of up to `num_steps` steps for each row of batch number `step`.
+
+    A step of the data is drawn uniformly (so episodes are drawn in proportion to length), then
+    its place within the window; the window is moved inside its episode where it fits. Every step
+    of every episode can appear, and no window crosses an episode's end.
+
+    Args:
+        rows: the rows wanted; a process of a larger run asks for its own rows only.
+    """
+    key = hashed(hashed(np.array([seed], np.uint64)) ^ np.uint64(step))
+    first = hashed(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
+    middle = uniform(first, int(offsets[-1]))
+    episode = np.searchsorted(offsets, middle, side="right") - 1
+    begin, end = offsets[episode], offsets[episode + 1]
+    place = uniform(hashed(first), num_steps)
+    start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
+    length = np.minimum(end - start, num_steps)
+    return Windows(start, length.astype(np.int32), (start - begin).astype(np.int32))
+
+
+def gather(steps: Steps, windows: Windows, num_steps: int, prefix_steps: int = 0) -> Batch:
+    """Cut the windows out of the flat arrays; the same code for NumPy and for JAX arrays.
+
+    Args:
+        prefix_steps: of the windows that stand before these, if there are any.
+    """
+    step = np.arange(num_steps, dtype=np.int32)
+    mask = step < windows.length[:, None]
+    # Padding repeats the window's last real step, so an index never leaves the arrays.
+    rows = windows.start[:, None] + step * mask + (windows.length - 1)[:, None] * ~mask
+    batch = as_batch(map_arrays(lambda field: field[rows], steps), windows, num_steps)
+    if windows.prefix is None:
+        return batch
+    return batch._replace(prefix=gather(steps, windows.prefix, prefix_steps))
+
+
+def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
+    """A batch of steps that were cut out already, (B, T, ...), padded like `gather`'s."""
+    step = np.arange(num_steps, dtype=np.int32)
+    mask = step < windows.length[:, None]
+    place = step * mask + (windows.length - 1)[:, None] * ~mask
+    timesteps = windows.timestep[:, None] + place
+    return Batch(*steps, timesteps=timesteps.astype(np.int32), mask=mask)
+
+
+def map_arrays(function: Callable[[Any], Any], values: Any) -> Any:
+    """The same named tuples, with the function of each of their arrays."""
+    if values is None:
+        return None
+    if isinstance(values, tuple):
+        return type(values)(*(map_arrays(function, value) for value in values))
+    return function(values)
+
+
+def hashed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+    """SplitMix64's mixing function (Steele et al. 2014): a counter in, random bits out."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+def uniform(bits: UInt64[np.ndarray, " n"], below: int) -> Int[np.ndarray, " n"]:
+    """Integers in [0, below) from the upper 53 bits."""
+    return ((bits >> np.uint64(11)) * 2.0**-53 * below).astype(np.int64)

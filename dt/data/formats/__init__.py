@@ -1,0 +1,1 @@
+"""Readers and writers of logged episodes, one file a format."""

@@ -1,0 +1,313 @@
+"""How does a Minari data set become episodes, and how do episodes become one?
+
+HDF5 and Arrow data sets, below Minari's folder (`MINARI_DATASETS_PATH`) by id, or in a folder of
+their own; `hub:ID` fetches what is not there yet. What Minari's metadata cannot say exactly, a
+data set written here says in keys of ours: dt_env_id and dt_env_kwargs (as JSON; env_spec says
+the same with the registered time limit in it), dt_ref_source, dt_observation_space and
+dt_action_space (of Discrete spaces that are not int64), and dt_final_observations: false where
+the observation after the last action was not logged and repeats the one before it.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import h5py
+import minari
+import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_storage import MinariStorage
+from minari.namespace import create_namespace, list_local_namespaces
+from minari.storage import get_dataset_path
+
+from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.formats.flat import kwargs_to_text
+from dt.data.formats.hdf5 import reserve
+from dt.data.streams import EpisodeStream, cut_ends
+from dt.spaces.environments import environment_spaces, first_line, space_from_text, space_to_text
+from dt.spaces.records import leaves, to_records, to_tree
+
+BATCH_BYTES = 8 << 20  # episodes are written together until they may fill this much
+_DATASET_ID = re.compile(r"^([\w\-./]+/)?[\w\-]+-v\d+$")
+
+
+def is_minari_id(source: str) -> bool:
+    return _DATASET_ID.match(source) is not None
+
+
+def is_minari_folder(folder: Path) -> bool:
+    return data_folder(folder) is not None
+
+
+def data_folder(folder: Path) -> Path | None:
+    """Where a data set's metadata.json lies: in the folder itself, or in data/ below it."""
+    for candidate in (folder / "data", folder):
+        if (candidate / "metadata.json").is_file():
+            return candidate
+    return None
+
+
+def find_minari(source: str, fetch: bool = False) -> Path:
+    """The data folder of an id, or of a folder that is a data set.
+
+    Raises:
+        ValueError: when it is not there, and cannot be fetched where that is asked for.
+    """
+    known = Path(os.path.expanduser(source)), get_dataset_path(source)
+    found = next((folder for path in known if (folder := data_folder(path))), None)
+    if found is None and fetch:
+        _download(source)
+        found = data_folder(get_dataset_path(source))
+    if found is None:
+        raise ValueError(
+            f"{source}: no such local Minari data set (nothing in {get_dataset_path(source)}); "
+            f"set MINARI_DATASETS_PATH to its folder, or fetch it with "
+            f"`minari download {source}` or --data hub:{source}"
+        )
+    return found
+
+
+def read_minari(
+    source: str, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+) -> EpisodeStream:
+    """Open an id or a folder; the episodes are read one by one.
+
+    Raises:
+        ValueError: when it is not there, or holds spaces this model does not read.
+    """
+    folder = find_minari(source)
+    dataset = _open(source, folder)
+    metadata = dataset.storage.metadata
+    observation_space, action_space = dataset.observation_space, dataset.action_space
+    if "dt_observation_space" in metadata:
+        observation_space = space_from_text(metadata["dt_observation_space"])
+    if "dt_action_space" in metadata:
+        action_space = space_from_text(metadata["dt_action_space"])
+    kwargs = env_kwargs or {}
+    own, logged = _environment(dataset.spec.env_spec, metadata)
+    if env_id in (None, own):  # an environment by another name has other arguments
+        kwargs = {**logged, **kwargs}
+    if env_id is not None:
+        observation_space, action_space = environment_spaces(env_id, kwargs)
+    else:
+        env_id = own
+    for name, space in (("observations", observation_space), ("actions", action_space)):
+        try:
+            leaves(space)
+        except ValueError as error:
+            raise ValueError(f"{source}: {name}: {error}") from None
+    finals = bool(metadata.get("dt_final_observations", True))
+    return EpisodeStream(
+        name=source,
+        observation_space=observation_space,
+        action_space=action_space,
+        episodes=lambda: _episodes(source, dataset, finals),
+        env_id=env_id,
+        env_kwargs=kwargs,
+        reference=_reference(metadata),
+        num_episodes=int(dataset.total_episodes),
+    )
+
+
+def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | EpisodeStream) -> None:
+    """Write a data set into a new folder, one episode in memory at a time."""
+    folder = folder.absolute()  # Minari loses its way from a relative one
+    folder.mkdir()
+    storage = MinariStorage.new(
+        folder / "data",
+        observation_space=source.observation_space,
+        action_space=source.action_space,
+        env_spec=_env_spec(source),
+        jpeg_encoding=False,  # it would change the pixels
+    )
+    metadata: dict[str, Any] = {
+        "dataset_id": dataset_id,
+        "minari_version": minari.__version__,
+        "dt_env_kwargs": kwargs_to_text(source),
+        "dt_final_observations": True,
+    }
+    if source.env_id is not None:
+        metadata["dt_env_id"] = source.env_id
+    for name in ("observation_space", "action_space"):
+        space = getattr(source, name)
+        found = [leaf.space for leaf in leaves(space) if isinstance(leaf.space, spaces.Discrete)]
+        if any(leaf.dtype != np.int64 for leaf in found):
+            metadata[f"dt_{name}"] = space_to_text(space)
+    if source.reference is not None:
+        metadata["ref_min_score"] = source.reference.low
+        metadata["ref_max_score"] = source.reference.high
+        metadata["dt_ref_source"] = source.reference.source
+    storage.update_metadata(metadata)
+    file = folder / "data" / "main_data.hdf5"
+    h5py.File(file, "w", track_order=True).close()  # as Minari makes it; this one can be reserved
+    padded: list[int] = []
+    for batch, size in _batches(source, padded):
+        reserve(file, file.stat().st_size, size)
+        storage.update_episodes(batch)
+    if padded:
+        storage.update_metadata({"dt_final_observations": False})
+
+
+def place_minari(folder: Path, dataset_id: str) -> Path:
+    """Move a finished data set to where Minari finds it by its id."""
+    target = get_dataset_path(dataset_id)
+    namespace = dataset_id.rpartition("/")[0]
+    if namespace and namespace not in list_local_namespaces():
+        create_namespace(namespace)
+    folder.rename(target)
+    return target
+
+
+def _open(source: str, folder: Path) -> minari.MinariDataset:
+    try:
+        data_format = json.loads((folder / "metadata.json").read_text())["data_format"]
+        if data_format == "hdf5" or find_spec("pyarrow") is not None:
+            return minari.MinariDataset(folder)
+    except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
+        raise ValueError(
+            f"{source}: not a readable Minari data set ({first_line(error)}); fetch it anew"
+        ) from error
+    raise ValueError(
+        f"{source}: Minari's {data_format} format needs pyarrow; pip install 'dt-steer[lerobot]'"
+    )
+
+
+def _download(dataset_id: str) -> None:
+    if not is_minari_id(dataset_id):
+        raise ValueError(f"hub:{dataset_id}: is not the form of a Minari id (name-v0)")
+    if find_spec("huggingface_hub") is None:
+        raise ValueError(
+            f"hub:{dataset_id}: fetching needs huggingface_hub; pip install 'dt-steer[hub]'"
+        )
+    target = get_dataset_path(dataset_id)
+    existed = target.exists()
+    try:
+        minari.download_dataset(dataset_id)
+    except BaseException as error:  # each of the hub's clients has errors of its own
+        if not existed:  # half a data set would be taken for a whole one
+            shutil.rmtree(target, ignore_errors=True)
+        if not isinstance(error, Exception):
+            raise
+        raise ValueError(
+            f"hub:{dataset_id}: cannot be fetched ({type(error).__name__}: {first_line(error)}); "
+            f"check the id and the connection"
+        ) from error
+
+
+def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Iterator[Episode]:
+    steps = 0
+    try:
+        for e in dataset.iterate_episodes():
+            rewards = np.asarray(e.rewards)
+            steps += len(rewards)
+            observations = to_records(dataset.observation_space, e.observations)
+            ends = np.asarray(e.terminations), np.asarray(e.truncations)
+            yield Episode(
+                observations if finals else observations[: len(rewards)],
+                to_records(dataset.action_space, e.actions),
+                rewards,
+                *cut_ends(*ends, np.array([0, len(rewards)])),
+            )
+    except (OSError, KeyError, AssertionError) as error:
+        raise ValueError(f"{source}: unreadable ({first_line(error)}); fetch it anew") from error
+    if steps != dataset.total_steps:
+        raise ValueError(
+            f"{source}: holds {steps} steps, its metadata says {dataset.total_steps}; fetch it anew"
+        )
+
+
+def _environment(
+    spec: EnvSpec | None, metadata: dict[str, Any]
+) -> tuple[str | None, dict[str, Any]]:
+    if "dt_env_kwargs" in metadata:
+        return metadata.get("dt_env_id"), json.loads(metadata["dt_env_kwargs"])
+    return (None, {}) if spec is None else (spec.id, _plain(spec))
+
+
+def _plain(spec: EnvSpec) -> dict[str, Any]:
+    """What differs from the registered environment: keyword arguments and the time limit."""
+    kwargs = dict(spec.kwargs)
+    if spec.max_episode_steps is not None:
+        kwargs["max_episode_steps"] = spec.max_episode_steps
+    return kwargs
+
+
+def _reference(metadata: dict[str, Any]) -> Reference | None:
+    """Minari's scores differ from D4RL's for the same task, so their source is named."""
+    low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
+    if low is None or high is None:
+        return None
+    return Reference(metadata.get("dt_ref_source", "Minari"), float(low), float(high))
+
+
+def _env_spec(source: EpisodeDataset | EpisodeStream) -> EnvSpec | None:
+    """The environment for Minari's own `recover_environment`, where it can be written down."""
+    if source.env_id is None:
+        return None
+    kwargs = dict(source.env_kwargs)
+    limit = kwargs.pop("max_episode_steps", None)
+    name = source.env_id.rpartition(":")[2]  # registered where its module has been imported
+    try:
+        spec = copy.deepcopy(gymnasium.registry.get(name)) or EnvSpec(source.env_id)
+        spec.kwargs = {**spec.kwargs, **kwargs}
+        spec.max_episode_steps = spec.max_episode_steps if limit is None else limit
+        spec.vector_entry_point = None  # may be of this process alone; how rows step is no data
+        spec.to_json()
+    except (gymnasium.error.Error, TypeError, ValueError):
+        return None  # "module:Name-v0", or an entry point that is no name
+    return spec
+
+
+def _batches(
+    source: EpisodeDataset | EpisodeStream, padded: list[int]
+) -> Iterator[tuple[list[EpisodeBuffer], int]]:
+    """Minari's episodes, each with an observation after the last action, some of them together.
+
+    Args:
+        padded: collects the episodes that had none.
+
+    Returns:
+        The episodes, and the most bytes that they take.
+    """
+    batch: list[EpisodeBuffer] = []
+    size = 0
+    for index, episode in enumerate(source):
+        observations = episode.observations
+        if len(observations) == len(episode):
+            padded.append(index)
+            observations = np.concatenate([observations, observations[-1:]])
+        buffer = EpisodeBuffer(
+            id=index,
+            observations=to_tree(source.observation_space, observations),
+            actions=to_tree(source.action_space, episode.actions),  # arrays, written as they are
+            rewards=episode.rewards,
+            terminations=episode.terminations,
+            truncations=episode.truncations,
+        )
+        batch.append(buffer)
+        size += _most_bytes(episode, source)
+        if size >= BATCH_BYTES:
+            yield batch, size
+            batch, size = [], 0
+    if batch:
+        yield batch, size
+
+
+def _most_bytes(episode: Episode, source: EpisodeDataset | EpisodeStream) -> int:
+    """What it may take in Minari's file: half-filled chunks, their index, and the names."""
+    names = ("observations", "actions", "rewards", "terminations", "truncations")
+    values = sum(2 * getattr(episode, name).nbytes for name in names)
+    step = (episode.observations.nbytes + 1) // len(episode.observations)  # one may be repeated
+    parts = len(leaves(source.observation_space)) + len(leaves(source.action_space))
+    return values + 2 * step + (32 << 10) + (8 << 10) * (parts - 2)

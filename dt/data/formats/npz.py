@@ -1,0 +1,65 @@
+"""How does a flat `.npz` file become episodes, and how do episodes become one?
+
+The keys are the arrays that `dt.data.formats.flat` lists; others are left alone.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dt.data.episodes import EpisodeDataset
+from dt.data.formats.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
+from dt.data.streams import EpisodeStream
+from dt.spaces.environments import first_line
+
+
+def is_npz(path: Path) -> bool:
+    """Whether the content, not the name, is a zip of arrays."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".npy") for name in archive.namelist())
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: a damaged zip file ({error})") from error
+
+
+def read_npz(
+    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+) -> EpisodeDataset:
+    """Read the file whole; `env_id` overrides the file's own.
+
+    Raises:
+        ValueError: naming the file and the key that is missing or does not fit.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    at = ""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            held = set(archive.files)
+            for key in (*STEPS, *ENDS, *EXTRAS, *filter(is_part, archive.files)):
+                if key in held:
+                    at = f"{key}: "
+                    arrays[key] = archive[key]
+    except Exception as error:  # a damaged file can break NumPy's reader in many ways
+        raise ValueError(
+            f"{path}: not a readable npz of plain arrays ({at}{first_line(error)}); save it anew, "
+            f"with numbers alone"
+        ) from error
+    for key in STEPS:
+        if key not in held and not any(part.startswith(f"{key}/") for part in held):
+            raise ValueError(f"{path}: has no key {key!r}; it holds {', '.join(sorted(held))}")
+    return from_arrays(str(path), arrays, env_id, env_kwargs)
+
+
+def write_npz(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
+    """Write all of the source; a stream is held in memory for it."""
+    dataset = source if isinstance(source, EpisodeDataset) else source.load()
+    arrays: dict[str, Any] = to_columns(dataset)
+    arrays["episode_lengths"] = dataset.lengths
+    with path.open("wb") as file:  # given a name, NumPy would add .npz to it
+        np.savez_compressed(file, **arrays, **to_extras(dataset))

@@ -1,0 +1,267 @@
+"""What does training read? One row of float32 a step, in memory or mapped from a file.
+
+A row holds a step's observation, action and return-to-go side by side, so that a window is one
+run of memory: reading it costs one cache miss where separate arrays cost three. Numbers come
+first, then categories, counted from 0; a float32 holds those exactly up to 2^24. The pictures of
+an observation are rows of bytes of their own, all pictures of a step side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium
+import numpy as np
+from jaxtyping import Float, Int
+
+from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.streams import EpisodeStream
+from dt.data.transforms import Transforms, best_episodes, returns
+from dt.spaces.records import Parts
+
+CHUNK_STEPS = 65_536  # steps that are held at once; part of the format, as sums depend on it
+MOST_VALUES = 2**24  # of a category
+
+
+EpisodeSource = EpisodeDataset | EpisodeStream
+
+
+class Moments(NamedTuple):
+    """Count, mean, squared deviations and bounds of each column, over all rows."""
+
+    num_rows: int
+    mean: Float[np.ndarray, " W"]
+    deviations: Float[np.ndarray, " W"]
+    low: Float[np.ndarray, " W"]
+    high: Float[np.ndarray, " W"]
+
+    @classmethod
+    def of(cls, rows: Float[np.ndarray, "n W"]) -> Moments:
+        wide = rows.astype(np.float64)
+        mean = wide.mean(axis=0)
+        deviations = np.square(wide - mean).sum(axis=0)
+        return cls(len(rows), mean, deviations, wide.min(axis=0), wide.max(axis=0))
+
+    def merge(self, other: Moments) -> Moments:
+        """Of both sets of rows together (Chan et al. 1983, eq. 2.1)."""
+        num_rows = self.num_rows + other.num_rows
+        apart = other.mean - self.mean
+        shift = np.square(apart) * (self.num_rows * other.num_rows / num_rows)
+        return Moments(
+            num_rows,
+            self.mean + apart * (other.num_rows / num_rows),
+            self.deviations + other.deviations + shift,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+    @property
+    def std(self) -> Float[np.ndarray, " W"]:
+        return np.sqrt(self.deviations / self.num_rows)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """All N steps as rows, where episodes lie, and what the numbers mean."""
+
+    name: str
+    rows: np.ndarray  # (N, W) float32: observation, action, return-to-go (see `Columns`)
+    images: np.ndarray | None  # (N, P) uint8; None where observations have no pictures
+    offsets: np.ndarray  # (E + 1,) int64
+    returns: np.ndarray  # (E,) float64, of transformed rewards
+    moments: Moments
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    env_id: str | None
+    env_kwargs: dict[str, Any]
+    reference: Reference | None
+    transforms: Transforms
+    notes: tuple[str, ...] = ()  # what the reader left out, in sentences
+    folder: Path | None = None  # of the store whose files are mapped
+
+    @classmethod
+    def of(cls, source: EpisodeSource, transforms: Transforms | None = None) -> TrainingData:
+        """Make the rows in memory."""
+        transforms = transforms or Transforms()
+        chunks = list(make_chunks(source, transforms))
+        moments = chunks[0].moments
+        for chunk in chunks[1:]:
+            moments = moments.merge(chunk.moments)
+        images = [chunk.images for chunk in chunks if chunk.images is not None]
+        return cls(
+            rows=np.concatenate([chunk.rows for chunk in chunks]),
+            images=np.concatenate(images) if images else None,
+            offsets=offsets_of(np.concatenate([chunk.lengths for chunk in chunks])),
+            returns=np.concatenate([chunk.returns for chunk in chunks]),
+            moments=moments,
+            transforms=transforms,
+            **meaning_of(source),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def num_steps(self) -> int:
+        return len(self.rows)
+
+    @cached_property
+    def lengths(self) -> Int[np.ndarray, " E"]:
+        return np.diff(self.offsets)
+
+    @cached_property
+    def columns(self) -> Columns:
+        return Columns.of(self.observation_space, self.action_space)
+
+    @property
+    def actions_out_of_reach(self) -> str | None:
+        """Says so where logged actions leave the bounds of their space: no policy's ever will."""
+        low, high = Parts.of(self.action_space, images=False).bounds
+        least, most = (x[self.columns.action] for x in (self.moments.low, self.moments.high))
+        hair = np.where(np.isfinite(high - low), 1e-4 * (high - low), 0.0)  # float32's rounding
+        beyond = np.flatnonzero((least < low - hair) | (most > high + hair))
+        if not len(beyond):
+            return None
+        worst, unit = int(beyond[0]), max(-least.min(), most.max()) <= 1.0 + 1e-6
+        return (
+            f"{len(beyond)} of {len(low)} action numbers leave the bounds of the action space "
+            f"(number {worst}: {least[worst]:.4g} to {most[worst]:.4g} in the data, "
+            f"{low[worst]:.4g} to {high[worst]:.4g} in the space); the policy's stay within"
+            f"{'; --data.unit-actions scales logs of [-1, 1] to the space' if unit else ''}"
+        )
+
+    @property
+    def num_bytes(self) -> int:
+        return self.rows.nbytes + (0 if self.images is None else self.images.nbytes)
+
+
+class Columns(NamedTuple):
+    """Which columns of a row hold what, and how many bytes of pictures go with it."""
+
+    observation: slice  # its numbers
+    observation_categories: slice
+    action: slice
+    action_categories: slice
+    return_to_go: int
+    num_pixels: int
+
+    @classmethod
+    def of(cls, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> Columns:
+        """
+        Raises:
+            ValueError: for a space that holds what is none of numbers, categories and pictures, and
+                for a category of more values than a float32 tells apart.
+        """
+        observation, action = Parts.of(observation_space), Parts.of(action_space, images=False)
+        for parts in (observation, action):
+            for leaf in parts.categories:
+                if leaf.counts.max(initial=0) > MOST_VALUES:
+                    raise ValueError(
+                        f"space {leaf.space}: has a category of more than {MOST_VALUES:,} values"
+                    )
+        sizes = [
+            size
+            for parts in (observation, action)
+            for size in (parts.num_numbers, len(parts.counts))
+        ]
+        ends = np.cumsum([0, *sizes]).tolist()
+        a, b, c, d = (slice(*ends[i : i + 2]) for i in range(4))
+        return cls(a, b, c, d, ends[-1], observation.num_pixels)
+
+
+class Chunk(NamedTuple):
+    """Some whole episodes, as rows."""
+
+    rows: np.ndarray
+    images: np.ndarray | None
+    lengths: np.ndarray
+    returns: np.ndarray
+
+    @property
+    def moments(self) -> Moments:
+        return Moments.of(self.rows)
+
+
+def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk]:
+    """Rows of a source, some 65,536 steps at a time; a source that streams is never held whole.
+
+    Raises:
+        ValueError: when the source holds no episode, or numbers that do not fit.
+    """
+    kept = None
+    if transforms.top_fraction < 1.0:
+        kept = best_episodes(_all_returns(source, transforms), transforms.top_fraction)
+    for piece in _pieces(source):
+        if kept is not None:
+            own = kept[(kept >= piece.first_episode) & (kept < piece.first_episode + len(piece))]
+            if not len(own):
+                continue
+            piece = piece.select(own - piece.first_episode)
+        yield _chunk(piece, transforms)
+
+
+def offsets_of(lengths: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E1"]:
+    return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+
+
+def meaning_of(source: EpisodeSource) -> dict[str, Any]:
+    """The fields that say what a source's numbers mean."""
+    spaces_and_env = ("observation_space", "action_space", "env_id", "env_kwargs", "reference")
+    return {name: getattr(source, name) for name in ("name", *spaces_and_env, "notes")}
+
+
+def _all_returns(source: EpisodeSource, transforms: Transforms) -> Float[np.ndarray, " E"]:
+    pieces = (returns(p.rewards, p.offsets, transforms) for p in _pieces(source))
+    return np.concatenate(list(pieces))
+
+
+def _pieces(source: EpisodeSource) -> Iterator[EpisodeDataset]:
+    """Neighbouring episodes, CHUNK_STEPS steps of them or just more; the last piece may be less.
+
+    A data set in memory and a stream of the same episodes are cut at the same places.
+    """
+    begin = 0
+    if isinstance(source, EpisodeDataset):
+        while begin < len(source):
+            full = np.searchsorted(source.offsets, source.offsets[begin] + CHUNK_STEPS)
+            end = min(int(full), len(source))
+            yield source.select(np.arange(begin, end))
+            begin = end
+        return
+    held: list[Episode] = []
+    num_steps = 0
+    for episode in source:
+        held.append(episode)
+        num_steps += len(episode)
+        if num_steps >= CHUNK_STEPS:
+            yield _joined(source, held, begin)
+            begin, held, num_steps = begin + len(held), [], 0
+    if held or begin == 0:  # an empty source is refused where every empty data set is
+        yield _joined(source, held, begin)
+
+
+def _joined(source: EpisodeSource, episodes: list[Episode], first: int) -> EpisodeDataset:
+    return EpisodeDataset.from_episodes(
+        episodes=episodes, first_episode=first, **meaning_of(source)
+    )
+
+
+def _chunk(piece: EpisodeDataset, transforms: Transforms) -> Chunk:
+    columns = Columns.of(piece.observation_space, piece.action_space)
+    num_steps = piece.num_steps
+    rows = np.empty((num_steps, columns.return_to_go + 1), np.float32)
+    parts = Parts.of(piece.observation_space)
+    rows[:, columns.observation] = parts.number_columns(piece.observations)
+    rows[:, columns.observation_categories] = parts.category_columns(piece.observations)
+    images = parts.pixel_columns(piece.observations) if columns.num_pixels else None
+    parts = Parts.of(piece.action_space, images=False)
+    actions = transforms.actions(piece.actions, piece.action_space)
+    rows[:, columns.action] = parts.number_columns(actions)
+    rows[:, columns.action_categories] = parts.category_columns(actions)
+    rewards = transforms.rewards(piece.rewards)
+    rows[:, columns.return_to_go] = transforms.returns_to_go(rewards, piece.offsets)
+    return Chunk(rows, images, piece.lengths, returns(piece.rewards, piece.offsets, transforms))

@@ -1,0 +1,342 @@
+"""How does a log of any size become a file that training maps, once and for all?
+
+A store is a folder: rows.bin (float32, see rows.py), images.bin (uint8, when observations hold
+pictures), offsets.npy, returns.npy, and store.json, which says what the numbers mean and holds
+a checksum of every 4 MiB. It is made in a folder beside it and renamed when it is whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dt.data.episodes import Reference
+from dt.data.formats.sources import open_source, source_files
+from dt.data.store.rows import (
+    Columns,
+    EpisodeSource,
+    Moments,
+    TrainingData,
+    make_chunks,
+    offsets_of,
+)
+from dt.data.transforms import Transforms
+from dt.spaces.environments import space_from_text, space_to_text
+
+FORMAT = 2
+BLOCK = 4 << 20  # bytes under one checksum
+META, STAMP = "store.json", "stamp.json"
+ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
+
+OnSteps = Callable[[int], None]
+
+
+def load_training_data(
+    source: str,
+    transforms: Transforms,
+    *,
+    env_id: str | None = None,
+    env_kwargs: dict[str, Any] | None = None,
+    default_env: str | None = None,
+    reward: str = "",
+    cache_dir: Path | None = None,
+    say: Callable[[str], None] = print,
+    on_steps: OnSteps = lambda steps: None,
+) -> TrainingData:
+    """What `--data SOURCE` names, as rows: mapped from its store, which is made the first time.
+
+    Args:
+        source, env_id, env_kwargs, reward: as for `open_source`.
+        default_env: that of data which names none, unless `env_id` does; its spaces must fit.
+        cache_dir: where stores are kept; None reads everything into memory.
+        say: told when another process is waited for.
+        on_steps: called with the steps written so far, when a store is made.
+
+    Raises:
+        ValueError: for a log that cannot be read, a full disk, or a damaged store.
+    """
+
+    def read() -> EpisodeSource:
+        opened = open_source(source, env_id, env_kwargs, reward=reward)
+        if opened.env_id is not None or default_env is None:
+            return opened
+        try:
+            return open_source(source, default_env, env_kwargs, reward=reward)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} (the preset's environment, {default_env}, as the data names none: name "
+                f"it with --evaluation.env, or --evaluation.env= if there is none)"
+            ) from error
+
+    if cache_dir is None:
+        return TrainingData.of(read(), transforms)
+    about = {
+        "source": source,
+        "env_id": env_id,
+        "env_kwargs": env_kwargs,
+        "default_env": default_env,
+        "reward": reward,
+        "transforms": dataclasses.asdict(transforms),
+    }
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--data.cache {cache_dir}: no directory can be made there ({error.strerror}); name "
+            f"another, or 'none' to keep the data in memory"
+        ) from error
+    folder = cache_dir / content_key(source_files(source), about)
+    return open_or_build(folder, read, transforms, say=say, on_steps=on_steps)
+
+
+def content_key(files: list[Path], about: dict[str, Any]) -> str:
+    """A name for what these files hold and what is made of it.
+
+    The files' sizes, times of change and first and last 64 KiB stand for their content: to hash
+    all of a terabyte would take longer than to train on it.
+    """
+    digest = hashlib.sha256(json.dumps({"format": FORMAT, **about}, sort_keys=True).encode())
+    for path in files:
+        stat = path.stat()
+        digest.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(65_536))
+            file.seek(max(0, stat.st_size - 65_536))
+            digest.update(file.read(65_536))
+    return digest.hexdigest()[:24]
+
+
+def open_or_build(
+    folder: Path,
+    source: Callable[[], EpisodeSource],
+    transforms: Transforms,
+    *,
+    say: Callable[[str], None] = print,
+    on_steps: OnSteps = lambda steps: None,
+) -> TrainingData:
+    """The store in `folder`, made from `source` if it is not there; one process at a time makes it.
+
+    Args:
+        on_steps: called with the steps written so far.
+
+    Raises:
+        ValueError: for a log that cannot be read, a full disk, and a store whose bytes changed.
+            What was half built is removed.
+    """
+    if not (folder / META).exists():
+        with _only_builder(folder, say):
+            if not (folder / META).exists():  # another process may have made it while we waited
+                build(folder, source(), transforms, on_steps)
+    return open_store(folder)
+
+
+def build(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps: OnSteps) -> None:
+    """Write the store beside `folder`, and rename it when it is whole."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)  # of a build that was killed
+    try:
+        partial.mkdir(parents=True)
+        _write(partial, source, transforms, on_steps)
+        partial.rename(folder)
+    except BaseException as error:  # an interruption too leaves nothing behind
+        shutil.rmtree(partial, ignore_errors=True)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ValueError(
+                f"{folder.parent}: the disk is full while building the training store of "
+                f"{source.name}; make room, or name another folder with --data.cache"
+            ) from error
+        raise
+    _stamp(folder)
+
+
+def open_store(folder: Path) -> TrainingData:
+    """Map a store. Reads no row, unless its files were touched since they were last verified.
+
+    Raises:
+        ValueError: naming the file and block whose bytes are not what was written.
+    """
+    try:
+        meta = json.loads((folder / META).read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / META}: unreadable ({error}); remove {folder}") from error
+    if meta["format"] != FORMAT:
+        raise ValueError(f"{folder}: store of format {meta['format']}, not {FORMAT}; remove it")
+    _verify(folder, meta["checksums"])
+    spaces = {k: space_from_text(meta[k]) for k in ("observation_space", "action_space")}
+    columns = Columns.of(**spaces)
+    offsets = np.load(folder / OFFSETS)
+    num_steps = int(offsets[-1])
+    num_rows, *moments = meta["moments"]
+    mean, deviations, low, high = (np.array(column) for column in moments)
+    images = None
+    if columns.num_pixels:
+        shape = (num_steps, columns.num_pixels)
+        images = np.memmap(folder / IMAGES, np.uint8, "r", shape=shape)
+    return TrainingData(
+        name=meta["name"],
+        rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
+        images=images,
+        offsets=offsets,
+        returns=np.load(folder / RETURNS),
+        moments=Moments(num_rows, mean, deviations, low, high),
+        **spaces,
+        env_id=meta["env_id"],
+        env_kwargs=meta["env_kwargs"],
+        reference=Reference(**meta["reference"]) if meta["reference"] else None,
+        transforms=Transforms(**meta["transforms"]),
+        notes=tuple(meta["notes"]),
+        folder=folder,
+    )
+
+
+def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps: OnSteps) -> None:
+    lengths, returns = [], []
+    moments: Moments | None = None
+    checksums: dict[str, list[int]] = {}
+    done = 0
+    with (
+        _blocks(folder / ROWS, checksums) as write_rows,
+        _blocks(folder / IMAGES, checksums) as write_images,
+    ):
+        for chunk in make_chunks(source, transforms):
+            write_rows(chunk.rows)
+            if chunk.images is not None:
+                write_images(np.ascontiguousarray(chunk.images))
+            own = chunk.moments
+            moments = own if moments is None else moments.merge(own)
+            lengths.append(chunk.lengths)
+            returns.append(chunk.returns)
+            done += len(chunk.rows)
+            on_steps(done)
+    assert moments is not None  # a source without episodes was refused
+    for name, array in (
+        (OFFSETS, offsets_of(np.concatenate(lengths))),
+        (RETURNS, np.concatenate(returns)),
+    ):
+        np.save(folder / name, array)
+        checksums[name] = list(_checksums(folder / name))
+    meta = {
+        "format": FORMAT,
+        "name": source.name,
+        "observation_space": space_to_text(source.observation_space),
+        "action_space": space_to_text(source.action_space),
+        "env_id": source.env_id,
+        "env_kwargs": source.env_kwargs,
+        "reference": source.reference and dataclasses.asdict(source.reference),
+        "transforms": dataclasses.asdict(transforms),
+        "notes": source.notes,
+        "moments": [moments.num_rows, *(column.tolist() for column in moments[1:])],
+        "checksums": checksums,
+    }
+    with (folder / META).open("w") as file:
+        json.dump(meta, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _blocks(path: Path, checksums: dict[str, list[int]]) -> Iterator[Callable[[np.ndarray], None]]:
+    """A file to write arrays to, and the checksum of each of its blocks as it grows."""
+    sums = checksums.setdefault(path.name, [])
+    open_block, filled = 0, 0
+    with path.open("wb") as file:
+
+        def write(array: np.ndarray) -> None:
+            nonlocal open_block, filled
+            view = array.data.cast("B")
+            file.write(view)
+            while len(view):
+                part = view[: BLOCK - filled]
+                open_block = zlib.crc32(part, open_block)
+                filled += len(part)
+                view = view[len(part) :]
+                if filled == BLOCK:
+                    sums.append(open_block)
+                    open_block, filled = 0, 0
+
+        yield write
+        if filled:
+            sums.append(open_block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _checksums(path: Path) -> Iterator[int]:
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            yield zlib.crc32(block)
+
+
+def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
+    """Compare every block, once for each time that the files were touched."""
+    stamp = folder / STAMP
+    if stamp.exists() and json.loads(stamp.read_text()) == _state_of(folder):
+        return
+    for name, expected in checksums.items():
+        path = folder / name
+        found = list(_checksums(path)) if path.exists() else []
+        for number in range(max(len(expected), len(found))):
+            if expected[number : number + 1] != found[number : number + 1]:
+                raise ValueError(
+                    f"{path}: the bytes from {number * BLOCK} on are not those that were written; "
+                    f"remove {folder} and the next run makes it anew"
+                )
+    _stamp(folder)
+
+
+def _state_of(folder: Path) -> dict[str, list[int]]:
+    """Size and times of each file: a change of bytes changes them (ctime cannot be set back)."""
+    states = {}
+    for name in (META, ROWS, IMAGES, OFFSETS, RETURNS):
+        try:
+            stat = (folder / name).stat()
+        except FileNotFoundError:
+            continue  # which file is missing, `_verify` finds and says
+        states[name] = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
+    return states
+
+
+def _stamp(folder: Path) -> None:
+    """Note that the files as they are now are sound; a store that cannot be written is verified
+    anew by every run."""
+    try:
+        temporary = folder / f"{STAMP}.{os.getpid()}"
+        temporary.write_text(json.dumps(_state_of(folder)))
+        temporary.replace(folder / STAMP)
+    except PermissionError:
+        pass
+
+
+@contextmanager
+def _only_builder(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the store's lock; the system releases it with the process, however that ends."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    path = folder.with_name(f"{folder.name}.lock")
+    while True:
+        file = path.open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"another process is building {folder}; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        # Whoever had it may have removed the file, and another made it anew: try again then.
+        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
+            break
+        file.close()
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()

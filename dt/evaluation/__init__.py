@@ -1,0 +1,1 @@
+"""Numbers: returns to score cards, intervals, verdicts, comparisons."""

@@ -1,0 +1,207 @@
+"""Does the achieved return follow the one that was asked for? In numbers, and in one line."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from dt.data.card.steerability import MIN_SPREAD
+from dt.data.summary import DatasetSummary
+from dt.evaluation.intervals import correlation, mean_interval, ranks, slope
+
+ONE_TARGET = "one target: ask for two or more to see whether returns follow"
+
+# Shares of the span of the targets.
+_ON_TARGET = 0.05  # a mean error up to here is steerable, and a miss up to here none
+_SHORT = 0.10  # the top target missed by more than this is out of reach, if there it is also flat
+_FLAT = 1 / 3  # of what is asked for more: less than this share comes
+
+
+def calibrate(
+    targets: Float[np.ndarray, " T"],
+    returns: Float[np.ndarray, "T E"],
+    data: DatasetSummary,
+    rng: np.random.Generator,
+    size: float | None = None,
+) -> dict[str, Any] | None:
+    """How the achieved return follows the target; None for a single target.
+
+    slope: of the least-squares line through all episodes (1 is perfect, 0 ignores the target),
+    with a bootstrap interval over seeds, which all targets share. mae_over_range: mean
+    |achieved - target| over the span of the targets, as in RADT's return alignment. monotone:
+    "k/n" neighbouring pairs in which more was asked and more came. coverage: share of the targets'
+    span that the achieved means span.
+
+    Args:
+        size: what the spread of the data's returns is held against, such as a reference's range;
+            the returns' own size by default.
+    """
+    span = float(targets.max() - targets.min())
+    if span == 0.0:
+        return None
+    order = np.argsort(targets, kind="stable")
+    targets, returns = targets[order], returns[order]
+    means = returns.mean(axis=1)
+    # The line through all episodes is the mean of the lines through the episodes of one seed.
+    slopes = slope(targets, returns.T)
+    steps = np.diff(targets) > 0
+    rises = int((np.diff(means)[steps] > 0).sum())
+    reached = np.clip(means, targets.min(), targets.max())
+    numbers = {
+        "slope": float(slope(targets, means)),
+        "slope_ci95": mean_interval(slopes, rng).tolist() if len(slopes) > 1 else None,
+        "pearson": correlation(targets, means),
+        "spearman": correlation(ranks(targets), ranks(means)),
+        "mae_over_range": float(np.abs(means - targets).mean() / span),
+        "monotone": f"{rises}/{steps.sum()}",
+        "coverage": float(reached.max() - reached.min()) / span,
+    }
+    return {**numbers, "verdict": _verdict(targets, returns, numbers, data, size)}
+
+
+def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) -> dict[str, Any]:
+    """Did what a model expected of itself come? Its own choice of returns, against what came.
+
+    Where good returns are luck, a model that asks for the best of them gets the average, and only
+    this difference tells (Paster et al. 2022, "You can't count on luck").
+
+    Args:
+        chosen, returns: of episodes of one model, or the means of several runs.
+    """
+    over = chosen - returns
+    mean = float(over.mean())
+    error = float(over.std(ddof=1) / np.sqrt(len(over))) if len(over) > 1 else None
+    came = f"the model chose {chosen.mean():.5g} and {returns.mean():.5g} came"
+    if error is None:
+        verdict = f"{came}: one sample, too few to say"
+    elif mean > 2 * error:
+        verdict = f"{came}, {mean / max(error, 1e-12):.1f} standard errors less: luck in the data?"
+    else:
+        verdict = f"{came}: what it expects of itself holds"
+    numbers = {"chosen_mean": float(chosen.mean()), "difference": mean, "standard_error": error}
+    return {**numbers, "verdict": verdict}
+
+
+def describe(
+    targets: Float[np.ndarray, " T"],
+    means: Float[np.ndarray, " T"],
+    errors: Float[np.ndarray, " T"],
+) -> str:
+    """The line of an agent that does follow its targets; both rise, and `errors` are standard.
+
+    An end of the range is out of reach where the last target is missed by more than a tenth of the
+    span, and beyond the furthest return that ever came asking for more hardly changes anything.
+    """
+    span = targets[-1] - targets[0]
+    top = _limit(targets, means, errors)
+    bottom = _limit(-targets[::-1], -means[::-1], errors[::-1])
+    below = ""
+    if bottom is not None:
+        below = f"stays at {-bottom[0]:.4g}, asked for {-bottom[1]:.4g} and less"
+    if top is not None:
+        above = f"saturates at {top[0]:.4g}, asked for {top[1]:.4g} and more"
+        return "; ".join([above, below] if below else [above])
+    within = targets > (-np.inf if bottom is None else -bottom[1])
+    if within.sum() < 2:
+        return below
+    targets, means = targets[within], means[within]
+    gain, error = slope(targets, means), np.abs(means - targets).mean() / span
+    if error <= _ON_TARGET:
+        follows = "steerable"
+    elif gain < 0.5:
+        follows = f"follows the return weakly: {gain:.2f} for each 1 asked for"
+    else:
+        follows = f"steerable, roughly: off by {100 * error:.0f} % of the range on average"
+    return "; ".join([follows, below] if below else [follows])
+
+
+def agreement(verdicts: list[str], line: str) -> str:
+    """One line for several runs: `line` if all came to that kind of verdict, else who did."""
+    kinds = Counter(_kind(verdict) for verdict in verdicts)
+    if len(kinds) == 1:
+        (kind,) = kinds
+        return f"{line if _kind(line) == kind else kind} (all {len(verdicts)} runs)"
+    return "runs differ: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+
+
+def beyond(
+    targets: Float[np.ndarray, " T"],
+    returns: Float[np.ndarray, "T E"],
+    ood: Bool[np.ndarray, " T"],
+    rng: np.random.Generator,
+) -> dict[str, Any] | None:
+    """What asking for more than the data holds does; None unless both kinds of target are there.
+
+    The episodes (or runs) of the highest target are compared with those of the highest within the
+    data, one by one.
+    """
+    if ood.all() or not ood.any() or targets[ood].max() < targets[~ood].max():
+        return None
+    first = int(np.argmax(np.where(ood, -np.inf, targets)))
+    last = int(np.argmax(targets))
+    gains = returns[last] - returns[first]
+    gain = float(gains.mean())
+    if len(gains) == 1:
+        interval, says = None, "one episode a target: too few to say"
+    else:
+        interval = mean_interval(gains, rng).tolist()
+        if interval[0] <= 0 <= interval[1]:
+            says = "changes nothing that shows"
+        else:
+            says = f"brings {abs(gain):.3g} {'more' if gain > 0 else 'less'}"
+        says += f" ({interval[0]:+.3g} to {interval[1]:+.3g})"
+    return {
+        "target": float(targets[last]),
+        "against": float(targets[first]),
+        "gain": gain,
+        "gain_ci95": interval,
+        "verdict": (
+            f"beyond the data: asking for {targets[last]:.4g} instead of {targets[first]:.4g} "
+            f"{says}"
+        ),
+    }
+
+
+def _verdict(
+    targets: np.ndarray,
+    returns: np.ndarray,
+    numbers: dict[str, Any],
+    data: DatasetSummary,
+    size: float | None,
+) -> str:
+    if not np.isfinite(returns).all():
+        return "returns are not finite"
+    low, high = data.percentile(5), data.percentile(95)
+    if high - low <= MIN_SPREAD * (size or max(abs(low), abs(high))):
+        return f"no coverage in the data: 90 % of its returns lie from {low:.5g} to {high:.5g}"
+    if numbers["slope_ci95"] is None:
+        return "one episode a target: too few to say"
+    if numbers["slope_ci95"][0] <= 0 or numbers["slope"] < 0.1:
+        return "ignores the return"
+    errors = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
+    return describe(targets, returns.mean(axis=1), errors)
+
+
+def _kind(verdict: str) -> str:
+    return re.split(r" at |[,:;]", verdict)[0]
+
+
+def _limit(
+    targets: np.ndarray, means: np.ndarray, errors: np.ndarray
+) -> tuple[float, float] | None:
+    """The most that ever comes and the first target well above it, if the top is out of reach."""
+    span = targets[-1] - targets[0]
+    best = int(means.argmax())
+    level = means[best]
+    if targets[-1] - level <= _SHORT * span + 2 * errors[best]:
+        return None
+    # From where as much is asked for as ever comes: does asking for more still bring more?
+    begin = max(level, targets[0])
+    rise = means[-1] - np.interp(begin, targets, means)
+    if rise > _FLAT * (targets[-1] - begin):
+        return None
+    return float(level), float(targets[targets > level + _ON_TARGET * span][0])

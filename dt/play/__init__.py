@@ -1,0 +1,1 @@
+"""Environments step, episode after episode. No JAX."""

@@ -1,0 +1,229 @@
+"""How can an environment break, and where? Every fault has a name and a place."""
+
+from __future__ import annotations
+
+import copy
+import queue
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import FrameType
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from jaxtyping import Bool, Int
+
+from dt.spaces.environments import first_line
+
+
+class EnvironmentFault(ValueError):
+    """One line: the environment, its row, the episode and step it was at, and what happened."""
+
+
+class Watched:
+    """A vector environment whose faults are told apart, each with its place.
+
+    What an environment raises, an observation of another shape or a number that is not finite, and
+    a call that does not come back in time, all become an `EnvironmentFault`.
+
+    Args:
+        timeout: seconds that a step or reset of all rows may take; 0: as long as it likes, in the
+            caller's thread. With a limit a thread of its own makes the calls: Python cannot stop
+            one that hangs, but it can stop waiting for it.
+        first_row: the number of its first row, where others have rows before it.
+    """
+
+    def __init__(self, envs: VectorEnv, timeout: float = 0.0, first_row: int = 0):
+        self.envs = envs
+        self.first_row = first_row
+        self.timeout = timeout
+        # Which episode a row plays, -1 for none, and how many steps of it; the caller keeps both.
+        self.episodes: Int[np.ndarray, " B"] = np.full(envs.num_envs, -1)
+        self.steps: Int[np.ndarray, " B"] = np.zeros(envs.num_envs, np.int64)
+        self._worker = _Worker() if timeout else None
+
+    def reset(self, where: Bool[np.ndarray, " B"], seeds: Any) -> Any:
+        """The observations of all rows, those of `where` started anew."""
+        # Vector environments that reset themselves know no masks.
+        options = None if where.all() else {"reset_mask": where}
+        observations, _ = self._call(lambda: self.envs.reset(seed=seeds, options=options))
+        self._check(observations, np.zeros(self.envs.num_envs))
+        return observations
+
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Observations, rewards, terminated, truncated and infos of all rows."""
+        observations, rewards, terminated, truncated, infos = self._call(
+            lambda: self.envs.step(actions)
+        )
+        self._check(observations, rewards)
+        return observations, rewards, terminated, truncated, infos
+
+    def with_final(
+        self, observations: Any, infos: dict[str, Any], over: Bool[np.ndarray, " B"]
+    ) -> Any:
+        """The observations with the last of each episode that is over, which infos hold."""
+        finals, whole = infos.get("final_obs"), copy.deepcopy(observations)
+        for row in np.flatnonzero(over):
+            final = None if finals is None else finals[row]
+            if final is None:
+                raise self._fault("ended an episode without final_obs in its infos", int(row))
+            _put(whole, int(row), final)
+        self._check(whole, np.zeros(self.envs.num_envs))
+        return whole
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.stop()
+
+    def _call(self, function: Callable[[], Any]) -> Any:
+        try:
+            with _quiet() if self._processes else nullcontext():
+                return self._worker.call(function, self.timeout) if self._worker else function()
+        except _Hung as hung:
+            # Closing it could hang as well, and so could Gymnasium, which closes what is left over.
+            self.envs.closed = True
+            for process in self._processes:
+                process.terminate()
+            raise self._fault(
+                f"did not come back within {self.timeout:g} seconds", self._running(hung.frames)
+            ) from None
+        except Exception as error:
+            row = self._running(frame for frame, _ in traceback.walk_tb(error.__traceback__))
+            for number, pipe in enumerate(getattr(self.envs, "parent_pipes", ())):
+                row = number if pipe is None else row  # whose process has ended
+            what = f"raised {type(error).__name__}: {first_line(error)}"
+            if row is None:
+                row, what = self._misshapen(what)
+            raise self._fault(what, row) from error
+
+    @property
+    def _processes(self) -> Sequence[Any]:
+        """Of the rows, where each has one."""
+        return getattr(self.envs, "processes", ())
+
+    def _check(self, observations: Any, rewards: np.ndarray) -> None:
+        live = self.episodes >= 0
+        bad = live & ~np.isfinite(rewards)
+        if bad.any():
+            row = int(np.argmax(bad))
+            raise self._fault(f"gave the reward {rewards[row]}", row)
+        for name, space, part in _parts("", self.envs.observation_space, observations):
+            if np.shape(part) != space.shape:
+                raise self._fault(
+                    f"observations{name} have shape {np.shape(part)}, not {space.shape}"
+                )
+            if part.dtype.kind != "f":
+                continue
+            numbers = part.reshape(len(part), -1)
+            bad = live & ~np.isfinite(numbers).all(axis=1)
+            if bad.any():
+                row = int(np.argmax(bad))
+                place = int(np.argmin(np.isfinite(numbers[row])))
+                raise self._fault(f"observation{name} {place} is {numbers[row, place]}", row)
+
+    def _running(self, frames: Iterable[FrameType]) -> int | None:
+        """Which row's environment a call was in; None when the rows are not objects of their own"""
+        frames = list(frames)
+        for frame in frames:  # the answer of which process was being waited for
+            if frame.f_locals.get("self") is self.envs and "env_idx" in frame.f_locals:
+                return int(frame.f_locals["env_idx"])
+        inside = [frame.f_locals.get("self") for frame in frames]
+        for row, env in enumerate(getattr(self.envs, "envs", ())):
+            if any(one is env for one in inside):
+                return row
+        return None
+
+    def _misshapen(self, otherwise: str) -> tuple[int | None, str]:
+        """Gymnasium stacks the rows' observations, and only says that they do not stack."""
+        expected = self.envs.single_observation_space.shape
+        for row, observation in enumerate(getattr(self.envs, "_env_obs", ())):
+            if expected is None or observation is None:
+                continue
+            if np.shape(observation) != expected:
+                return row, f"observation has shape {np.shape(observation)}, not {expected}"
+        return None, otherwise
+
+    def _fault(self, what: str, row: int | None = None) -> EnvironmentFault:
+        name = self.envs.spec.id if self.envs.spec else type(self.envs).__name__
+        if row is None:
+            return EnvironmentFault(f"{name}, row unknown: {what}")
+        place = f"{name}, row {self.first_row + row}"
+        if self.episodes[row] < 0:
+            return EnvironmentFault(f"{place}, after its last episode: {what}")
+        return EnvironmentFault(
+            f"{place}, episode {self.episodes[row]}, step {self.steps[row]}: {what}"
+        )
+
+
+def _parts(name: str, space: Any, observations: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The arrays of a batch of observations, each with where it stands and its space."""
+    if isinstance(space, spaces.Dict):
+        for key, inner in space.items():
+            yield from _parts(f"{name}[{key!r}]", inner, observations[key])
+    elif isinstance(space, spaces.Tuple) and isinstance(observations, tuple):
+        for index, inner in enumerate(space):
+            yield from _parts(f"{name}[{index}]", inner, observations[index])
+    elif isinstance(observations, np.ndarray) or space.shape is not None:
+        yield name, space, observations
+
+
+def _put(batch: Any, row: int, value: Any) -> None:
+    """Put a row's observation into a batch of them."""
+    if isinstance(batch, dict):
+        for key, part in batch.items():
+            _put(part, row, value[key])
+    elif isinstance(batch, tuple):
+        for part, inner in zip(batch, value, strict=True):
+            _put(part, row, inner)
+    else:
+        batch[row] = value
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the traces that Gymnasium warns with where a row's process fails; we say it once."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*ERROR")
+        yield
+
+
+class _Hung(Exception):
+    def __init__(self, frames: list[FrameType]):
+        self.frames = frames
+
+
+class _Worker:
+    """A thread that makes calls for another one; it may be left behind in a call that hangs."""
+
+    def __init__(self) -> None:
+        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[[], Any], timeout: float) -> Any:
+        self._calls.put(function)
+        try:
+            done, value = self._outcomes.get(timeout=timeout)
+        except queue.Empty:
+            assert self._thread.ident is not None
+            frame = sys._current_frames().get(self._thread.ident)
+            raise _Hung([one for one, _ in traceback.walk_stack(frame)] if frame else []) from None
+        if done:
+            return value
+        raise value
+
+    def stop(self) -> None:
+        self._calls.put(None)
+
+    def _run(self) -> None:
+        while (function := self._calls.get()) is not None:
+            try:
+                self._outcomes.put((True, function()))
+            except Exception as error:
+                self._outcomes.put((False, error))

@@ -1,0 +1,239 @@
+"""How do environments step, episode after episode? As one batch whose free rows are refilled."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+from jaxtyping import Bool, Float, Int
+
+from dt.play.faults import Watched
+from dt.spaces.environments import has_own_rows, making
+from dt.spaces.records import to_records, to_tree
+
+Vectorization = Literal["auto", "sync", "async"]
+
+WORTH_TURNS = 16  # rows; half of fewer are computed in no time
+
+
+class Step(NamedTuple):
+    """One step of all rows; a row with no episode left has episode -1 and idles along.
+
+    So has a row that resets itself in this step, as some vector environments have it.
+    """
+
+    episodes: Int[np.ndarray, " B"]  # which of the episodes asked for each row plays
+    observations: np.ndarray  # records, where the space has parts; actions likewise
+    actions: np.ndarray
+    rewards: Float[np.ndarray, " B"]
+    terminated: Bool[np.ndarray, " B"]
+    truncated: Bool[np.ndarray, " B"]
+    next_observations: np.ndarray  # the last ones of an episode included
+
+    @property
+    def live(self) -> Bool[np.ndarray, " B"]:
+        return self.episodes >= 0
+
+    @property
+    def ended(self) -> Bool[np.ndarray, " B"]:
+        """Live rows whose episode is over."""
+        return self.live & (self.terminated | self.truncated)
+
+
+class Group(NamedTuple):
+    """Rows that step together, and who acts in them."""
+
+    envs: VectorEnv
+    start: Callable[[np.ndarray, np.ndarray], None]  # as of `play`
+    begin_acting: Callable[[np.ndarray], Callable[[], Any]]  # observations -> what gives actions
+
+
+def make_groups(
+    env_id: str,
+    num_envs: int,
+    env_kwargs: dict[str, Any] | None = None,
+    vectorization: Vectorization = "auto",
+) -> list[VectorEnv]:
+    """As `make_envs`, at least as many in all, in two groups for `play_in_turns`.
+
+    One group where rows are too few to be worth it, and where environments step on threads of their
+    own, which would only get in the way of what computes the actions.
+    """
+    own = vectorization == "auto" and has_own_rows(env_id, env_kwargs or {})
+    groups = 1 if own or num_envs < WORTH_TURNS else 2
+    size = -(-num_envs // groups)  # the same for both: one compiled program
+    return [make_envs(env_id, size, env_kwargs, vectorization) for _ in range(groups)]
+
+
+def make_envs(
+    env_id: str,
+    num_envs: int,
+    env_kwargs: dict[str, Any] | None = None,
+    vectorization: Vectorization = "auto",
+) -> VectorEnv:
+    """Environments that are reset by hand.
+
+    Args:
+        vectorization: sync, one after the other in this process; async, a process a row, by
+            `forkserver` since JAX's threads do not outlive a fork; auto, the id's own vector
+            environment where that can be reset by hand, else sync.
+
+    Raises:
+        ValueError: when Gymnasium cannot make the environment, with its reason.
+    """
+    disabled: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
+    kwargs = dict(env_kwargs or {})
+    with making(env_id):
+        if vectorization == "auto" and has_own_rows(env_id, kwargs):
+            return gymnasium.make_vec(
+                env_id,
+                num_envs=num_envs,
+                vectorization_mode="vector_entry_point",
+                **disabled,
+                **kwargs,
+            )
+        processes: dict[str, Any] = {}
+        if vectorization == "async":
+            # Imported once, where the rows' processes come from, instead of in each of them.
+            multiprocessing.get_context("forkserver").set_forkserver_preload(["gymnasium"])
+            processes = {"context": "forkserver", "max_concurrency": os.cpu_count()}
+        return gymnasium.make_vec(
+            env_id,
+            num_envs=num_envs,
+            vectorization_mode="async" if processes else "sync",
+            vector_kwargs=disabled | processes,
+            **kwargs,
+        )
+
+
+def play(
+    envs: VectorEnv,
+    seeds: Int[np.ndarray, " n"],
+    start: Callable[[np.ndarray, np.ndarray], None],
+    act: Callable[[np.ndarray], Any],
+    step_timeout: float = 0.0,
+) -> Iterator[Step]:
+    """Play exactly one episode for each seed, `envs.num_envs` at a time, and yield every step.
+
+    A row whose episode ends takes the next one from the queue, so short episodes neither leave
+    the batch idle nor count more often. The environment of episode i is reset with `seeds[i]`,
+    whichever row it runs in.
+
+    Environments that reset themselves (`metadata["autoreset_mode"]` NEXT_STEP or SAME_STEP) play
+    the same number of whole episodes, but give no say in how one begins: only the first of each
+    row has its own seed. What they return of a reset is never taken for a step of an episode.
+
+    Args:
+        start: called with the rows that begin an episode, (B,) Booleans, and the number of each
+            row's episode, (B,), before `act` sees its first observation. Under NEXT_STEP also one
+            step before, when `act` still sees the last one's end.
+        act: observations of all rows -> actions of all rows; of spaces with parts, observations are
+            records (see `dt.spaces.records`), actions records or a tree.
+        step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
+
+    Raises:
+        EnvironmentFault: when an environment raises, hangs or gives what is no observation or
+            reward; steps that were yielded before stand.
+    """
+    group = Group(envs, start, lambda seen: partial(act, seen))
+    return (step for _, step in play_in_turns([group], seeds, step_timeout))
+
+
+def play_in_turns(
+    groups: Sequence[Group], seeds: Int[np.ndarray, " n"], step_timeout: float = 0.0
+) -> Iterator[tuple[int, Step]]:
+    """Play like `play` in several groups of rows, and yield each step with its group's number.
+
+    While the environments of one group step, the actions of the others are computed. Which row of
+    which group plays an episode depends on nothing but how long the episodes before it are.
+    """
+    queue = iter(range(len(seeds)))
+    with ExitStack() as stack:
+        turns, first_row = [], 0
+        for group in groups:
+            turn = _turns(group, seeds, queue, step_timeout, first_row)
+            turns.append(stack.enter_context(closing(turn)))
+            first_row += group.envs.num_envs
+        running = {number: turn for number, turn in enumerate(turns) if _begins(turn)}
+        while running:
+            for number, turn in list(running.items()):
+                step = next(turn)
+                assert step is not None
+                yield number, step
+                if not _begins(turn):
+                    del running[number]
+
+
+def _begins(turn: Iterator[Step | None]) -> bool:
+    """Whether a group has anything left to play, and then it has begun to act."""
+    over = object()
+    return next(turn, over) is not over
+
+
+def _turns(
+    group: Group,
+    seeds: Int[np.ndarray, " n"],
+    queue: Iterator[int],
+    step_timeout: float,
+    first_row: int,
+) -> Generator[Step | None, None, None]:
+    """A group's steps, and before each of them None: it has begun to act, and others may step."""
+    envs, num_envs = group.envs, group.envs.num_envs
+    mode = autoreset_mode(envs)
+    watched = Watched(envs, step_timeout, first_row)
+    playing = watched.episodes
+    for row, episode in zip(range(num_envs), queue, strict=False):
+        playing[row] = episode
+    starting = np.ones(num_envs, bool)
+    resetting = np.zeros(num_envs, bool)  # rows whose next step is their reset
+    observations: Any = None
+    seen = np.empty(0)  # the same as an array, or records
+    space = envs.single_observation_space
+    try:
+        while (playing >= 0).any():
+            if starting.any():
+                episodes = np.maximum(playing, 0)
+                watched.steps[starting] = 0
+                if observations is None or mode is AutoresetMode.DISABLED:
+                    observations = watched.reset(starting, seeds[episodes].tolist())
+                    seen = to_records(space, observations)
+                group.start(starting, episodes)
+            wait = group.begin_acting(seen)
+            yield None
+            actions = to_records(envs.single_action_space, wait())
+            taken = to_tree(envs.single_action_space, actions)
+            observations, rewards, terminated, truncated, infos = watched.step(taken)
+            over = (terminated | truncated) & ~resetting
+            before, seen = seen, to_records(space, observations)
+            after = seen
+            if mode is AutoresetMode.SAME_STEP and over.any():
+                after = to_records(space, watched.with_final(observations, infos, over))
+            numbers = np.where(resetting, -1, playing)
+            yield Step(numbers, before, actions, rewards, terminated, truncated, after)
+            watched.steps += 1
+            for row in np.flatnonzero(over).tolist():
+                playing[row] = next(queue, -1)
+            starting = over | resetting
+            if mode is AutoresetMode.NEXT_STEP:
+                resetting = over
+    finally:
+        watched.close()
+
+
+def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
+    """How rows begin again; vector environments that do not say follow Gymnasium's default."""
+    mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
+    try:
+        return AutoresetMode(mode)
+    except ValueError:
+        raise ValueError(
+            f"the environments' metadata names the autoreset_mode {mode!r}; it must be one of "
+            f"{', '.join(one.value for one in AutoresetMode)}"
+        ) from None

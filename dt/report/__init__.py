@@ -1,0 +1,1 @@
+"""Words and pictures: cards as tables, JSON, Markdown and plots."""

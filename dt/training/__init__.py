@@ -1,0 +1,1 @@
+"""From episodes to weights: loss, update, feed, rounds, run directory."""

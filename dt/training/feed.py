@@ -1,0 +1,158 @@
+"""How do batches reach the devices? The data lies there, or a thread reads ahead."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from dt.config import TrainConfig
+from dt.data.batches.prefixes import draw_prefixes, rank_by_return
+from dt.data.batches.windows import Batch, Windows, as_batch, draw_windows, map_arrays
+from dt.data.store.reading import RowFile, read_rows
+from dt.data.store.rows import TrainingData
+from dt.data.store.store import IMAGES, ROWS
+from dt.parallel.memory import free_bytes, free_host_bytes
+from dt.parallel.mesh import Mesh, along_rows, place, replicated
+from dt.parallel.processes import largest
+from dt.spec.spec import PolicySpec
+
+ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given
+
+
+class Feed:
+    """What the compiled training program is given: constant `steps`, and each round's draw.
+
+    With the data on the devices, `steps` is all of it and a round is the windows to cut out of
+    it; otherwise `steps` is None and a round is the batches themselves, read on a thread while
+    the devices work on the round before. Either way update number s sees the same batch.
+    """
+
+    def __init__(self, data: TrainingData, spec: PolicySpec, config: TrainConfig, mesh: Mesh):
+        self.data, self.spec, self.config = data, spec, config
+        self.num_steps = config.model.context_length * config.data.windows_per_segment
+        self._ranks = rank_by_return(data.returns)
+        # Where the memory of one process does not do, all read: they run the same program.
+        self.on_device = not largest(not _fits(data, config, mesh))
+        self._sharding = along_rows(mesh, axis=1)
+        # Of a batch's rows, those that this process's devices hold: all there is, if it is alone.
+        shape = (1, config.data.num_segments)
+        held: Any = self._sharding.addressable_devices_indices_map(shape)
+        slices = [range(*rows.indices(shape[1])) for _, rows in held.values()]
+        self.rows = range(min(s.start for s in slices), max(s.stop for s in slices))
+        self._ahead: tuple[int, Future[Batch]] | None = None
+        self.updates_per_round = min(config.log_interval, config.num_steps)
+        self.steps = None
+        if self.on_device:
+            self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
+        else:
+            size = self.num_steps * config.data.num_segments * (data.num_bytes // data.num_steps)
+            self.updates_per_round = max(1, min(self.updates_per_round, ROUND_BYTES // size))
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
+        self._files: list[RowFile] = []
+        if not self.on_device and data.folder is not None and _exceeds_memory(data, config):
+            self._files.append(RowFile(data.folder / ROWS, data.rows.shape[1]))
+            if data.images is not None:
+                size = data.images.shape[1]
+                self._files.append(RowFile(data.folder / IMAGES, size, np.uint8))
+
+    def round(self, step: int, next_step: int) -> Any:
+        """The draw of the updates from `step` on, on the devices.
+
+        Args:
+            next_step: where the following round begins; it is read meanwhile.
+        """
+        if self.on_device:
+            return self._place(self._windows(step, np.int32))
+        if self._ahead is not None and self._ahead[0] == step:
+            batch = self._ahead[1].result()
+        else:
+            batch = self._read(step)
+        self._ahead = next_step, self._thread.submit(self._read, next_step)
+        return self._place(batch)
+
+    def describe(self, step: int) -> str:
+        """Where the batch of the update after `step` comes from, for someone who looks for it."""
+        rows = range(self.config.data.num_segments)
+        windows = draw_windows(self.data.offsets, self.num_steps, self.config.seed, step, rows)
+        episodes = np.searchsorted(self.data.offsets, windows.start, side="right") - 1
+        places = [f"{e}@{t}" for e, t in zip(episodes, windows.timestep, strict=True)]
+        more = f" and {len(places) - 8} more" if len(places) > 8 else ""
+        return (
+            f"seed {self.config.seed}, step {step}, windows (episode@timestep) "
+            f"{', '.join(places[:8])}{more}"
+        )
+
+    def _place(self, tree: Any) -> Any:
+        """This process's rows (U, b, ...) onto its devices, as its part of all rows' arrays."""
+        num_rows = self.config.data.num_segments
+        return jax.tree.map(
+            lambda x: jax.make_array_from_process_local_data(
+                self._sharding, x, (len(x), num_rows, *x.shape[2:])
+            ),
+            tree,
+        )
+
+    def close(self) -> None:
+        if not self.on_device:
+            self._thread.shutdown(cancel_futures=True)
+        for file in self._files:
+            file.close()
+
+    def _windows(self, step: int, start_dtype: Any = np.int64) -> Windows:
+        """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
+        seed, updates = self.config.seed, range(step, step + self.updates_per_round)
+        draws = [self._draw(seed, step) for step in updates]
+        windows: Windows = jax.tree.map(lambda *fields: np.stack(fields), *draws)
+        if windows.prefix is not None:
+            windows = windows._replace(prefix=_with_starts(windows.prefix, start_dtype))
+        return _with_starts(windows, start_dtype)
+
+    def _draw(self, seed: int, step: int) -> Windows:
+        """Where this process's rows of one batch lie, and what stands before them."""
+        offsets, kind = self.data.offsets, self.config.model.prefix
+        windows = draw_windows(offsets, self.num_steps, seed, step, self.rows)
+        if kind == "none":
+            return windows
+        length = self.config.model.prompt_length
+        prefixes = draw_prefixes(windows, offsets, self._ranks, kind, length, seed, step, self.rows)
+        return windows._replace(prefix=prefixes)
+
+    def _read(self, step: int) -> Batch:
+        """(U, B, T, ...): the same windows' batches."""
+        windows = self._windows(step)
+        flat = map_arrays(lambda field: field.reshape(-1), windows)
+        batch = self._cut(flat._replace(prefix=None), self.num_steps)
+        if flat.prefix is not None:
+            batch = batch._replace(prefix=self._cut(flat.prefix, self.spec.prefix_steps))
+        return map_arrays(lambda x: x.reshape(*windows.start.shape, *x.shape[1:]), batch)
+
+    def _cut(self, flat: Windows, num_steps: int) -> Batch:
+        """These windows' steps, from memory or from the files."""
+        if self._files:
+            read = [file.read(flat, num_steps) for file in self._files]
+        else:
+            held = [rows for rows in (self.data.rows, self.data.images) if rows is not None]
+            read = [read_rows(rows, flat, num_steps) for rows in held]
+        return as_batch(self.spec.encode(*read), flat, num_steps)
+
+
+def _with_starts(windows: Windows, dtype: Any) -> Windows:
+    return windows._replace(start=windows.start.astype(dtype))
+
+
+def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:
+    """Whether all of the data may lie on every device, and has row numbers that fit 32 bits."""
+    if config.data.placement in ("host", "disk") or data.num_steps >= 2**31:
+        return False
+    return (
+        config.data.placement == "device" or data.num_bytes <= free_bytes(mesh.local_devices) // 4
+    )
+
+
+def _exceeds_memory(data: TrainingData, config: TrainConfig) -> bool:
+    if config.data.placement == "auto":
+        return data.num_bytes > free_host_bytes() // 2
+    return config.data.placement == "disk"

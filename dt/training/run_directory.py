@@ -1,0 +1,152 @@
+"""Where does a run live, and is it ours? Its directory, its configuration, its lock."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import itertools
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dt.checkpoint.manifest import complete_steps, write_json
+from dt.config import TrainConfig, to_json
+
+# May differ between a run and its continuation; everything else decides the weights. The log
+# interval does too: it shapes the compiled program, and other programs round differently.
+FREE_ON_RESUME = (
+    "resume",
+    "run_dir",
+    "checkpoint_interval",
+    "keep_checkpoints",
+    "profile",
+    "data.cache",
+    "on_nonfinite",  # what becomes of damage, not what a sound update computes
+)
+FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
+
+CONFIG = "config.json"
+LOCK = "lock"
+
+
+def open_run(preset: str, config: TrainConfig) -> Path:
+    """The run's directory: made for a new run, checked against this configuration for a resumed.
+
+    Raises:
+        ValueError: when it is taken, missing, or its configuration differs.
+    """
+    if config.resume:
+        run_dir = Path(config.run_dir) if config.run_dir else _newest_run(preset)
+        _check_same(run_dir, config)
+        return run_dir
+    if not config.run_dir:
+        return _claim_run(preset)
+    run_dir = Path(config.run_dir)
+    if complete_steps(run_dir / "checkpoints"):
+        raise ValueError(
+            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
+        )
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--run-dir {run_dir}: no directory can be made there ({error.strerror}); name another"
+        ) from error
+    return run_dir
+
+
+def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
+    write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
+
+
+@contextmanager
+def locked(run_dir: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Keep every other process out of the directory for as long as this one works in it.
+
+    The operating system holds the lock and lets it go with the process, however that ends: what a
+    killed process leaves behind is a file, and no obstacle.
+
+    Raises:
+        ValueError: naming the process that has it.
+    """
+    path = run_dir / LOCK
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                say(
+                    f"note: {path}: this file system has no locks ({error.strerror}); see to it "
+                    f"that no other process trains into {run_dir}"
+                )
+            else:
+                file.seek(0)
+                raise ValueError(
+                    f"{run_dir}: {file.read().strip() or 'another process'} is training into it; "
+                    f"wait for it or stop it, or name another --run-dir"
+                ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        file.flush()
+        yield
+
+
+def _claim_run(preset: str) -> Path:
+    """The first of runs/PRESET, runs/PRESET-2, ... that nobody has; making it claims it."""
+    for number in itertools.count(1):
+        run_dir = Path("runs") / (preset if number == 1 else f"{preset}-{number}")
+        try:
+            run_dir.mkdir(parents=True)
+            return run_dir
+        except FileExistsError:
+            continue
+    raise AssertionError("unreachable")
+
+
+def _newest_run(preset: str) -> Path:
+    numbers = {1: Path("runs") / preset}
+    for path in Path("runs").glob(f"{preset}-*"):
+        suffix = path.name.removeprefix(f"{preset}-")
+        if suffix.isdigit():
+            numbers[int(suffix)] = path
+    return numbers[max(numbers)]
+
+
+def _check_same(run_dir: Path, config: TrainConfig) -> None:
+    path = run_dir / CONFIG
+    if not path.exists():
+        raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
+    before = json.loads(path.read_text())
+    before.pop("preset", None)
+    before = _over(json.loads(json.dumps(to_json(TrainConfig()))), before)
+    now = json.loads(json.dumps(to_json(config)))
+    for name, old, new in _differences(before, now):
+        if name not in FREE_ON_RESUME and not name.startswith(FREE_PARTS):
+            raise ValueError(
+                f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
+                f"give the same value, or start another run"
+            )
+
+
+def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """The values, and for what is younger than they are, the defaults."""
+    merged = {**defaults, **values}
+    for key, default in defaults.items():
+        if isinstance(default, dict) and isinstance(values.get(key), dict):
+            merged[key] = _over(default, values[key])
+    return merged
+
+
+def _differences(
+    before: dict[str, Any], now: dict[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    for key in now:
+        old, new = before.get(key), now[key]
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            yield f"{prefix}{key}", old, new

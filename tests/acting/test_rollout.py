@@ -1,0 +1,71 @@
+"""Are episodes counted exactly, and does each depend on its own target and seed alone?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode, SyncVectorEnv
+from walk import Walk, make_policy
+
+from dt.acting.rollout import Rollouts, run_episodes
+from dt.play.turns import make_envs
+
+
+def play(*sizes: int, num_episodes: int = 7) -> Rollouts:
+    disabled = AutoresetMode.DISABLED
+    envs = [SyncVectorEnv([Walk] * num_envs, autoreset_mode=disabled) for num_envs in sizes]
+    targets = np.linspace(1.0, 9.0, num_episodes)
+    return run_episodes(make_policy(), envs, targets, np.arange(num_episodes) * 11)
+
+
+def test_an_episode_depends_on_its_target_and_seed_alone() -> None:
+    """Not on the row it runs in, nor on who else ends meanwhile, nor on batches and their size."""
+    alone = play(1)
+    for sizes in ((3,), (7,), (10,), (2, 2), (4, 1, 2)):
+        together = play(*sizes)
+        np.testing.assert_array_equal(together.lengths, alone.lengths)
+        np.testing.assert_allclose(together.returns, alone.returns, rtol=1e-4)
+
+
+def test_every_episode_is_played_once_and_whole() -> None:
+    rollouts = play(3)
+    for length, seed in zip(rollouts.lengths, np.arange(7) * 11, strict=True):
+        env = Walk()
+        env.reset(seed=int(seed))
+        assert length == env.left
+    assert (rollouts.returns != 0).all()
+
+
+def test_progress_counts_episodes_and_their_steps() -> None:
+    seen: list[tuple[int, int]] = []
+    envs = SyncVectorEnv([Walk] * 10, autoreset_mode=AutoresetMode.DISABLED)
+    rollouts = run_episodes(
+        make_policy(),
+        envs,
+        np.ones(4),
+        np.arange(4),
+        lambda done, steps: seen.append((done, steps)),
+    )
+    assert seen[-1] == (4, rollouts.lengths.sum())
+    assert seen == sorted(seen)
+
+
+def test_environments_are_made_with_their_time_limit() -> None:
+    envs = make_envs("CartPole-v1", 2, {"max_episode_steps": 3})
+    envs.reset(seed=0)
+    ends = [envs.step(np.array([t % 2, t % 2]))[3].all() for t in range(3)]
+    envs.close()
+    assert ends == [False, False, True]
+
+
+def test_other_spaces_and_unknown_environments_are_named() -> None:
+    envs = make_envs("CartPole-v1", 1)
+    with pytest.raises(ValueError, match="observation space.*trained on"):
+        run_episodes(make_policy(), envs, np.ones(1), np.arange(1))
+    envs.close()
+    with pytest.raises(ValueError, match="cannot make environment 'Nowhere-v0'"):
+        make_envs("Nowhere-v0", 1)
+    with pytest.raises(
+        ValueError, match="No module named 'nowhere'; install it, or put the folder"
+    ):
+        make_envs("nowhere:Nowhere-v0", 1)

@@ -1,0 +1,85 @@
+"""Score cards of planted returns."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from rich.console import Console
+
+from dt.acting.request_map import RequestMap
+from dt.acting.rollout import Rollouts
+from dt.config import ModelConfig
+from dt.data import EpisodeDataset, Reference, TrainingData
+from dt.evaluation.evaluate import score
+from dt.report.sheets import print_card
+from dt.spec.spec import PolicySpec
+
+
+def make_card(
+    gain: float = 1.0,
+    targets: tuple[float, ...] = (2.0, 5.0, 8.0),
+    offset: float = 0.0,
+    episodes: int = 4,
+    request_map: RequestMap | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """The card of a few episodes a target that return `gain` times what was asked, and `offset`."""
+    dataset = EpisodeDataset(
+        name="tiny",
+        observations=np.zeros((55, 2), np.float32),
+        actions=np.zeros((55, 1), np.float32),
+        rewards=np.ones(55, np.float32),
+        terminations=np.zeros(55, bool),
+        truncations=np.zeros(55, bool),
+        offsets=np.cumsum([0, *range(1, 11)]),  # returns 1 to 10
+        observation_space=spaces.Box(-np.inf, np.inf, (2,), np.float32),
+        action_space=spaces.Box(-1.0, 1.0, (1,), np.float32),
+        reference=Reference("planted scores", 0.0, 10.0),
+    )
+    asked = np.repeat(targets, episodes)
+    luck = np.array([-0.5, -0.25, 0.25, 0.5])[:episodes]
+    returns = offset + gain * asked + np.tile(luck, len(targets))
+    rollouts = Rollouts(asked, returns, np.full(len(asked), 12))
+    spec = PolicySpec.of(TrainingData.of(dataset), ModelConfig())
+    return {
+        "env_id": "Planted-v0",
+        "env_kwargs": {},
+        "checkpoint_step": 1234,
+        "selection": "last",
+        "baseline": None,
+        "deterministic": False,
+        "calibrated": request_map is not None,
+        "clipped": True,
+        "recomputed": False,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "expert": None,
+        "on_device": False,
+        "layout": spec.model.layout,
+        "episodes": episodes,
+        "seed": 0,
+        "wall_seconds": 1.5,
+        "env_steps_per_second": 96.0,
+        **score(rollouts, list(targets), spec, seed=0, request_map=request_map),
+        "versions": {"python": "3.11", "numpy": "2"},
+        "command": "evaluate.py planted",
+        "commit": "0123456789ab",
+        **changes,
+    }
+
+
+def shown(card: dict[str, Any]) -> str:
+    text = io.StringIO()
+    print_card(card, Console(file=text, width=160))
+    return text.getvalue()
+
+
+def make_runs(*offsets: float, **changes: object) -> tuple[list[dict], list[str]]:  # type: ignore[type-arg]
+    cards = [
+        make_card(offset=offset, seed=seed, **changes)  # type: ignore[arg-type]
+        for seed, offset in enumerate(offsets)
+    ]
+    return cards, [f"run{seed}" for seed in range(len(offsets))]

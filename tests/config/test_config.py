@@ -1,0 +1,180 @@
+"""Does the command line say what it means, and is a value out of range refused by its name?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from dt.cli.train import parse_train_args
+from dt.config import (
+    DataConfig,
+    EvaluationConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    from_json,
+    to_json,
+)
+from dt.config.presets import PRESETS
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "field"),
+    [
+        (ModelConfig, {"context_length": 0}, "model.context_length"),
+        (ModelConfig, {"num_layers": 0}, "model.num_layers"),
+        (ModelConfig, {"num_heads": 0}, "model.num_heads"),
+        (ModelConfig, {"width": -8}, "model.width"),
+        (ModelConfig, {"width": 10, "num_heads": 4}, "model.width"),
+        (ModelConfig, {"dropout": 1.0}, "model.dropout"),
+        (ModelConfig, {"max_timesteps": -1}, "model.max_timesteps"),
+        (ModelConfig, {"num_bins": 1}, "model.num_bins"),
+        (
+            ModelConfig,
+            {"recipe": "chen2021", "return_dropout": 0.0, "head": "gaussian"},
+            "model.head",
+        ),
+        (ModelConfig, {"return_dropout": -0.1}, "model.return_dropout"),
+        (DataConfig, {"batch_size": 0}, "data.batch_size"),
+        (DataConfig, {"batch_size": 7, "windows_per_segment": 2}, "data.batch_size"),
+        (DataConfig, {"windows_per_segment": 0}, "data.windows_per_segment"),
+        (DataConfig, {"batch_size": 8, "num_micro_batches": 3}, "data.num_micro_batches"),
+        (OptimizerConfig, {"learning_rate": 0.0}, "optimizer.learning_rate"),
+        (OptimizerConfig, {"learning_rate": float("nan")}, "optimizer.learning_rate"),
+        (OptimizerConfig, {"clip_norm": -1.0}, "optimizer.clip_norm"),
+        (OptimizerConfig, {"warmup_steps": -1}, "optimizer.warmup_steps"),
+        (EvaluationConfig, {"num_targets": 0}, "evaluation.num_targets"),
+        (EvaluationConfig, {"num_targets": 1, "interval": 9}, "evaluation.num_targets"),
+        (EvaluationConfig, {"episodes": 0}, "evaluation.episodes"),
+        (EvaluationConfig, {"interval": -1}, "evaluation.interval"),
+        (EvaluationConfig, {"max_episode_steps": -1}, "evaluation.max_episode_steps"),
+        (TrainConfig, {"num_steps": 0}, "num_steps"),
+        (TrainConfig, {"log_interval": 0}, "log_interval"),
+        (TrainConfig, {"checkpoint_interval": 0}, "checkpoint_interval"),
+        (TrainConfig, {"keep_checkpoints": 0}, "keep_checkpoints"),
+        (TrainConfig, {"seed": -1}, "seed"),
+        (TrainConfig, {"seed": 2**32}, "seed"),
+    ],
+)
+def test_a_value_out_of_range_names_its_field_and_itself(
+    make: Callable[..., Any], values: dict[str, Any], field: str
+) -> None:
+    value = values[field.rpartition(".")[2]]
+    with pytest.raises(ValueError, match=f"^{field} is {value}; it must be"):
+        make(**values)
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [("data", "reward_shift"), ("optimizer", "weight_decay"), ("model", "return_weight")],
+)
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_numbers_are_finite(part: str, field: str, value: float) -> None:
+    config = TrainConfig()
+    with pytest.raises(ValueError, match=rf"{part}\.{field} is {value}; it must be"):
+        changed = dataclasses.replace(getattr(config, part), **{field: value})
+        dataclasses.replace(config, **{part: changed})
+
+
+def test_a_segment_is_several_windows_of_one_batch() -> None:
+    assert DataConfig(batch_size=12, windows_per_segment=3).num_segments == 4
+
+
+def test_a_time_limit_of_0_leaves_the_environment_s_own() -> None:
+    assert EvaluationConfig().env_kwargs == {}
+    assert EvaluationConfig(max_episode_steps=9).env_kwargs == {"max_episode_steps": 9}
+
+
+def test_a_reference_of_the_configuration_normalises() -> None:
+    reference = EvaluationConfig(reference=("by hand", 10.0, 20.0)).known_reference
+    assert reference is not None and reference.normalize(15.0) == 50.0
+    assert EvaluationConfig().known_reference is None
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_json(name: str) -> None:
+    assert from_json(json.loads(json.dumps(to_json(PRESETS[name])))) == PRESETS[name]
+
+
+def test_a_configuration_changed_everywhere_survives_json() -> None:
+    config = TrainConfig(
+        data=DataConfig(source="somewhere", batch_size=6, windows_per_segment=3),
+        model=ModelConfig(layout="observation-action", width=12, num_heads=3, dropout=0.0),
+        optimizer=OptimizerConfig(schedule="constant", betas=(0.5, 0.75)),
+        evaluation=EvaluationConfig(env="Pendulum-v1", reference=("by hand", 0.0, 1.0)),
+        seed=7,
+        resume=True,
+    )
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_first_word_chooses_the_preset(name: str) -> None:
+    assert parse_train_args([name]) == (name, PRESETS[name])
+
+
+def test_no_word_at_all_is_the_preset_that_needs_no_data() -> None:
+    name, config = parse_train_args([])
+    assert (name, config) == ("cartpole", PRESETS["cartpole"])
+    assert config.data.source.startswith("demo:")
+
+
+def test_flags_override_the_preset_and_leave_the_rest() -> None:
+    args = "hopper --data log.npz --model.layout observation-action --num-steps 5 --seed 3"
+    name, config = parse_train_args(args.split())
+    assert name == "hopper"
+    assert config.data.source == "log.npz"
+    assert config.model.layout == "observation-action"
+    assert (config.num_steps, config.seed) == (5, 3)
+    assert config.evaluation == PRESETS["hopper"].evaluation
+    assert config.optimizer == PRESETS["hopper"].optimizer
+
+
+def test_flags_without_a_preset_change_the_default_one() -> None:
+    name, config = parse_train_args(["--data", "X", "--resume"])
+    assert (name, config.data.source, config.resume) == ("cartpole", "X", True)
+    assert config.model == PRESETS["cartpole"].model
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("hoper", "hopper"), ("cart-pole", "cartpole"), ("halfchetah", "halfcheetah")],
+)
+def test_an_unknown_preset_suggests_the_nearest(typed: str, meant: str) -> None:
+    with pytest.raises(ValueError, match=f"unknown preset '{typed}'; did you mean '{meant}'?"):
+        parse_train_args([typed])
+
+
+def test_a_preset_like_no_other_lists_them_all() -> None:
+    with pytest.raises(ValueError) as refused:
+        parse_train_args(["zzz"])
+    assert "did you mean" not in str(refused.value)
+    assert all(name in str(refused.value) for name in PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["--model.width", "0"], "model.width is 0"),
+        (["--num-steps", "0"], "num_steps is 0"),
+        (["--optimizer.schedule", "linear"], "linear"),
+        (["--no-such-flag"], "--no-such-flag"),
+    ],
+)
+def test_a_flag_that_cannot_be_used_is_named_in_one_line(args: list[str], said: str) -> None:
+    with pytest.raises(ValueError, match="see train.py --help") as error:
+        parse_train_args(args)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value) and "│" not in str(error.value)
+
+
+def test_help_names_the_presets(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse_train_args(["--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in PRESETS)

@@ -1,0 +1,263 @@
+"""Does a run, however it was cut, end with the same weights; are mix-ups refused?"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import dt.training.rounds
+from dt.checkpoint.manifest import complete_steps
+from dt.checkpoint.state import TrainState
+from dt.config import TrainConfig
+from dt.data import EpisodeDataset, TrainingData
+from dt.data.batches.windows import draw_windows, gather
+from dt.spec.spec import PolicySpec
+from dt.training.loop import train
+from dt.training.run_directory import locked, open_run, write_config
+from dt.training.step import Learner
+
+
+def run(
+    spec: PolicySpec, dataset: EpisodeDataset, config: TrainConfig, run_dir: Path, **options: object
+) -> TrainState:
+    run_dir.mkdir(exist_ok=True)
+    return train(spec, TrainingData.of(dataset), config, run_dir, **options)  # type: ignore[arg-type]
+
+
+def assert_equal(a: TrainState, b: TrainState) -> None:
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_resumed_equals_an_unbroken_one(
+    tmp_path: Path,
+    tiny_spec: PolicySpec,
+    tiny_dataset: EpisodeDataset,
+    tiny_config: TrainConfig,
+    number: signal.Signals,
+) -> None:
+    unbroken = run(tiny_spec, tiny_dataset, tiny_config, tmp_path / "unbroken")
+
+    def interrupt(step: int, metrics: dict[str, float]) -> None:
+        if step == 4:
+            os.kill(os.getpid(), number)
+
+    with pytest.raises(KeyboardInterrupt, match="stopped at update 4 of 6, saved"):
+        run(tiny_spec, tiny_dataset, tiny_config, tmp_path / "broken", on_round=interrupt)
+    resuming = dataclasses.replace(tiny_config, resume=True, checkpoint_interval=5)
+    resumed = run(tiny_spec, tiny_dataset, resuming, tmp_path / "broken")
+    assert_equal(unbroken, resumed)
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == [2, 4, 5, 6]
+
+
+def test_where_saves_fall_changes_nothing(
+    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    other = dataclasses.replace(tiny_config, checkpoint_interval=3)
+    assert_equal(
+        run(tiny_spec, tiny_dataset, tiny_config, tmp_path / "a"),
+        run(tiny_spec, tiny_dataset, other, tmp_path / "b"),
+    )
+
+
+def test_the_seed_decides(
+    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    other = dataclasses.replace(tiny_config, seed=1)
+    a = run(tiny_spec, tiny_dataset, tiny_config, tmp_path / "a")
+    b = run(tiny_spec, tiny_dataset, other, tmp_path / "b")
+    assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
+
+
+def test_cards_in_training_choose_the_best_checkpoint(
+    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    evaluation = dataclasses.replace(tiny_config.evaluation, interval=2)
+    config = dataclasses.replace(tiny_config, evaluation=evaluation, keep_checkpoints=1)
+    errors = {2: 0.4, 4: 0.1, 6: 0.3}
+    run(tiny_spec, tiny_dataset, config, tmp_path, measure=lambda state: errors[int(state.step)])
+    assert complete_steps(tmp_path / "checkpoints") == [4, 6]
+
+
+def spoiled(dataset: EpisodeDataset, row: int) -> EpisodeDataset:
+    """One action that is a number, but whose squares are none."""
+    actions = dataset.actions.copy()
+    actions[row] = 3e38
+    return dataclasses.replace(dataset, actions=actions)
+
+
+def updates_that_see(row: int, dataset: EpisodeDataset, config: TrainConfig) -> list[int]:
+    num_steps = config.model.context_length * config.data.windows_per_segment
+    found = []
+    for step in range(config.num_steps):
+        rows = range(config.data.num_segments)
+        windows = draw_windows(dataset.offsets, num_steps, config.seed, step, rows)
+        if ((windows.start <= row) & (row < windows.start + windows.length)).any():
+            found.append(step)
+    return found
+
+
+@pytest.fixture
+def long_dataset(tiny_dataset: EpisodeDataset) -> EpisodeDataset:
+    """Long enough that most batches do not see a given step."""
+    count = 400
+    rng = np.random.default_rng(0)
+    ends = np.zeros(count, bool)
+    ends[-1] = True
+    return dataclasses.replace(
+        tiny_dataset,
+        observations=rng.normal(size=(count, 3)).astype(np.float32),
+        actions=rng.uniform(-2, 2, (count, 2)).astype(np.float32),
+        rewards=rng.uniform(0, 1, count).astype(np.float32),
+        terminations=ends,
+        truncations=np.zeros(count, bool),
+        offsets=np.array([0, count]),
+    )
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
+    tmp_path: Path, tiny_spec: PolicySpec, long_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    config = dataclasses.replace(tiny_config, num_steps=40, log_interval=8, checkpoint_interval=8)
+    seen = {row: updates_that_see(row, long_dataset, config) for row in range(0, 400, 10)}
+    # Something is saved before it, and it is not alone.
+    row = next(row for row, updates in seen.items() if len(updates) > 1 and updates[0] >= 8)
+    first, *others = seen[row]
+    with pytest.raises(ValueError) as caught:
+        run(tiny_spec, spoiled(long_dataset, row), config, tmp_path)
+    message = str(caught.value)
+    assert message.startswith(f"update {first + 1}: loss nan") and "\n" not in message
+    assert f"seed 0, step {first}, windows (episode@timestep) 0@" in message
+    assert "--on-nonfinite skip" in message
+    assert complete_steps(tmp_path / "checkpoints")[-1] == first - first % 8
+
+    # What is left out on the way on is what sees the step, and nothing else.
+    skipping = dataclasses.replace(config, resume=True, on_nonfinite="skip")
+    said: list[str] = []
+    state = run(tiny_spec, spoiled(long_dataset, row), skipping, tmp_path, say=said.append)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert sum(line["skipped"] for line in lines) == len([first, *others])
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
+    assert int(state.step) == 40 and f"update {first + 1}: loss nan" in said[0]
+
+
+def test_an_update_left_out_changes_nothing_but_the_count(
+    tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    learner = Learner(tiny_spec, tiny_config)
+    state = learner.init()
+    data = TrainingData.of(spoiled(tiny_dataset, 0))
+    windows = draw_windows(data.offsets, learner.num_steps_of_window, 0, 0, range(8))
+    assert (windows.start == 0).any()
+    batch = gather(tiny_spec.encode(data.rows), windows, learner.num_steps_of_window)
+    after, metrics = jax.jit(learner.train_step)(state, batch)
+    assert metrics["skipped"] == 1 and not np.isfinite(metrics["loss"])
+    assert_equal(after, state._replace(step=state.step + 1))
+
+
+def test_damage_everywhere_is_not_skipped(
+    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    nowhere = dataclasses.replace(tiny_spec.return_normalizer, scale=np.array(np.nan, np.float32))
+    broken = dataclasses.replace(tiny_spec, return_normalizer=nowhere)
+    skipping = dataclasses.replace(tiny_config, on_nonfinite="skip")
+    with pytest.raises(ValueError, match="update [12]: loss nan.*none of the last 2 updates"):
+        run(broken, tiny_dataset, skipping, tmp_path, say=lambda line: None)
+    assert complete_steps(tmp_path / "checkpoints") == []
+
+
+def test_how_many_updates_a_call_runs_changes_nothing(
+    tmp_path: Path,
+    tiny_spec: PolicySpec,
+    tiny_dataset: EpisodeDataset,
+    tiny_config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = dataclasses.replace(tiny_config, log_interval=3)
+    calls = []
+    losses: list[list[float]] = []
+    for seconds in (0.0, 1e9):  # one update a call, and as many as there are
+        monkeypatch.setattr(dt.training.rounds, "CALL_SECONDS", seconds)
+        losses.append([])
+        calls.append(
+            run(
+                tiny_spec,
+                tiny_dataset,
+                config,
+                tmp_path / str(seconds),
+                on_round=lambda step, means: losses[-1].append(means["loss"]),
+            )
+        )
+    assert_equal(*calls)
+    np.testing.assert_allclose(*losses, rtol=1e-6)
+
+
+def test_a_signal_does_not_wait_for_a_score_card(
+    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    evaluation = dataclasses.replace(tiny_config.evaluation, interval=4)
+    config = dataclasses.replace(tiny_config, evaluation=evaluation)
+
+    def measure(state: TrainState) -> float:
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise AssertionError("the card went on")
+
+    with pytest.raises(KeyboardInterrupt, match="stopped at update 4 of 6, saved; --resume"):
+        run(tiny_spec, tiny_dataset, config, tmp_path, measure=measure)
+    assert complete_steps(tmp_path / "checkpoints")[-1] == 4
+
+
+def test_a_taken_directory_and_a_different_model_are_refused(
+    tmp_path: Path,
+    tiny_spec: PolicySpec,
+    tiny_dataset: EpisodeDataset,
+    tiny_config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"), num_steps=2)
+    resuming = dataclasses.replace(config, resume=True)
+    with pytest.raises(ValueError, match="no run to resume"):
+        open_run("cartpole", resuming)
+    write_config(open_run("cartpole", config), "cartpole", config)
+    open_run("cartpole", config)  # nothing was trained yet: beginning again loses nothing
+    run(tiny_spec, tiny_dataset, config, tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run"):
+        open_run("cartpole", config)
+    assert open_run("cartpole", resuming) == tmp_path / "run"
+    wider = dataclasses.replace(resuming.model, width=16)
+    with pytest.raises(ValueError, match="--resume with model.width 16.*trained with 8"):
+        open_run("cartpole", dataclasses.replace(resuming, model=wider))
+    open_run("cartpole", dataclasses.replace(resuming, checkpoint_interval=7))
+    older = json.loads((tmp_path / "run" / "config.json").read_text())
+    del older["mesh"], older["on_nonfinite"], older["model"]["dropout"]
+    (tmp_path / "run" / "config.json").write_text(json.dumps(older))
+    open_run("cartpole", resuming)  # what it does not know was at its default
+
+    monkeypatch.chdir(tmp_path)
+    unnamed = dataclasses.replace(config, run_dir="")
+    for name in ("cartpole", "cartpole-2"):
+        run_dir = open_run("cartpole", unnamed)
+        assert run_dir == Path("runs") / name
+        write_config(run_dir, "cartpole", unnamed)
+    again = dataclasses.replace(unnamed, resume=True)
+    assert open_run("cartpole", again) == Path("runs/cartpole-2")
+
+
+def test_a_lock_is_let_go(tmp_path: Path) -> None:
+    for _ in range(2):
+        with locked(tmp_path):
+            with pytest.raises(ValueError, match=f"process {os.getpid()} on .* is training into"):
+                with locked(tmp_path):
+                    raise AssertionError("two hold the lock")
