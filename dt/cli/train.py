@@ -6,7 +6,7 @@ import difflib
 
 from dt.cli.args import parse_args
 from dt.config import TrainConfig
-from dt.config.presets import PRESETS, with_recipe, with_size
+from dt.config.presets import DEFAULT, PRESETS, with_recipe, with_size
 
 
 def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
@@ -17,7 +17,7 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
             not allowed.
         SystemExit: after --help.
     """
-    preset = "cartpole"
+    preset = DEFAULT
     if args and not args[0].startswith("-"):
         preset, args = args[0], args[1:]
     if preset not in PRESETS:
@@ -26,7 +26,7 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
         raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
     description = (
         "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
-        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} (cartpole is the default and makes "
+        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} ({DEFAULT} is the default and makes "
         "its own data). The defaults below are the preset's, or those of its --model.recipe and "
         "--model.size."
     )

@@ -80,6 +80,8 @@ def with_size(config: TrainConfig, size: str) -> TrainConfig:
     return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
 
 
+DEFAULT = "cartpole"  # it makes its own data
+
 PRESETS: dict[str, TrainConfig] = {
     "cartpole": TrainConfig(
         data=DataConfig(source="demo:cartpole"),

@@ -18,7 +18,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Int
 
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 
 class EnvironmentFault(ValueError):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from gymnasium.vector import SyncVectorEnv, VectorEnv
 
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 SIZE = 240  # of a simulation's picture, in both directions
 

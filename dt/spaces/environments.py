@@ -14,6 +14,8 @@ from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
+from dt.files import first_line
+
 
 def environment_spaces(
     env_id: str, env_kwargs: dict[str, Any] | None = None
@@ -160,7 +162,3 @@ def why_not_playable(env_id: str, env_kwargs: dict[str, Any]) -> str | None:
     except ValueError as error:
         return str(error)
     return None
-
-
-def first_line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

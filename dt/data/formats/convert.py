@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dt.data.formats.sources import open_source
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 
 def convert(

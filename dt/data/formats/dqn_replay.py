@@ -28,7 +28,8 @@ from gymnasium import spaces
 
 from dt.data.episodes import Episode
 from dt.data.streams import EpisodeStream
-from dt.spaces.environments import environment_spaces, first_line
+from dt.files import first_line
+from dt.spaces.environments import environment_spaces
 
 FIELDS = ("observation", "action", "reward", "terminal")
 PADDING = 3  # rows of zeros before an episode: Dopamine's stack of 4 less 1

@@ -12,7 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 
 @contextmanager

@@ -24,7 +24,8 @@ import numpy as np
 
 from dt.data.episodes import Episode
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.spaces.environments import environment_spaces, first_line, infer_spaces
+from dt.files import first_line
+from dt.spaces.environments import environment_spaces, infer_spaces
 
 OBSERVATIONS = ("observation.state", "observation.environment_state")
 INDICES = ("episode_index", "frame_index")

@@ -35,7 +35,8 @@ from dt.data.episodes import Episode, EpisodeDataset, Reference
 from dt.data.formats.flat import kwargs_to_text
 from dt.data.formats.hdf5 import reserve
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.spaces.environments import environment_spaces, first_line, space_from_text, space_to_text
+from dt.files import first_line
+from dt.spaces.environments import environment_spaces, space_from_text, space_to_text
 from dt.spaces.records import leaves, to_records, to_tree
 
 BATCH_BYTES = 8 << 20  # episodes are written together until they may fill this much

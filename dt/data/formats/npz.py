@@ -14,7 +14,7 @@ import numpy as np
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
 from dt.data.streams import EpisodeStream
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 
 def is_npz(path: Path) -> bool:

@@ -16,7 +16,7 @@ from gymnasium import spaces
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.formats.npz import is_npz, read_npz
 from dt.data.streams import EpisodeStream
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 # Each reader is imported when a source needs it.
 FORMATS = ("npz", "d4rl", "kzl", "d3rlpy", "minari", "hub", "lerobot", "dqn-replay")
