@@ -241,15 +241,12 @@ def _step(
     following = stage.upcoming + num_lanes * (jnp.cumsum(ended, dtype=jnp.int32) - 1)
     following = jnp.where(following < len(queue.seeds), following, -1)
     episodes = jnp.where(ended, following, stage.episodes)
-    transforms = spec.transforms
-    felt = rewards * transforms.reward_scale + transforms.reward_shift
     going_on = Stage(
         agent=agent,
         world=after,
         keys=keys,
         observations=seen_next,
-        # Delayed, all of it comes when nothing is asked any more.
-        rewards=jnp.zeros_like(rewards) if transforms.delay_reward else felt,
+        rewards=spec.transforms.rewards_while_playing(rewards),
         starting=ended | (episodes < 0),  # an idle row stays at timestep 0, which always exists
         episodes=episodes,
         upcoming=stage.upcoming + num_lanes * ended.sum(dtype=jnp.int32),
