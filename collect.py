@@ -108,7 +108,7 @@ def run(config: CollectConfig) -> int:
         publish,
         share_out,
     )
-    from dt.play.turns import make_envs
+    from dt.play.make import make_envs
     from envs import PLAYERS
 
     console = Console(highlight=False)

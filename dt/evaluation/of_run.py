@@ -16,7 +16,7 @@ from dt.checkpoint.manifest import write_json
 from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
 from dt.model.heads import ReturnChoice
 from dt.play.faults import EnvironmentFault
-from dt.play.turns import Vectorization, make_envs
+from dt.play.make import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke

@@ -117,7 +117,7 @@ SIMULATION = """
 from dt.play.rendering import drawing, without_screen
 without_screen()
 import envs, numpy as np
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 rows = make_envs("Hopper-v4", 2, {"render_mode": "rgb_array"})
 rows.reset(seed=[0, 1])
 try:

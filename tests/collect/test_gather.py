@@ -27,7 +27,7 @@ from dt.collect.gather import (
     share_out,
 )
 from dt.data import load_dataset
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 
 ACTIONS = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
