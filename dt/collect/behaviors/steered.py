@@ -23,7 +23,7 @@ def steered_behavior(
     action_space: gymnasium.Space,
     deterministic: bool,
 ) -> Behavior:
-    """Load the run's last checkpoint, asked for `target`: a return, or a percentile of its data (p90).
+    """Load the run's last checkpoint, asked for `target`: a return, or its data's percentile (p90).
 
     Its rows are evaluated as one batch: an episode is the same in any row, and in a batch of
     another size the same up to rounding.
