@@ -170,7 +170,7 @@ def run(config: EvaluateConfig) -> int:
     from dt.cli.progress import episode_progress
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
-    from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
+    from dt.parallel.startup import use_compilation_cache, use_cpu_cores
     from dt.report.sheets import card_name, print_card, print_request_map, write_card
 
     console = Console(highlight=False)

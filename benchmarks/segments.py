@@ -31,7 +31,7 @@ from dt.config.presets import PRESETS
 from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
-from dt.parallel.mesh import use_compilation_cache
+from dt.parallel.startup import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 COLUMNS = "segment  acting    slope              error, % of range   at the top target"

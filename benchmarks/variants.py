@@ -28,7 +28,7 @@ from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
 from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
 from dt.model.heads import ReturnChoice
-from dt.parallel.mesh import use_compilation_cache
+from dt.parallel.startup import use_compilation_cache
 from envs.cartpole import collect_cartpole
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

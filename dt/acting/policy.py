@@ -234,9 +234,8 @@ class ReturnConditionedPolicy:
             raise ValueError(
                 f"rewards have shape {rewards.shape}; give one for each row that was reset"
             )
-        transforms = self.spec.transforms
-        if not transforms.delay_reward:  # delayed, all of it comes when nothing is asked any more
-            self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
+        received = self.spec.transforms.rewards_while_playing(rewards.astype(np.float64))
+        self._rewards = self._rewards + received.astype(np.float32)
         if actions is not None:
             taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
             previous_action = Action(*jax.device_put(taken, self._home))
