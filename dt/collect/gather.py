@@ -31,7 +31,7 @@ from dt.data.episodes import Episode
 from dt.data.formats.minari import is_minari_id, place_minari, write_minari
 from dt.data.streams import EpisodeStream
 from dt.play.turns import Step, play
-from dt.spaces.records import leaves
+from dt.spaces.parts import leaves
 
 PLAN, LOG = "collection.json", "episodes.log"
 _ACTIONS = 1  # tells an episode's generator of actions from its environment's
