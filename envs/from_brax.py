@@ -10,7 +10,7 @@ from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from dt.acting.on_device import FunctionalTask
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 # Classes of brax, which is an extra.
 BraxEnvironment: TypeAlias = Any
