@@ -1,4 +1,4 @@
-"""On how long a segment should a model be trained that acts from a ring cache?
+"""How long the segments should be that a model which acts from a ring cache is trained on.
 
     python benchmarks/segments.py --out DIR                       CartPole, on its own data
     python benchmarks/segments.py --out DIR --hopper FILE.npz     and Hopper, on this data

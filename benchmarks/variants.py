@@ -1,4 +1,4 @@
-"""What do variants of the model reach on the same data? DT, BC, 10 % BC, RvS, its own choice.
+"""What variants of the model reach on the same data: DT, BC, 10 % BC, RvS, its own choice.
 
     python benchmarks/variants.py --out DIR
 
