@@ -21,7 +21,7 @@ from dt.parallel.processes import largest
 from dt.spec.spec import PolicySpec
 
 Draw: TypeAlias = Windows | Batch
-"""Windows (U, B) to cut out of the data on the devices, or the batches (U, B, T, ...) themselves."""
+"""Windows (U, B) to cut out of the data on the devices, or batches (U, B, T, ...) themselves."""
 AnyDraw = TypeVar("AnyDraw", Windows, Batch)
 
 ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given

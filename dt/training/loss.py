@@ -78,9 +78,9 @@ def loss_and_gradient(
     """
     count = batch.mask.sum()
     rows = jax.tree.map(
-        lambda x: x.reshape(
-            len(x) // num_micro_batches, num_micro_batches, *x.shape[1:]
-        ).swapaxes(0, 1),
+        lambda x: x.reshape(len(x) // num_micro_batches, num_micro_batches, *x.shape[1:]).swapaxes(
+            0, 1
+        ),
         (batch, is_null),
     )
     gradient = jax.value_and_grad(loss, has_aux=True)

@@ -122,9 +122,7 @@ class _Parts(NamedTuple):
     forward_flops: int
 
 
-def _measure_parts(
-    learner: Learner, state: TrainState, steps: Steps | None, draw: Draw
-) -> _Parts:
+def _measure_parts(learner: Learner, state: TrainState, steps: Steps | None, draw: Draw) -> _Parts:
     """Time the parts of an update, each compiled by itself."""
     batch = jax.jit(lambda steps, draw: batch_at(learner, steps, draw, jnp.int32(0)))(steps, draw)
     is_null = jnp.zeros(len(batch.mask), bool)

@@ -13,7 +13,7 @@ from dt.data import EpisodeDataset, TrainingData
 from dt.parallel.mesh import make_mesh, place, replicated
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.profiling import measure_training, describe_profile, product_flops
+from dt.training.profiling import describe_profile, measure_training, product_flops
 from dt.training.step import Learner
 
 
