@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dt.data.batches.windows import Batch
 from dt.model.decision_transformer import DecisionTransformer
 
-Params: TypeAlias = nnx.State
+Params: TypeAlias = nnx.State[Hashable, object]
 Parts: TypeAlias = dict[str, Float[Array, ""]]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +34,7 @@ class Measured(NamedTuple):
     """What that one measured."""
 
 
+@runtime_checkable
 class TrainSteps(Protocol):
     """The compiled program that runs updates of one round."""
 
