@@ -61,7 +61,7 @@ class Learner:
         params = optax.apply_updates(state.params, updates)
         metrics = {
             "loss": loss.total,
-            "grad_norm": optax.global_norm(grads),
+            "grad_norm": optax.tree.norm(grads),
             **{f"{name}_loss": part for name, part in loss.parts.items()},
         }
         finite = jnp.isfinite(metrics["loss"]) & jnp.isfinite(metrics["grad_norm"])
