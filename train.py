@@ -12,7 +12,7 @@ from dt.cli.train import parse_train_args
 from dt.config import EvaluationConfig, TrainConfig
 from dt.config.presets import PRESETS
 from dt.data import TrainingData
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
 
 if TYPE_CHECKING:
     from rich.console import Console

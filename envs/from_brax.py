@@ -9,7 +9,7 @@ from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from dt.acting.on_device import FunctionalTask
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 TIME_LIMIT = 1000  # brax.envs.create's own; the environments themselves have none
 

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from dt.acting.on_device import FunctionalTask
-from dt.spaces.environments import first_line
+from dt.files import first_line
 
 NO_LIMIT = 2**31 - 1  # gymnax always has one: more steps than its counter can count
 
