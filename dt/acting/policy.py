@@ -18,7 +18,8 @@ from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
 from dt.parallel.rows import bound_to
 from dt.spaces.arrays import Tree
-from dt.spaces.records import leaves, to_records
+from dt.spaces.parts import leaves
+from dt.spaces.records import to_records
 from dt.spec.spec import PolicySpec
 
 

@@ -1,4 +1,4 @@
-"""Name the types of values that run on NumPy's and JAX's arrays alike."""
+"""Name the types of arrays, and of what holds several, in code for NumPy's and JAX's alike."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ if TYPE_CHECKING:
 else:  # JAX takes seconds to import, and whoever reads data alone never needs it
     ArrayT = TypeVar("ArrayT")
 
-# Values of a space, one or B of each: an array, records, or dictionaries and tuples of arrays.
-Tree: TypeAlias = Any
+AnyArray: TypeAlias = Any  # NumPy's or JAX's, where it does not follow from one argument which
+Tree: TypeAlias = Any  # an array, records, or a dictionary or tuple of trees
