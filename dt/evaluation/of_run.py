@@ -1,4 +1,4 @@
-"""What does a run directory score? Its policy is loaded, played, and if wished mapped."""
+"""Evaluations of a run directory: its policy is loaded, played, and if wished mapped."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.checkpoint.manifest import write_json
-from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
+from dt.evaluation.card import Card
+from dt.evaluation.evaluate import episode_seeds, evaluate_policy
 from dt.model.heads import ReturnChoice
 from dt.play.faults import EnvironmentFault
+from dt.play.limits import cut_kwargs
 from dt.play.turns import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
 
@@ -136,7 +138,8 @@ def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[s
     env_id = env_id or spec.env_id or ""
     if not env_id:
         raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
-    return env_id, cut_kwargs(env_id, spec.env_kwargs if env_id == spec.env_id else {}, spec)
+    kwargs = spec.env_kwargs if env_id == spec.env_id else {}
+    return env_id, cut_kwargs(env_id, kwargs, spec.max_timesteps)
 
 
 def fit_request_map(

@@ -10,12 +10,12 @@ import matplotlib.image
 import numpy as np
 import pytest
 from cards import make_card, make_runs, shown
+from dt.report.sheets import card_name, write_card
 
 from dt.data import Reference
 from dt.evaluation.aggregate import aggregate_cards, check_alike
 from dt.evaluation.intervals import interquartile_mean
 from dt.report.plots import plot_calibration
-from dt.report.sheets import card_name, write_card
 from dt.spec.spec import PolicySpec
 
 

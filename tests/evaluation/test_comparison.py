@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cards import make_card, make_runs
+from dt.report.sheets import comparison_sheet, print_comparison, write_comparison
 from rich.console import Console
 
 from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.comparison import compare_cards, read_card
-from dt.report.sheets import comparison_sheet, print_comparison, write_comparison
 
 NAMES = ("old", "new")
 

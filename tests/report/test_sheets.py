@@ -11,13 +11,13 @@ import matplotlib.image
 import numpy as np
 import pytest
 from cards import make_card, shown
+from dt.report.sheets import card_name, write_card
 from rich.console import Console
 from rich.text import Text
 
 from dt.acting.request_map import RequestMap
 from dt.cli.progress import episode_progress, training_progress
 from dt.report.plots import plot_calibration
-from dt.report.sheets import card_name, write_card
 
 
 def test_a_card_is_kept_as_json_that_reads_back_the_same(tmp_path: Path) -> None:
