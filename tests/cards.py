@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from gymnasium import spaces
@@ -15,10 +15,12 @@ from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts
 from dt.config import ModelConfig
 from dt.data import EpisodeDataset, Reference, TrainingData
-from dt.evaluation.card import AnyCard, Card
+from dt.evaluation.card import AggregateCard, AnyCard, Card
 from dt.evaluation.evaluate import dataset_facts, score
 from dt.report.card_table import print_card
 from dt.spec.spec import PolicySpec
+
+CardT = TypeVar("CardT", Card, AggregateCard)
 
 
 def make_card(
@@ -92,3 +94,10 @@ def make_runs(*offsets: float, **changes: object) -> tuple[list[Card], list[str]
         for seed, offset in enumerate(offsets)
     ]
     return cards, [f"run{seed}" for seed in range(len(offsets))]
+
+
+def with_row(card: CardT, place: int, **changes: Any) -> CardT:
+    """The card with other values in the row of one target."""
+    rows = list(card.targets)
+    rows[place] = dataclasses.replace(rows[place], **changes)
+    return dataclasses.replace(card, targets=tuple(rows))

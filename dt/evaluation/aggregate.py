@@ -9,15 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dt.data.episodes import Reference
-from dt.evaluation.card import (
-    AggregateCard,
-    Calibration,
-    Card,
-    Expectation,
-    RunsTargetScore,
-    RunSummary,
-)
+from dt.evaluation.card import AggregateCard, Card
 from dt.evaluation.intervals import interquartile_mean, runs_interval
+from dt.evaluation.parts import Calibration, Expectation, RunsTargetScore, RunSummary
 from dt.evaluation.scores import scores_over_runs
 from dt.evaluation.verdict import ONE_TARGET, agreement, beyond, describe, expected
 from dt.spec.spec import PolicySpec
@@ -164,8 +158,8 @@ def _summary(card: Card, name: str) -> RunSummary:
         name=name,
         checkpoint_step=card.checkpoint_step,
         seed=card.seed,
-        slope=calibration and calibration.slope.value,
-        mae_over_range=calibration and calibration.mae_over_range.value,
+        slope=None if calibration is None else calibration.slope.value,
+        mae_over_range=None if calibration is None else calibration.mae_over_range.value,
         verdict=card.verdict,
     )
 

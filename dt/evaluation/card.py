@@ -1,173 +1,31 @@
-"""Types of score cards: what was asked, what came, and how the one follows the other.
-
-A card is read and written as JSON here and nowhere else: `Card.to_json` and `Card.from_json`, and
-the same of an `AggregateCard`.
-"""
+"""Score cards of one run and of several, and their form in JSON."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
-from dt.acting.options import ActingOptions
+from dt.acting.options import CARD_KEYS, ActingOptions, fields_of_card
 from dt.data.episodes import Reference
+from dt.evaluation.parts import (
+    AnyTargetScore,
+    Beyond,
+    Calibration,
+    DatasetFacts,
+    Estimate,
+    Expectation,
+    RunsTargetScore,
+    RunSummary,
+    ScoreValue,
+    TargetScore,
+)
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
-Interval: TypeAlias = tuple[float, float]
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval; None where too little was drawn to have one."""
-
-    value: float
-    ci95: Interval | None = None
-
-    def scaled(self, factor: float) -> Estimate:
-        ends = self.ci95 and (factor * self.ci95[0], factor * self.ci95[1])
-        return Estimate(factor * self.value, ends)
-
-
-# What a score may come to: a number with or without an interval, words, or nothing that is defined.
-ScoreValue: TypeAlias = Estimate | float | str | None
-
-
-@dataclass(frozen=True)
-class TargetScore:
-    """What the episodes that were asked for one return brought."""
-
-    target: float
-    ood: bool  # beyond all returns of the data
-    return_mean: float
-    return_std: float
-    return_ci95: Interval | None
-    normalized_score: float | None
-    length_mean: float
-    episode_returns: tuple[float, ...]
-    request: float | None = None  # what a request map asked the policy for; None without a map
-    reachable: bool = True
-
-    @property
-    def centre(self) -> float:
-        """The number that stands for this target in tables and pictures."""
-        return self.return_mean
-
-    @property
-    def sample(self) -> tuple[float, ...]:
-        """What the interval is over."""
-        return self.episode_returns
-
-
-@dataclass(frozen=True)
-class RunsTargetScore:
-    """What several runs brought that were asked for one return."""
-
-    target: float
-    ood: bool
-    return_iqm: float  # the interquartile mean of the runs' means
-    return_ci95: Interval
-    return_mean: float
-    return_std: float
-    normalized_score: float | None
-    length_mean: float
-    run_means: tuple[float, ...]
-
-    request: ClassVar[float | None] = None
-    reachable: ClassVar[bool] = True
-
-    @property
-    def centre(self) -> float:
-        return self.return_iqm
-
-    @property
-    def sample(self) -> tuple[float, ...]:
-        return self.run_means
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """How achieved returns follow the targets: each score by its name in `scores.SCORES`."""
-
-    scores: dict[str, ScoreValue]
-    verdict: str
-
-    @property
-    def slope(self) -> Estimate:
-        return self.estimate("slope")
-
-    @property
-    def mae_over_range(self) -> Estimate:
-        return self.estimate("mae_over_range")
-
-    def estimate(self, name: str) -> Estimate:
-        """A score that is a number, without an interval where it has none.
-
-        Raises:
-            ValueError: for a score that is not there or no number.
-        """
-        value = self.scores.get(name)
-        if isinstance(value, Estimate):
-            return value
-        if value is None or isinstance(value, str):
-            raise ValueError(f"calibration.{name} is {value!r}; it must be a number")
-        return Estimate(value)
-
-
-@dataclass(frozen=True)
-class Beyond:
-    """What asking for more than the data holds brought, against the most within the data."""
-
-    target: float
-    against: float
-    gain: float
-    gain_ci95: Interval | None
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Expectation:
-    """What a model that chooses its own returns expected of itself, against what came."""
-
-    chosen_mean: float
-    difference: float
-    standard_error: float | None
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Histogram:
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class DatasetFacts:
-    """The returns of the data that the policy learned from."""
-
-    id: str
-    episodes: int
-    steps: int
-    return_mean: float
-    return_percentiles: dict[str, float]  # p0, p5, ..., p100
-    return_histogram: Histogram
-
-
-@dataclass(frozen=True)
-class RunSummary:
-    """One run of an aggregate."""
-
-    name: str
-    checkpoint_step: int
-    seed: int
-    slope: float | None
-    mae_over_range: float | None
-    verdict: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +52,10 @@ class _Played:
     beyond: Beyond | None
     verdict: str
     expectation: Expectation | None = None  # where the model chose its own returns
+
+    def acting_entries(self) -> Json:
+        """How the policy acted, as a card's file has it."""
+        return self.acting.to_card(self.return_expectile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,6 +100,12 @@ class AggregateCard(_Played):
 AnyCard: TypeAlias = Card | AggregateCard
 
 
+def rising(card: AnyCard) -> list[AnyTargetScore]:
+    """Sort a card's targets, the lowest first."""
+    rows: list[AnyTargetScore] = list(card.targets)
+    return sorted(rows, key=lambda row: row.target)
+
+
 def card_from_json(values: Json) -> AnyCard:
     """The card of one run or of several, whichever it is.
 
@@ -256,17 +124,15 @@ def flat(name: str, value: ScoreValue) -> Json:
     return {name: value.value, f"{name}_ci95": value.ci95 and list(value.ci95)}
 
 
-_ACTING_KEYS = """baseline deterministic temperature top_p expert calibrated clipped
-    recomputed""".split()
 _CARD_KEYS = [
     *"env_id env_kwargs checkpoint_step selection".split(),
-    *_ACTING_KEYS,
+    *CARD_KEYS,
     *"on_device layout prefix episodes seed wall_seconds env_steps_per_second reference".split(),
     *"targets calibration beyond verdict dataset versions command commit expectation".split(),
 ]
 _AGGREGATE_KEYS = [
     *"env_id env_kwargs".split(),
-    *_ACTING_KEYS,
+    *CARD_KEYS,
     *"on_device layout episodes reference dataset versions command commit selection runs".split(),
     *"wall_seconds env_steps_per_second targets calibration beyond verdict expectation".split(),
 ]
@@ -281,7 +147,7 @@ _YOUNGER: Json = {
 
 
 def _to_json(card: AnyCard, keys: list[str]) -> Json:
-    values = _CONVERTER.unstructure(card) | _acting_to_json(card.acting, card.return_expectile)
+    values = _CONVERTER.unstructure(card) | card.acting_entries()
     if card.expectation is None:
         del values["expectation"]
     return {key: values[key] for key in keys if key in values}
@@ -293,48 +159,21 @@ def _from_json(cls: type[T], values: Json, keys: list[str]) -> T:
     if missing:
         raise ValueError(f"it has no {missing[0]}")
     try:
-        return _CONVERTER.structure(known | _acting_from_json(known), cls)
+        expectile = (known["expert"] or {}).get("expectile")
+        acting = {"acting": fields_of_card(known), "return_expectile": expectile}
+        return _CONVERTER.structure(known | acting, cls)
     except cattrs.BaseValidationError as error:
         first = cattrs.transform_error(error, format_exception=_complaint)[0]
         complaint, _, place = first.partition(" @ $.")
-        raise ValueError(f"its {place} {complaint}") from None
+        place = place.removeprefix("acting").removeprefix(".")  # no key of the file
+        raise ValueError(" ".join(filter(None, ["its", place, complaint]))) from None
 
 
-def _complaint(error: BaseException, _: type | None) -> str:
-    return "is missing" if isinstance(error, KeyError) else str(error)
-
-
-def _acting_to_json(options: ActingOptions, return_expectile: float | None) -> Json:
-    expert: Json | None = options.expert and dataclasses.asdict(options.expert)
-    if return_expectile is not None:
-        expert = {"expectile": return_expectile}
-    return {
-        "baseline": "null" if options.null else None,
-        "deterministic": options.deterministic,
-        "temperature": options.temperature,
-        "top_p": options.top_p,
-        "expert": expert,
-        "calibrated": options.calibrated,
-        "clipped": options.clip,
-        "recomputed": options.recompute,
-    }
-
-
-def _acting_from_json(values: Json) -> Json:
-    """The fields `acting` and `return_expectile` from a card's keys."""
-    expert = values["expert"]
-    expectile = expert["expectile"] if expert and "expectile" in expert else None
-    acting = {
-        "deterministic": values["deterministic"],
-        "temperature": values["temperature"],
-        "top_p": values["top_p"],
-        "null": values["baseline"] == "null",
-        "clip": values["clipped"],
-        "recompute": values["recomputed"],
-        "expert": {} if expectile is not None else expert,
-        "calibrated": values["calibrated"],
-    }
-    return {"acting": acting, "return_expectile": expectile}
+def _complaint(error: BaseException, _: object) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    text = str(error)
+    return text if isinstance(error, ValueError) or text.startswith("is ") else f"is wrong: {text}"
 
 
 def _calibration_from_json(values: Json, _: type) -> Calibration:
@@ -343,7 +182,7 @@ def _calibration_from_json(values: Json, _: type) -> Calibration:
         if name == "verdict" or name.endswith("_ci95"):
             continue
         if value is not None and not isinstance(value, float | int | str):
-            raise TypeError(f"is wrong: {name} is {value!r}, which is no score")
+            raise TypeError(f"{name} is {value!r}, which is no score")
         scores[name] = value
         if f"{name}_ci95" in values:
             ends = values[f"{name}_ci95"]

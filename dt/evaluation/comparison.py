@@ -9,18 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from dt.evaluation.card import (
-    AggregateCard,
-    AnyCard,
-    Card,
-    Estimate,
-    Json,
-    RunsTargetScore,
-    TargetScore,
-    card_from_json,
-    flat,
-)
+from dt.evaluation.card import AggregateCard, AnyCard, Card, Json, card_from_json, flat, rising
 from dt.evaluation.intervals import improvement_interval, mean_interval, slope, welch_interval
+from dt.evaluation.parts import AnyTargetScore, Estimate
 
 
 @dataclass(frozen=True)
@@ -254,16 +245,14 @@ def _estimate(value: float, interval: Float[np.ndarray, " 2"]) -> Estimate:
     return Estimate(value, (float(interval[0]), float(interval[1])))
 
 
-def _shared_targets(
-    a: AnyCard, b: AnyCard
-) -> list[tuple[TargetScore | RunsTargetScore, TargetScore | RunsTargetScore]]:
+def _shared_targets(a: AnyCard, b: AnyCard) -> list[tuple[AnyTargetScore, AnyTargetScore]]:
     """Rows of both cards that asked for the same return, the lowest first; those of models that
     chose it themselves stand side by side."""
     if a.acting.expert and b.acting.expert:
-        return list(zip(a.targets, b.targets, strict=True))
+        return list(zip(rising(a), rising(b), strict=True))
     return [
         (row, other)
-        for row in sorted(a.targets, key=lambda row: row.target)
+        for row in rising(a)
         for other in b.targets
         if np.isclose(row.target, other.target, rtol=1e-6, atol=1e-9)
     ]

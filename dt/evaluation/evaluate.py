@@ -13,22 +13,14 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dt.acting.on_device import FunctionalTask, run_on_device
-from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts, run_episodes
 from dt.data.episodes import Reference, task_of
 from dt.data.summary import DatasetSummary
-from dt.evaluation.card import (
-    Beyond,
-    Calibration,
-    Card,
-    DatasetFacts,
-    Histogram,
-    Interval,
-    TargetScore,
-)
+from dt.evaluation.card import Card
 from dt.evaluation.intervals import mean_interval
+from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
 from dt.evaluation.provenance import code_commit
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import ONE_TARGET, beyond, expected
@@ -84,7 +76,7 @@ def evaluate_policy(
     """
     if policy.request_map is not None:
         policy.request_map.check_environment(env_id, env_kwargs)
-    if policy.expert is not None:
+    if policy.options.expert is not None:
         if on_device is not None:
             raise ValueError("the model's own returns (expert) are played on the host only")
         targets = [policy.spec.return_range[1]]  # ignored
@@ -94,7 +86,7 @@ def evaluate_policy(
     host = _Host(env_id, env_kwargs, vectorization, step_timeout)
     rollouts, seconds = _play(policy, asked, seeds, task, host, on_step)
     expectation = None
-    if policy.expert is not None:
+    if policy.options.expert is not None:
         targets = [float(rollouts.targets.mean())]
         expectation = expected(rollouts.targets, rollouts.returns)
     model = policy.spec.model
@@ -109,8 +101,8 @@ def evaluate_policy(
         env_kwargs=env_kwargs,
         checkpoint_step=checkpoint_step,
         selection=selection,
-        acting=_options(policy),
-        return_expectile=_return_expectile(policy),
+        acting=policy.options,
+        return_expectile=policy.options.return_expectile(model),
         on_device=on_device is not None,
         layout=model.layout,
         prefix=model.prefix,
@@ -161,26 +153,6 @@ def _play(
         for envs in groups:
             envs.close()
     return rollouts, time.perf_counter() - begin
-
-
-def _options(policy: ReturnConditionedPolicy) -> ActingOptions:
-    return ActingOptions(
-        deterministic=policy.deterministic,
-        temperature=policy.sampling.temperature,
-        top_p=policy.sampling.top_p,
-        null=policy.null,
-        clip=policy.clip,
-        recompute=policy.recompute,
-        expert=policy.expert,
-        calibrated=policy.request_map is not None,
-    )
-
-
-def _return_expectile(policy: ReturnConditionedPolicy) -> float | None:
-    """Of a model that predicts one number of the return: its own choice is that number."""
-    model = policy.spec.model
-    chosen = policy.expert is not None and model.return_head == "expectile"
-    return model.return_expectile if chosen else None
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
@@ -259,7 +231,7 @@ def _rows(
                 return_mean=mean,
                 return_std=float(row.std(ddof=1)) if several else 0.0,
                 return_ci95=interval if several else None,
-                normalized_score=reference and float(reference.normalize(mean)),
+                normalized_score=None if reference is None else float(reference.normalize(mean)),
                 length_mean=float(lengths[i].mean()),
                 episode_returns=tuple(row.tolist()),
             )

@@ -18,7 +18,6 @@ import numpy as np
 from jaxtyping import Float
 
 from dt.data.summary import DatasetSummary
-from dt.evaluation.card import Calibration, Estimate, Interval, ScoreValue
 from dt.evaluation.intervals import (
     correlation,
     interquartile_mean,
@@ -27,6 +26,7 @@ from dt.evaluation.intervals import (
     runs_interval,
     slope,
 )
+from dt.evaluation.parts import Calibration, Estimate, Interval, ScoreValue
 from dt.evaluation.verdict import judge
 
 # Targets (T,) that rise, the returns (T, E) of E episodes at each, the data that was learned from,

@@ -10,8 +10,8 @@ from jaxtyping import Bool, Float
 
 from dt.data.card.steerability import MIN_SPREAD
 from dt.data.summary import DatasetSummary
-from dt.evaluation.card import Beyond, Estimate, Expectation
 from dt.evaluation.intervals import mean_interval, slope
+from dt.evaluation.parts import Beyond, Estimate, Expectation
 
 ONE_TARGET = "one target: ask for two or more to see whether returns follow"
 

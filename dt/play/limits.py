@@ -16,10 +16,12 @@ def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
 
     Of a "module:Name-v0" it is known once the module was imported.
     """
-    if "max_episode_steps" in env_kwargs and env_id is not None:
+    if env_id is None:
+        return None
+    if "max_episode_steps" in env_kwargs:
         return int(env_kwargs["max_episode_steps"])
-    spec = _registered(env_id) if env_id is not None else None
-    return spec and spec.max_episode_steps  # not installed here: only the data says
+    spec = _registered(env_id)
+    return None if spec is None else spec.max_episode_steps
 
 
 def cut_kwargs(env_id: str, env_kwargs: dict[str, Any], max_timesteps: int) -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from dt.acting.options import ActingOptions
+from dt.acting.options import title_words
 from dt.acting.request_map import RequestMap
-from dt.evaluation.card import AggregateCard, AnyCard, Card, RunsTargetScore, TargetScore
+from dt.evaluation.card import AggregateCard, AnyCard, Card
+from dt.evaluation.parts import AnyTargetScore
 from dt.evaluation.scores import SCORES, interval_text
 from dt.report.sheet import Sheet, target_format
 
@@ -48,16 +49,10 @@ def card_sheet(card: AnyCard) -> Sheet:
 
 def card_title(card: AnyCard) -> str:
     """Name the environment, the checkpoint or the runs, and how the policy acted."""
-    acting = card.acting
     who = f"{len(card.runs)} runs" if isinstance(card, AggregateCard) else _update(card)
     parts = [card.env_id, f"{who} ({card.selection})", f"{card.episodes} episodes a target"]
-    parts += ["baseline null"] if acting.null else []
-    parts += ["calibrated"] if acting.calibrated else []
-    parts += ["deterministic"] if acting.deterministic else []
-    parts += sampling_words(acting, card.return_expectile, "{} {:g}")
-    parts += ["window recomputed"] if acting.recompute else []
-    parts += ["on the device"] if card.on_device else []
-    return ", ".join(parts)
+    parts += title_words(card.acting_entries())
+    return ", ".join([*parts, "on the device"] if card.on_device else parts)
 
 
 def card_seeds(card: AnyCard) -> str:
@@ -66,28 +61,11 @@ def card_seeds(card: AnyCard) -> str:
     return ", ".join(str(run.seed) for run in runs)
 
 
-def sampling_words(acting: ActingOptions, return_expectile: float | None, form: str) -> list[str]:
-    """Say how actions and returns were chosen, where not as usual.
-
-    Args:
-        form: of a name and its value, such as "{} {:g}".
-    """
-    words = {"temperature": acting.temperature, "top-p": acting.top_p}
-    parts = [form.format(name, value) for name, value in words.items() if value != 1]
-    if return_expectile is not None:
-        return [*parts, form.format("expert-expectile", return_expectile)]
-    if acting.expert is None:
-        return parts
-    parts.append(form.format("expert-kappa", acting.expert.kappa))
-    usual = {"best-of": acting.expert.num_samples, "top-p": acting.expert.top_p}
-    return parts + [form.format(name, value) for name, value in usual.items() if value != 1]
-
-
 def _update(card: Card) -> str:
     return f"update {card.checkpoint_step}"
 
 
-def _row(row: TargetScore | RunsTargetScore, form: str) -> list[str]:
+def _row(row: AnyTargetScore, form: str) -> list[str]:
     marks = ("*" if row.ood else "") + ("" if row.reachable else "!")
     cells = [f"{row.target:{form}}{marks}"]
     cells += [] if row.request is None else [f"{row.request:{form}}"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from rich.console import Console
 
-from dt.evaluation.card import AggregateCard, AnyCard, Estimate
+from dt.evaluation.card import AggregateCard, AnyCard
 from dt.evaluation.comparison import Change, Comparison
+from dt.evaluation.parts import Estimate
 from dt.evaluation.scores import interval_text
 from dt.report.sheet import Sheet, target_format
 

@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dt.evaluation.card import AggregateCard, AnyCard, RunsTargetScore, TargetScore
+from dt.evaluation.card import AggregateCard, AnyCard, rising
+from dt.evaluation.parts import AnyTargetScore
 
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
 
@@ -25,7 +26,7 @@ def plot_calibration(card: AnyCard, path: Path) -> None:
     Of several runs each is a faint line, and the interquartile mean the bold one. Targets beyond
     the data stand on a shaded ground, with hollow marks.
     """
-    rows = sorted(card.targets, key=lambda row: row.target)
+    rows = rising(card)
     targets = np.array([row.target for row in rows])
     centres = np.array([row.centre for row in rows])
     ood = np.array([row.ood for row in rows])
@@ -53,7 +54,7 @@ def plot_calibration(card: AnyCard, path: Path) -> None:
 
 def _draw_returns(
     axes: Axes,
-    rows: Sequence[TargetScore | RunsTargetScore],
+    rows: Sequence[AnyTargetScore],
     targets: Float[np.ndarray, " T"],
     centres: Float[np.ndarray, " T"],
     aggregate: bool,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from dt.acting.options import file_words
 from dt.checkpoint.manifest import write_json
 from dt.evaluation.card import AggregateCard, AnyCard, Card
 from dt.evaluation.comparison import Comparison
-from dt.report.card_table import card_seeds, card_sheet, sampling_words
+from dt.report.card_table import card_seeds, card_sheet
 from dt.report.comparison_table import comparison_sheet
 from dt.report.plots import plot_calibration
 
@@ -16,20 +17,14 @@ from dt.report.plots import plot_calibration
 def card_name(card: AnyCard, env_id: str | None) -> str:
     """What stands before a card's files: nothing for the headline, which is the last checkpoint's
     in the environment of its data, `env_id`, as it was trained to act."""
-    acting = card.acting
     parts = ["aggregate"] if isinstance(card, AggregateCard) else []
     if card.env_id != env_id:
         parts.append(re.sub(r"[^\w.-]", "-", card.env_id))
-    parts += ["null"] if acting.null else []
-    parts += ["deterministic"] if acting.deterministic else []
-    parts += ["calibrated"] if acting.calibrated else []
-    parts += [] if acting.clip else ["ood"]
-    parts += sampling_words(acting, card.return_expectile, "{}-{:g}")
-    parts += ["recompute"] if acting.recompute else []
+    parts += file_words(card.acting_entries())
     parts += ["on-device"] if card.on_device else []
     if card.selection != "last":
-        single = isinstance(card, Card)
-        parts.append(f"update-{card.checkpoint_step}" if single else card.selection)
+        update = isinstance(card, Card) and f"update-{card.checkpoint_step}"
+        parts.append(update or card.selection)
     return "-".join(parts)
 
 

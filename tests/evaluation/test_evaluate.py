@@ -8,12 +8,13 @@ import pytest
 from tiny import make_config, make_dataset
 
 import dt.evaluation.evaluate
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import _ACTION_SEED
 from dt.acting.targets import parse_targets, targets_beyond
 from dt.data import TrainingData
 from dt.data.summary import DatasetSummary
-from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows, time_limit
+from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
 
@@ -85,13 +86,6 @@ def test_no_evaluation_plays_an_episode_that_a_request_map_was_fitted_on() -> No
     np.testing.assert_array_equal(episode_seeds(3, 5), episode_seeds(3, 9)[:5])
 
 
-def test_a_time_limit_is_given_or_the_environment_s_own() -> None:
-    assert time_limit("CartPole-v1", {}) == 500
-    assert time_limit("CartPole-v1", {"max_episode_steps": 9}) == 9
-    assert time_limit("Nowhere-v7", {}) is None
-    assert time_limit(None, {}) is None
-
-
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_batch_is_cut_to_the_memory_there_is(
     monkeypatch: pytest.MonkeyPatch, recompute: bool
@@ -99,7 +93,7 @@ def test_a_batch_is_cut_to_the_memory_there_is(
     config = make_config()
     spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model, max_episode_steps=40)
     params = Learner(spec, config).init().params
-    policy = ReturnConditionedPolicy(params, spec, recompute=recompute)
+    policy = ReturnConditionedPolicy(params, spec, ActingOptions(recompute=recompute))
     state = policy.initial_state(100)
     remembered = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 100
     assert policy.bytes_a_row >= 2 * remembered
