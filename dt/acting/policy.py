@@ -22,7 +22,8 @@ from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnCho
 from dt.model.transformer import RingCache
 from dt.model.window_cache import Window
 from dt.parallel.rows import bound_to
-from dt.spaces.records import leaves, to_records
+from dt.spaces.parts import leaves
+from dt.spaces.records import to_records
 from dt.spec.spec import PolicySpec
 
 

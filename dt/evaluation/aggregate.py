@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 from dt.evaluation.card import AggregateCard, Card
 from dt.evaluation.intervals import interquartile_mean, runs_interval
 from dt.evaluation.parts import Calibration, Expectation, RunsTargetScore, RunSummary

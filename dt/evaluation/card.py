@@ -9,7 +9,7 @@ import cattrs
 from cattrs.gen import make_dict_unstructure_fn, override
 
 from dt.acting.options import CARD_KEYS, ActingOptions, fields_of_card
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 from dt.evaluation.parts import (
     AnyTargetScore,
     Beyond,

@@ -16,7 +16,7 @@ from dt.acting.on_device import FunctionalTask, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts, run_episodes
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
 from dt.data.summary import DatasetSummary
 from dt.evaluation.card import Card
 from dt.evaluation.intervals import mean_interval
@@ -25,7 +25,7 @@ from dt.evaluation.provenance import code_commit
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
-from dt.play.turns import Vectorization, make_groups
+from dt.play.make import Vectorization, make_groups
 from dt.spec.spec import PolicySpec, code_versions
 
 MAX_ENVS = 512  # rows of one batch where memory allows; more episodes than this queue for a row

@@ -21,7 +21,7 @@ from dt.evaluation.card import Card
 from dt.evaluation.evaluate import episode_seeds, evaluate_policy
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
-from dt.play.turns import Vectorization, make_envs
+from dt.play.make import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dt.play.limits import cut_kwargs, time_limit
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 
 MODULE = """
 import gymnasium

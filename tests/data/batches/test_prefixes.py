@@ -23,6 +23,7 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.mesh import make_mesh
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
+from dt.training.hooks import Hooks
 from dt.training.loop import train
 from dt.training.run_directory import write_config
 from dt.training.step import Learner
@@ -196,7 +197,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     data, config = TrainingData.of(dataset), goal_config(name, "device")
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
-    state = train(spec, data, config, tmp_path, say=pytest.fail)
+    state = train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
     policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2
