@@ -157,7 +157,7 @@ def _play(
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
     """How many episodes play at once: all, as far as half of the device's free memory goes."""
-    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.bytes_a_row)
+    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.program.bytes_per_row)
     return min(episodes, MAX_ENVS, max(1, fitting))
 
 
