@@ -19,7 +19,7 @@ from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
-from dt.model.transformer import RingCache
+from dt.model.ring_cache import RingCache
 from dt.model.window_cache import Window
 from dt.parallel.rows import bound_to
 from dt.spaces.records import leaves, to_records
