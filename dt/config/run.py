@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 from dt.data.transforms import Transforms
 
 

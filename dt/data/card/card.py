@@ -10,18 +10,19 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dt.data.card.pass_counts import EpisodeTable, Tally
+from dt.data.card.pass_counts import EpisodeTable, PassCounts
 from dt.data.card.steerability import steerability
-from dt.data.episodes import EpisodeDataset, Reference
-from dt.data.streams import EpisodeStream
+from dt.data.reference import Reference
+from dt.data.streams import EpisodeSource
 from dt.data.summary import histogram, whole_histogram
+from dt.spaces.environments import known_step_limit
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
 Card = dict[str, Any]
 
 
-def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTable]:
+def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
     """Describe a source's episodes; each is looked at once and not kept.
 
     The card is strict JSON. `problems` are what training refuses or would learn wrongly from,
@@ -31,8 +32,8 @@ def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTabl
     Raises:
         ValueError: when there is no episode, or fields disagree with one another or the spaces.
     """
-    tally = Tally(source)
-    table = tally.table()
+    counts = PassCounts(source)
+    table = counts.table()
     finite = np.isfinite(table.returns)
     returns, lengths = table.returns[finite], table.lengths[finite]
     reference = source.reference
@@ -46,15 +47,15 @@ def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTabl
         "reference": _reference(reference, returns),
         "returns": _spread(returns, histogram),
         "lengths": _spread(table.lengths, whole_histogram),
-        "rewards": tally.reward_facts(),
-        "endings": tally.ending_facts(_step_limit(source.env_id, source.env_kwargs)),
+        "rewards": counts.reward_facts(),
+        "endings": counts.ending_facts(known_step_limit(source.env_id, source.env_kwargs)),
         "observations": {
-            **tally.observations.facts(tally.locate),
-            "not_finite_finals": len(tally.bad_finals),
-            "first_not_finite_final": tally.bad_finals[0] if tally.bad_finals else None,
+            **counts.observations.facts(counts.locate),
+            "not_finite_finals": len(counts.bad_finals),
+            "first_not_finite_final": counts.bad_finals[0] if counts.bad_finals else None,
         },
-        "actions": {**tally.actions.facts(tally.locate), **tally.action_facts()},
-        "duplicate_episodes": tally.duplicates(),
+        "actions": {**counts.actions.facts(counts.locate), **counts.action_facts()},
+        "duplicate_episodes": counts.duplicates(),
         "steerability": steerability(
             returns, lengths, reference.high - reference.low if reference else None
         ),
@@ -71,14 +72,6 @@ def _in_words(space: gymnasium.Space) -> str:
     if isinstance(space, spaces.Box) and "[" in str(space):
         return f"Box(bounds of their own, {space.shape}, {space.dtype})"
     return " ".join(str(space).split())
-
-
-def _step_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
-    """The environment's, where it is known here; a name in a data file imports nothing."""
-    if "max_episode_steps" in env_kwargs:
-        return int(env_kwargs["max_episode_steps"])
-    spec = gymnasium.registry.get(env_id or "")
-    return spec.max_episode_steps if spec else None
 
 
 def _spread(values: np.ndarray, bins: Callable[..., Any]) -> dict[str, Any] | None:

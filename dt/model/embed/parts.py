@@ -14,7 +14,7 @@ from dt.data.batches.windows import Action, Observation
 from dt.model.embed.images import ImageEncoder
 from dt.model.layers import Linear
 from dt.model.recipe import Recipe
-from dt.spaces.records import Parts
+from dt.spaces.parts import Parts
 
 
 class NumbersEmbedding(nnx.Module):
