@@ -239,7 +239,7 @@ def compare(config: EvaluateConfig) -> int:
 def finish(
     config: EvaluateConfig, result: dict[str, Any] | None, written: list[Path], console: Console
 ) -> int:
-    from dt.checkpoint.manifest import write_json
+    from dt.files import write_json
 
     if config.json is not None and result is not None:
         write_json(config.json, result)

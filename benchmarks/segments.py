@@ -25,11 +25,11 @@ import tyro
 import envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.config.presets import PRESETS
 from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
+from dt.files import write_json
 from dt.parallel.mesh import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

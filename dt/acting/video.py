@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import Tally, action_seeds, check_spaces
+from dt.files import written_whole
 from dt.play.rendering import drawing
 from dt.play.turns import play
 
@@ -216,14 +217,11 @@ class Film:
 
 @contextmanager
 def writing(file: Path, fps: float) -> Iterator[Film]:
-    """A film beside its place, which it takes when it is whole."""
-    film = Film(file.with_name(f".part-{file.name}"), fps)
-    try:
+    """Give a film that is at its place when it is whole."""
+    with written_whole(file) as beside:
+        film = Film(beside, fps)
         yield film
         film.close()
-        film.file.replace(file)
-    finally:
-        film.file.unlink(missing_ok=True)
 
 
 def _number(value: float) -> str:

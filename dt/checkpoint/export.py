@@ -32,6 +32,7 @@ from gymnasium import spaces
 from jax import export
 
 from dt.acting.policy import ReturnConditionedPolicy
+from dt.files import written_whole
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -125,8 +126,5 @@ def _shapes(space: Any, batch_size: int) -> Any:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """All of it or nothing."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with written_whole(path) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    part.replace(path)

@@ -30,6 +30,7 @@ from dt.collect.packing import pack_file
 from dt.data.episodes import Episode
 from dt.data.formats.minari import is_minari_id, place_minari, write_minari
 from dt.data.streams import EpisodeStream
+from dt.files import write_json
 from dt.play.turns import Step, play
 from dt.spaces.records import leaves
 
@@ -309,9 +310,7 @@ def _settle_plan(work: Path, plan: Plan, dataset_id: str, started: bool) -> None
                 f"--out {dataset_id} is half collected with {name.replace('_', ' ')} {value}, not "
                 f"{now.get(name)}; give that again or another --out, or remove {work} to start over"
             )
-    beside = work / f"{PLAN}.tmp"
-    beside.write_text(json.dumps(now, indent=1) + "\n")
-    beside.replace(work / PLAN)
+    write_json(work / PLAN, now)
 
 
 def _read_plan(folder: Path) -> dict[str, Any] | None:

@@ -12,8 +12,8 @@ from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
+from dt.files import write_json
 from dt.model.heads import ReturnChoice
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import Vectorization, make_envs

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from dt.acting.request_map import RequestMap
-from dt.checkpoint.manifest import write_json
 from dt.data.card.steerability import number_format
+from dt.files import write_json
 from dt.report.plots import plot_calibration
 
 
