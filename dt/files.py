@@ -1,4 +1,4 @@
-"""Files on the disk: written whole, locked, hashed, and what went wrong with them in one line."""
+"""Files on the disk: written whole, locked, hashed, and read as types, with errors of one line."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
+import cattrs
 from filelock import FileLock, Timeout
 
 # What a file system answers that has no locks: some NFS and cluster mounts.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
+
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -46,6 +51,44 @@ def write_json(path: Path, values: object) -> None:
 def json_text(values: object) -> str:
     """Spell values as our JSON files do."""
     return json.dumps(values, indent=1) + "\n"
+
+
+def structured(kind: type[T], values: object) -> T:
+    """Make a dataclass of a JSON file's values; fields that have a default may be missing.
+
+    Raises:
+        ValueError: in one line, naming every field that is unknown, missing, or not of its type,
+            or with what the dataclass itself finds wrong.
+    """
+    try:
+        return _CONVERTER.structure(values, kind)
+    except cattrs.BaseValidationError as error:
+        found = cattrs.transform_error(error, path="", format_exception=_fault)
+        raise ValueError("; ".join(map(_place_first, found))) from None
+
+
+def _fault(error: BaseException, kind: Any) -> str:
+    if isinstance(error, (KeyError, cattrs.ForbiddenExtraKeysError)):
+        return cattrs.v.format_exception(error, kind)
+    return str(error).replace("typing.Literal", "")
+
+
+def _place_first(fault: str) -> str:
+    """Turn "what is wrong @ .place" around; a dataclass's own error says where by itself."""
+    what, _, place = fault.rpartition(" @ ")
+    return what if not place or "; it must be " in what else f"{place.removeprefix('.')}: {what}"
+
+
+def _as_it_is(value: object, kind: type[T]) -> T:
+    """Take a value of this type alone: cattrs would make the number 3 of the text "3"."""
+    if type(value) is kind or (kind is float and type(value) is int):
+        return value  # type: ignore[return-value]
+    raise ValueError(f"{value!r} is no {kind.__name__}")
+
+
+_CONVERTER = cattrs.Converter(forbid_extra_keys=True)
+for _kind in (bool, int, float, str):
+    _CONVERTER.register_structure_hook(_kind, _as_it_is)
 
 
 def flush_to_disk(path: Path) -> None:
