@@ -14,6 +14,8 @@ from dt.cli.args import parse_args
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dt.acting.options import ActingOptions
+
 
 @dataclass(frozen=True)
 class EvaluateConfig:
@@ -125,6 +127,21 @@ class EvaluateConfig:
     def expert(self) -> bool:
         return self.targets == ["expert"]
 
+    def acting_options(self) -> ActingOptions:
+        from dt.acting.options import ActingOptions
+        from dt.model.heads import ReturnChoice
+
+        return ActingOptions(
+            deterministic=self.deterministic,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            null=self.baseline == "null",
+            clip=not self.ood,
+            recompute=self.recompute,
+            expert=ReturnChoice(self.kappa, self.expert_samples) if self.expert else None,
+            calibrated=self.calibrated,
+        )
+
 
 def main() -> int:
     try:
@@ -153,8 +170,7 @@ def run(config: EvaluateConfig) -> int:
     from dt.cli.progress import episode_progress
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
-    from dt.model.heads import ReturnChoice
-    from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
+    from dt.parallel.startup import use_compilation_cache, use_cpu_cores
     from dt.report.sheets import card_name, print_card, print_request_map, write_card
 
     console = Console(highlight=False)
@@ -165,25 +181,21 @@ def run(config: EvaluateConfig) -> int:
 
     specs = [load_spec(find_checkpoint(path, config.checkpoint)) for path in config.run_dirs]
     check_alike(list(config.run_dirs), specs)
-    choice = ReturnChoice(config.kappa, config.expert_samples) if config.expert else None
+    options = config.acting_options()
     words = ["p95"] if config.expert else config.targets
     targets = parse_targets(words, specs[0].dataset)
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
     cards: list[dict[str, Any]] = []
     for number, run_dir in enumerate(config.run_dirs):
-        common: dict[str, Any] = {
+        played: dict[str, Any] = {
             "checkpoint": config.checkpoint,
             "env_id": config.env,
             "seed": config.seed + number,
-            "deterministic": config.deterministic,
-            "recompute": config.recompute,
-            "temperature": config.temperature,
-            "top_p": config.top_p,
-            "expert": choice,
+            "options": options,
         }
-        options: dict[str, Any] = {
-            **common,
+        measured: dict[str, Any] = {
+            **played,
             "command": " ".join(["evaluate.py", *sys.argv[1:]]),
             "on_device": functional_task if config.on_device else None,
             "step_timeout": config.step_timeout,
@@ -191,23 +203,20 @@ def run(config: EvaluateConfig) -> int:
         }
         if config.fit_request_map:
             with episode_progress(console, NUM_REQUESTS * config.episodes) as on_step:
-                request_map = fit_request_map(run_dir, config.episodes, on_step=on_step, **options)
+                request_map = fit_request_map(run_dir, config.episodes, on_step=on_step, **measured)
             print_request_map(request_map, console)
             written.append(run_dir / REQUEST_MAP)
             if not config.calibrated:
                 continue
-        common |= {"null": config.baseline == "null", "clip": not config.ood}
-        common["calibrated"] = config.calibrated
-        options |= common
         with episode_progress(console, len(targets) * config.episodes) as on_step:
-            card = card_of_run(run_dir, targets, config.episodes, on_step=on_step, **options)
+            card = card_of_run(run_dir, targets, config.episodes, on_step=on_step, **measured)
         print_card(card, console)
         written += write_card(card, run_dir, card_name(card, specs[number].env_id))
         cards.append(card)
         if config.video is not None:
             several = len(config.run_dirs) > 1
             folder = config.video / run_dir.resolve().name if several else config.video
-            filmed = film_run(run_dir, targets, folder, **common)
+            filmed = film_run(run_dir, targets, folder, **played)
             console.print(filmed.describe(), markup=False)
             written += filmed.files
     if len(cards) > 1:

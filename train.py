@@ -41,8 +41,9 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.checkpoint.state import TrainState
     from dt.cli.progress import episode_progress, training_progress
     from dt.evaluation.evaluate import cut_kwargs, evaluate_policy, time_limit
-    from dt.parallel.mesh import one_device, use_compilation_cache, use_cpu_cores
+    from dt.parallel.mesh import one_device
     from dt.parallel.processes import first_decides, is_first, start, to_host
+    from dt.parallel.startup import use_compilation_cache, use_cpu_cores
     from dt.spaces.environments import why_not_playable
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed

@@ -23,6 +23,7 @@ import numpy as np
 import tyro
 
 import envs  # noqa: F401 (threads for MuJoCo's tasks)
+from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
 from dt.config.presets import PRESETS
@@ -30,7 +31,7 @@ from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
 from dt.files import write_json
-from dt.parallel.mesh import use_compilation_cache
+from dt.parallel.startup import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 COLUMNS = "segment  acting    slope              error, % of range   at the top target"
@@ -120,7 +121,8 @@ def play(config: Config, runs: list[Path], recompute: bool) -> list[dict[str, An
     """A card of each run, all on the same episodes' seeds."""
     dataset = load_spec(find_checkpoint(runs[0])).dataset
     targets = parse_targets([f"p5:p95:{config.num_targets}"], dataset)
-    return [card_of_run(run, targets, config.episodes, recompute=recompute) for run in runs]
+    options = ActingOptions(recompute=recompute)
+    return [card_of_run(run, targets, config.episodes, options=options) for run in runs]
 
 
 def row_of(windows: int, acting: str, cards: list[dict[str, Any]]) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def main() -> None:
     if config.startup:
         figures = startup(config)
     else:
-        from dt.parallel.mesh import use_compilation_cache, use_cpu_cores
+        from dt.parallel.startup import use_compilation_cache, use_cpu_cores
 
         use_compilation_cache()
         if not config.gpu:
@@ -139,6 +139,7 @@ def tuned(run: TrainConfig, config: Config, micro_batches: int) -> TrainConfig:
 
 def ours(run: TrainConfig, data: TrainingData) -> Train:
     """What train.py does between two log lines."""
+    from dt.model.parameter_names import DIVIDED
     from dt.parallel.mesh import make_mesh, place, shardings, usable_devices
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
@@ -149,7 +150,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     rows = run.data.num_segments // run.data.num_micro_batches
     mesh = make_mesh(usable_devices(rows, run.mesh), run.mesh)
     state = learner.init()
-    layout = shardings(state, mesh)
+    layout = shardings(state, mesh, DIVIDED)
     state = place(state, layout)
     feed = Feed(data, spec, run, mesh)
     train_steps = learner.make_train_steps(layout)

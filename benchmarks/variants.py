@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import tyro
 
+from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.data.batches.windows import draw_windows, gather
@@ -27,7 +28,7 @@ from dt.evaluation.of_run import card_of_run
 from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
 from dt.files import write_json
 from dt.model.heads import ReturnChoice
-from dt.parallel.mesh import use_compilation_cache
+from dt.parallel.startup import use_compilation_cache
 from envs.cartpole import collect_cartpole
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -108,7 +109,11 @@ def played(config: Config, name: str, run_dir: Path) -> list[dict[str, Any]]:
         rows[0] |= calibration(run_dir)
         for kappa in KAPPAS:
             card = card_of_run(
-                run_dir, targets, config.episodes, seed=config.seed, expert=ReturnChoice(kappa)
+                run_dir,
+                targets,
+                config.episodes,
+                seed=config.seed,
+                options=ActingOptions(expert=ReturnChoice(kappa)),
             )
             own = {"variant": f"{name}: expert, kappa {kappa:g}", **summary(card["targets"][0])}
             rows.append(own | {"chosen": card["targets"][0]["target"], "says": card["verdict"]})

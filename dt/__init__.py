@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dt.acting.options import ActingOptions as ActingOptions
     from dt.checkpoint.load import load_policy as load_policy
 
 __version__ = "0.1.0"
-__all__ = ["load_policy"]
+__all__ = ["ActingOptions", "load_policy"]
 
 
 def __getattr__(name: str) -> Any:
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> Any:
         from dt.checkpoint.load import load_policy
 
         return load_policy
+    if name == "ActingOptions":
+        from dt.acting.options import ActingOptions
+
+        return ActingOptions
     raise AttributeError(f"module 'dt' has no attribute {name!r}")

@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.acting.policy import PolicyState, ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault, Rollouts, Tally, action_seeds, check_spaces
-from dt.parallel.rows import WHOLE, in_line, on_all, on_each, place_in_line
+from dt.parallel.rows import WHOLE, device_index, on_all, on_each, row_mesh
 from dt.play.faults import EnvironmentFault
 
 CHUNK = 64  # steps of all rows in one call: a few milliseconds that no host waits for
@@ -121,11 +121,11 @@ def device_player(
     devices = jax.local_devices() if devices is None else devices
     lanes = Lanes.of(num_envs, devices)
     num_rows = lanes.num_rows
-    mesh = in_line(devices[: lanes.num_devices])
+    mesh = row_mesh(devices[: lanes.num_devices])
     params = on_all(policy.params, mesh)
 
     def begin(queue: Queue, group: Array) -> Stage:
-        lane = group * lanes.num_devices + place_in_line()
+        lane = group * lanes.num_devices + device_index()
         episodes = lane + lanes.count * jnp.arange(num_rows, dtype=jnp.int32)
         count = len(queue.seeds)
         world, observations, keys = _first(env, queue.seeds[jnp.minimum(episodes, count - 1)])
@@ -241,15 +241,12 @@ def _step(
     following = stage.upcoming + num_lanes * (jnp.cumsum(ended, dtype=jnp.int32) - 1)
     following = jnp.where(following < len(queue.seeds), following, -1)
     episodes = jnp.where(ended, following, stage.episodes)
-    transforms = spec.transforms
-    felt = rewards * transforms.reward_scale + transforms.reward_shift
     going_on = Stage(
         agent=agent,
         world=after,
         keys=keys,
         observations=seen_next,
-        # Delayed, all of it comes when nothing is asked any more.
-        rewards=jnp.zeros_like(rewards) if transforms.delay_reward else felt,
+        rewards=spec.transforms.rewards_while_playing(rewards),
         starting=ended | (episodes < 0),  # an idle row stays at timestep 0, which always exists
         episodes=episodes,
         upcoming=stage.upcoming + num_lanes * ended.sum(dtype=jnp.int32),

@@ -1,10 +1,32 @@
-"""How a policy acts: one frozen value that is passed whole and kept on the card."""
+"""Options that a policy acts by: one frozen value, passed whole, and its entries on a card."""
 
 from __future__ import annotations
 
+import dataclasses
+import difflib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from dt.config import ModelConfig
 from dt.model.heads import ReturnChoice
+from dt.model.heads.sampling import Sampling
+from dt.model.recipe import recipe_of
+from dt.spec.spec import PolicySpec
+
+# Entries of a card that say how its policy acted, in their order there.
+CARD_KEYS = (
+    "baseline",
+    "deterministic",
+    "temperature",
+    "top_p",
+    "expert",
+    "calibrated",
+    "clipped",
+    "recomputed",
+)
+# Those among them that a request map was measured under and holds for.
+MEASURED_KEYS = ("deterministic", "recomputed", "temperature", "top_p")
 
 
 @dataclass(frozen=True)
@@ -12,8 +34,7 @@ class ActingOptions:
     """What is chosen anew each time that a policy acts; the weights stay as they are.
 
     Raises:
-        ValueError: for a temperature or top_p that nothing can be drawn by, and for choices that
-            contradict each other.
+        ValueError: for a temperature or top_p that nothing can be drawn by.
     """
 
     deterministic: bool = False
@@ -25,10 +46,112 @@ class ActingOptions:
     null: bool = False
     """Put the null token where the return would stand: the unconditional policy."""
     clip: bool = True
-    """Show a return above all of the data's as the data's highest."""
+    """Show a return above all of the data's as the data's highest; False shows it as it is, an
+    input that the model has never seen."""
     recompute: bool = False
-    """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
+    """Act on the last context_length timesteps, computed anew at every step, not from a cache:
+    what a model whose recipe has no cache does anyway."""
     expert: ReturnChoice | None = None
-    """The model chooses what to ask for at every step, where its layout predicts returns."""
+    """The model chooses what to ask for at every step, from the returns that it expects, where its
+    layout predicts them; targets are then ignored."""
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
+
+    def __post_init__(self) -> None:
+        self.sampling  # noqa: B018 (raises for numbers that nothing can be drawn by)
+
+    @property
+    def sampling(self) -> Sampling:
+        """How actions are taken from what a head predicts."""
+        return Sampling(self.deterministic, self.temperature, self.top_p)
+
+    def changed(self, changes: Mapping[str, Any]) -> ActingOptions:
+        """These options with other values of some fields.
+
+        Raises:
+            TypeError: for a name that is no field, with the nearest that is.
+        """
+        known = [each.name for each in dataclasses.fields(self)]
+        for name in changes:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise TypeError(f"no acting option {name!r}; {hint}there are {', '.join(known)}")
+        return dataclasses.replace(self, **changes)
+
+    def of_model(self, spec: PolicySpec) -> ActingOptions:
+        """These options for one model: `recompute` only where there is a cache to do without.
+
+        Raises:
+            ValueError: for a null token or predicted returns that the model does not have.
+        """
+        recipe = recipe_of(spec.model)
+        if self.null and not recipe.hidden_returns:
+            raise ValueError(
+                f"a model of recipe {spec.model.recipe} has no null token to put where the return "
+                f"stands; leave null (--baseline null) out"
+            )
+        if self.expert is not None and (self.null or spec.layout.return_predictor is None):
+            raise ValueError(
+                f"the model chooses returns (expert) where its layout predicts them, and they are "
+                f"shown to it; this one's is {spec.layout}: train with --model.layout "
+                f"observation-return-action"
+            )
+        return dataclasses.replace(self, recompute=self.recompute and recipe.cached)
+
+    def to_card(self, model: ModelConfig) -> dict[str, Any]:
+        """The entries CARD_KEYS of a card, as JSON has them.
+
+        Args:
+            model: whose return head says what `expert` chooses by: an expectile is one number, with
+                nothing to choose.
+        """
+        expert: dict[str, float] | None = None
+        if self.expert is not None:
+            chooses = model.return_head != "expectile"
+            expectile = {"expectile": model.return_expectile}
+            expert = dataclasses.asdict(self.expert) if chooses else expectile
+        return {
+            "baseline": "null" if self.null else None,
+            "deterministic": self.deterministic,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "expert": expert,
+            "calibrated": self.calibrated,
+            "clipped": self.clip,
+            "recomputed": self.recompute,
+        }
+
+
+AS_TRAINED = ActingOptions()  # as training shows it the data: sampled, clipped, from the cache
+
+
+def file_words(card: Mapping[str, Any]) -> list[str]:
+    """What a card's options have otherwise than AS_TRAINED, as parts of a file's name."""
+    words = [card["baseline"]] if card["baseline"] else []
+    words += [name for name in ("deterministic", "calibrated") if card[name]]
+    words += [] if card["clipped"] else ["ood"]
+    words += _drawn(card, "{}-{:g}")
+    return words + (["recompute"] if card["recomputed"] else [])
+
+
+def title_words(card: Mapping[str, Any]) -> list[str]:
+    """The same for a title; that returns are not clipped is said where they are shown."""
+    words = [f"baseline {card['baseline']}"] if card["baseline"] else []
+    words += [name for name in ("calibrated", "deterministic") if card[name]]
+    words += _drawn(card, "{} {:g}")
+    return words + (["window recomputed"] if card["recomputed"] else [])
+
+
+def _drawn(card: Mapping[str, Any], form: str) -> list[str]:
+    """How actions and returns were drawn, where not as usual."""
+    words = [form.format(name, card[name]) for name in ("temperature", "top_p") if card[name] != 1]
+    if card["expert"] is not None:
+        named = {"expectile": "expert-expectile", "kappa": "expert-kappa", "num_samples": "best-of"}
+        usual = {"num_samples": 1, "top_p": 1.0}
+        words += [
+            form.format(named.get(name, name), value)
+            for name, value in card["expert"].items()
+            if usual.get(name) != value
+        ]
+    return [word.replace("_", "-") for word in words]

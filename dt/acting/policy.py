@@ -13,13 +13,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
+from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.request_map import RequestMap
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
-from dt.model.heads.sampling import Sampling
-from dt.model.recipe import recipe_of
 from dt.model.transformer import RingCache
 from dt.model.window_cache import Window
 from dt.parallel.rows import bound_to
@@ -52,49 +51,27 @@ class ReturnConditionedPolicy:
         self,
         params: Any,
         spec: PolicySpec,
-        *,
-        deterministic: bool = False,
-        temperature: float = 1.0,
-        top_p: float = 1.0,
-        null: bool = False,
-        clip: bool = True,
-        recompute: bool = False,
+        options: ActingOptions = AS_TRAINED,
         request_map: RequestMap | None = None,
-        expert: ReturnChoice | None = None,
     ):
         """
         Args:
-            deterministic: take the likeliest action instead of sampling.
-            temperature, top_p: how actions are sampled, as `dt.model.heads.sampling.Sampling` says.
-            null: put the null token where the return would stand: the unconditional policy.
-            clip: show a return above all of the data's as the data's highest. False shows it as it
-                is: an input that the model has never seen.
-            recompute: compute the last context_length timesteps anew at every step, and nothing
-                before them, in place of the ring cache: what a model of another recipe does anyway.
-            request_map: targets are then returns to achieve, and what is asked for is what was
-                measured to bring them.
-            expert: the model chooses what to ask for at every step, from the returns that it
-                expects; targets are then ignored. For layouts that predict the return.
+            options: how the policy acts.
+            request_map: for calibrated options: targets are then returns to achieve, and what is
+                asked for is what was measured to bring them.
+
+        Raises:
+            ValueError: for options that the model cannot follow, and for calibrated ones without a
+                map or a map without them.
         """
-        if null and not recipe_of(spec.model).hidden_returns:
+        if options.calibrated != (request_map is not None):
             raise ValueError(
-                f"a model of recipe {spec.model.recipe} has no null token to put where the return "
-                f"stands; leave null (--baseline null) out"
-            )
-        if expert is not None and (null or spec.layout.return_predictor is None):
-            raise ValueError(
-                f"the model chooses returns (expert) where its layout predicts them, and they are "
-                f"shown to it; this one's is {spec.layout}: train with --model.layout "
-                f"observation-return-action"
+                f"calibrated is {options.calibrated} and the request map is {request_map}; give "
+                f"both or neither, or load the policy from its run with load_policy"
             )
         self.params = params
         self.spec = spec
-        self.expert = expert
-        self.deterministic = deterministic
-        self.sampling = Sampling(deterministic, temperature, top_p)
-        self.null = null
-        self.clip = clip
-        self.recompute = recompute and recipe_of(spec.model).cached
+        self.options = options.of_model(spec)
         self.request_map = request_map
         self._shown: Batch | None = None  # before each row's episode, where the caller says what
         self._graph, _ = nnx.split(abstract_model(spec))
@@ -257,9 +234,8 @@ class ReturnConditionedPolicy:
             raise ValueError(
                 f"rewards have shape {rewards.shape}; give one for each row that was reset"
             )
-        transforms = self.spec.transforms
-        if not transforms.delay_reward:  # delayed, all of it comes when nothing is asked any more
-            self._rewards = self._rewards + transforms.rewards(rewards).astype(np.float32)
+        received = self.spec.transforms.rewards_while_playing(rewards.astype(np.float64))
+        self._rewards = self._rewards + received.astype(np.float32)
         if actions is not None:
             taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
             previous_action = Action(*jax.device_put(taken, self._home))
@@ -309,7 +285,7 @@ class ReturnConditionedPolicy:
         """Rows that have not started; `pure_step` starts those that it is told to."""
         model = abstract_model(self.spec)
         return PolicyState(
-            cache=model.init_cache(batch_size, self.recompute),
+            cache=model.init_cache(batch_size, self.options.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
             previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
@@ -370,15 +346,17 @@ class ReturnConditionedPolicy:
             timestep=timestep,
             previous_return=self._asked(state.return_to_go),
         )
-        is_null = jnp.full(len(timestep), self.null)
+        is_null = jnp.full(len(timestep), self.options.null)
         keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
         choose = None
-        if self.expert is not None:
+        if self.options.expert is not None:
             choose = partial(self._chosen, model, keys)
         prediction, cache, asked = model.step(moment, is_null, past, choose)
-        if self.expert is not None:
+        if self.options.expert is not None:
             return_to_go = self.spec.return_normalizer.invert(asked)
-        action = jax.vmap(lambda p, k: model.head.act(p, k, self.sampling))(prediction, keys)
+        action = jax.vmap(lambda p, k: model.head.act(p, k, self.options.sampling))(
+            prediction, keys
+        )
         return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)
 
     def _prefixes(
@@ -427,12 +405,12 @@ class ReturnConditionedPolicy:
         """In the model's units. An agent that got more than it was asked for, or is asked for more
         than the data holds, sees the nearest return that the data does hold."""
         lowest, highest = self.spec.return_range
-        kept = jnp.clip(return_to_go, lowest, highest if self.clip else None)
+        kept = jnp.clip(return_to_go, lowest, highest if self.options.clip else None)
         return self.spec.return_normalizer(kept)
 
     def _chosen(self, model: DecisionTransformer, keys: Array, expected: Array) -> Array:
         """Returns to ask for, one of each row's own expectation and key."""
-        head, choice = model.return_head, self.expert or ReturnChoice()
+        head, choice = model.return_head, self.options.expert or ReturnChoice()
         if isinstance(head, ExpectileReturnHead):
             return head.choose(expected)
         # Folded once more: the key itself draws the action.

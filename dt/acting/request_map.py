@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dt.acting.options import MEASURED_KEYS, ActingOptions
+from dt.config import ModelConfig
+
 REQUEST_MAP = "request_map.json"
 FORMAT = 2
-ACTING = ("deterministic", "recomputed", "temperature", "top_p")
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class RequestMap:
     requests: Float[np.ndarray, " N"]
     achieved: Float[np.ndarray, " N"]
     checkpoint_step: int
-    acting: dict[str, Any]  # how the policy that was measured drew its actions: ACTING of its card
+    acting: dict[str, bool | float]  # MEASURED_KEYS of the card that it was measured by
     env_id: str
     env_kwargs: dict[str, Any]
     measured: dict[str, Any]  # where it comes from: means, episodes, seed, versions, command
@@ -63,7 +65,7 @@ class RequestMap:
             requests=requests,
             achieved=np.asarray(isotonic_regression(means).x, np.float64),
             checkpoint_step=card["checkpoint_step"],
-            acting={name: card[name] for name in ACTING},
+            acting={name: card[name] for name in MEASURED_KEYS},
             env_id=card["env_id"],
             env_kwargs=card["env_kwargs"],
             measured={
@@ -91,13 +93,13 @@ class RequestMap:
         slack = 0.01 * (high - low)
         return (wanted >= low - slack) & (wanted <= high + slack)
 
-    def check(self, checkpoint_step: int, **acting: Any) -> None:
+    def check(self, checkpoint_step: int, options: ActingOptions, model: ModelConfig) -> None:
         """Refuse to stand before another policy than the one that was measured.
 
-        Args:
-            acting: what ACTING names.
+        Raises:
+            ValueError: naming what differs.
         """
-        have = {"checkpoint_step": checkpoint_step, **acting}
+        have = {"checkpoint_step": checkpoint_step, **options.to_card(model)}
         want = {"checkpoint_step": self.checkpoint_step, **self.acting}
         for name, value in want.items():
             if have[name] != value:

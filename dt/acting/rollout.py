@@ -136,7 +136,7 @@ def run_episodes(
     try:
         for number, step in play_in_turns(groups, seeds, step_timeout):
             player = players[number]
-            if player.expert is not None:
+            if player.options.expert is not None:
                 tally.note_chosen(step.episodes, player.returns_to_go)
             player.observe(step.rewards)
             tally.add_step(step)

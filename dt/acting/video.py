@@ -75,7 +75,7 @@ def film(
     stride = max(1, round(per_second / MOST_FPS))
     fps = per_second / stride
     suffix = ".mp4" if find_spec("imageio_ffmpeg") else ".gif"
-    names = ["expert" if policy.expert else f"target-{target:.6g}" for target in targets]
+    names = ["expert" if policy.options.expert else f"target-{target:.6g}" for target in targets]
     names = [
         f"{name}-{number}" if names.count(name) > 1 else name for number, name in enumerate(names)
     ]
@@ -103,7 +103,7 @@ def film(
         def act(observations: np.ndarray) -> np.ndarray:
             actions = policy.act(observations)
             clock = tally.lengths.max()
-            if policy.expert is not None and clock == 0:  # what it chose to ask for
+            if policy.options.expert is not None and clock == 0:  # what it chose to ask for
                 requests[:] = policy.returns_to_go
             if clock % stride == 0:
                 left = policy.returns_to_go

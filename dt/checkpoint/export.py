@@ -56,7 +56,7 @@ def export_policy(
     """
     if policy.request_map is not None:
         raise ValueError("a request map is not exported; load the policy without calibrated")
-    spec, transforms = policy.spec, policy.spec.transforms
+    spec = policy.spec
     state = policy.initial_state(batch_size)
     leaves, structure = jax.tree.flatten(state)
     weights, weights_structure = jax.tree.flatten(policy.params)
@@ -71,14 +71,11 @@ def export_policy(
         seeds: Any,
     ) -> Any:
         params = jax.tree.unflatten(weights_structure, weights)
-        told = rewards * transforms.reward_scale + transforms.reward_shift
-        if transforms.delay_reward:  # all of it comes when nothing is asked any more
-            told = jnp.zeros_like(rewards)
         actions, after = policy.pure_step(
             params,
             jax.tree.unflatten(structure, state),
             spec.encode_observation(observations),
-            told,
+            spec.transforms.rewards_while_playing(rewards),
             (begins, targets, seeds),
         )
         known = after.timestep <= spec.max_timesteps

@@ -9,13 +9,13 @@ from typing import Any
 
 from flax import nnx
 
+from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
 from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.model.decision_transformer import abstract_model
-from dt.model.heads import ReturnChoice
 from dt.spec.spec import PolicySpec
 
 
@@ -23,15 +23,9 @@ def load_policy(
     run_dir: str | Path,
     checkpoint: str | int = "last",
     *,
-    deterministic: bool = False,
-    null: bool = False,
-    clip: bool = True,
-    recompute: bool = False,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    expert: ReturnChoice | None = None,
-    calibrated: bool = False,
+    options: ActingOptions = AS_TRAINED,
     statistics: Mapping[str, Any] | None = None,
+    **changes: Any,
 ) -> ReturnConditionedPolicy:
     """A policy from a run directory alone, verified against its manifest.
 
@@ -39,58 +33,38 @@ def load_policy(
 
     Args:
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
-        deterministic: take the likeliest discrete action instead of sampling.
-        null: replace the return by the null token: the policy without steering.
-        clip: show returns above all of the data's as its highest; False shows them as they are.
-        recompute: act on the last context_length timesteps, computed anew at every step, and not
-            from a ring cache.
-        temperature, top_p: how actions are sampled, where the head has a spread.
-        expert: the model chooses the returns, as `ReturnConditionedPolicy` says.
-        calibrated: targets are returns to achieve: ask for what the run's request map says brings
-            them (`evaluate.py --fit-request-map` measures it).
+        options: how the policy acts; calibrated ones ask by the run's request map, which
+            `evaluate.py --fit-request-map` measures.
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
+        changes: fields of `ActingOptions` in place of those of `options`, such as
+            deterministic=True.
 
     Raises:
         ValueError: when there is no such checkpoint, its files are not what was written, or the
             request map is missing or another checkpoint's.
+        TypeError: for a change that is no acting option, with the nearest that is.
     """
+    options = options.changed(changes)
     if is_hugging_face(Path(run_dir)):
-        if checkpoint != "last" or calibrated:
+        if checkpoint != "last" or options.calibrated:
             raise ValueError(f"{run_dir}: a Hugging Face folder has no checkpoints or request map")
-        if expert is not None or (temperature, top_p) != (1.0, 1.0):
+        if options.expert is not None or (options.temperature, options.top_p) != (1.0, 1.0):
             raise ValueError(
                 f"{run_dir}: a Hugging Face model predicts no returns and has no spread to sample "
                 f"from; leave out expert, temperature and top_p"
             )
-        return load_hf(run_dir, statistics, deterministic=deterministic, null=null, clip=clip)
+        return load_hf(run_dir, statistics, options)
     if statistics is not None:
         raise ValueError(f"{run_dir}: is no Hugging Face folder; a run brings its own statistics")
     folder = find_checkpoint(Path(run_dir), checkpoint)
     spec = load_spec(folder)
-    request_map = load_request_map(Path(run_dir)) if calibrated else None
+    request_map = load_request_map(Path(run_dir)) if options.calibrated else None
     params = nnx.state(abstract_model(spec))
     trees = read(folder, {"params": nnx.to_pure_dict(params)})
     nnx.replace_by_pure_dict(params, trees["params"])
-    policy = ReturnConditionedPolicy(
-        params,
-        spec,
-        deterministic=deterministic,
-        null=null,
-        clip=clip,
-        recompute=recompute,
-        temperature=temperature,
-        top_p=top_p,
-        expert=expert,
-        request_map=request_map,
-    )
+    policy = ReturnConditionedPolicy(params, spec, options, request_map)
     if request_map is not None:
-        request_map.check(
-            int(folder.name),
-            deterministic=deterministic,
-            recomputed=policy.recompute,
-            temperature=temperature,
-            top_p=top_p,
-        )
+        request_map.check(int(folder.name), policy.options, spec.model)
     return policy
 
 

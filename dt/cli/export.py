@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from dt.acting.options import ActingOptions
 from dt.checkpoint.export import PLATFORMS, Platform, export_policy
 from dt.checkpoint.load import load_policy
 from dt.cli.args import parse_args
@@ -45,7 +46,11 @@ class ExportConfig:
 def main(args: list[str] | None = None) -> int:
     try:
         config = parse_args(ExportConfig, args, PROG)
-        policy = load_policy(config.run_dir, config.checkpoint, deterministic=config.deterministic)
+        policy = load_policy(
+            config.run_dir,
+            config.checkpoint,
+            options=ActingOptions(deterministic=config.deterministic),
+        )
         files = export_policy(
             policy,
             config.out,

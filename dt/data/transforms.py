@@ -9,6 +9,8 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
+from dt.spaces.arrays import ArrayT
+
 
 @dataclass(frozen=True)
 class Transforms:
@@ -27,8 +29,25 @@ class Transforms:
     unit_actions: bool = False  # logged actions lie in [-1, 1], the environment's bounds differ
 
     def rewards(self, rewards: np.ndarray) -> Float[np.ndarray, " n"]:
-        """The environment's rewards in the units of targets and returns, float64."""
-        return rewards.astype(np.float64) * self.reward_scale + self.reward_shift
+        """Change the environment's rewards to the units of targets and returns, float64."""
+        return self._in_target_units(rewards.astype(np.float64))
+
+    def rewards_while_playing(self, rewards: ArrayT) -> ArrayT:
+        """Change the environment's rewards to what is subtracted from the return still wanted.
+
+        Args:
+            rewards: of any shape; NumPy's or JAX's, in whose type the result is computed.
+
+        Returns:
+            The rewards in the units of targets; zeros where rewards are delayed, for then all of
+            it comes with the last step, when nothing is asked any more.
+        """
+        if self.delay_reward:
+            return rewards.__array_namespace__().zeros_like(rewards)
+        return self._in_target_units(rewards)
+
+    def _in_target_units(self, rewards: ArrayT) -> ArrayT:
+        return rewards * self.reward_scale + self.reward_shift
 
     @property
     def changes_returns(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from dt.acting.options import CARD_KEYS
 from dt.data.episodes import Reference
 from dt.evaluation.evaluate import Card
 from dt.evaluation.intervals import correlation, interquartile_mean, ranks, runs_interval, slope
@@ -19,14 +20,7 @@ from dt.spec.spec import PolicySpec
 SHARED = (
     "env_id",
     "env_kwargs",
-    "baseline",
-    "deterministic",
-    "temperature",
-    "top_p",
-    "expert",
-    "calibrated",
-    "clipped",
-    "recomputed",
+    *CARD_KEYS,
     "on_device",
     "layout",
     "episodes",

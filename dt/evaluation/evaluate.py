@@ -78,7 +78,7 @@ def evaluate_policy(
     if policy.request_map is not None:
         policy.request_map.check_environment(env_id, env_kwargs)
     spec = dataclasses.replace(policy.spec, reference=reference_for(env_id, policy.spec))
-    if policy.expert is not None:
+    if policy.options.expert is not None:
         if on_device is not None:
             raise ValueError("the model's own returns (expert) are played on the host only")
         targets = [policy.spec.return_range[1]]  # ignored
@@ -100,22 +100,14 @@ def evaluate_policy(
             for envs in groups:
                 envs.close()
     seconds = time.perf_counter() - begin
-    if policy.expert is not None:
+    if policy.options.expert is not None:
         targets = [float(rollouts.targets.mean())]
-    sampling = policy.sampling
     card = {
         "env_id": env_id,
         "env_kwargs": env_kwargs,
         "checkpoint_step": checkpoint_step,
         "selection": selection,
-        "baseline": "null" if policy.null else None,
-        "deterministic": policy.deterministic,
-        "temperature": sampling.temperature,
-        "top_p": sampling.top_p,
-        "expert": _choice(policy),
-        "calibrated": policy.request_map is not None,
-        "clipped": policy.clip,
-        "recomputed": policy.recompute,
+        **policy.options.to_card(policy.spec.model),
         "on_device": on_device is not None,
         "layout": policy.spec.model.layout,
         "prefix": policy.spec.model.prefix,
@@ -128,19 +120,10 @@ def evaluate_policy(
         "command": command,
         "commit": code_commit(),
     }
-    if policy.expert is not None:
+    if policy.options.expert is not None:
         expectation = expected(rollouts.targets, rollouts.returns)
         card |= {"expectation": expectation, "verdict": expectation["verdict"]}
     return card
-
-
-def _choice(policy: ReturnConditionedPolicy) -> dict[str, Any] | None:
-    """How the model's own returns are chosen; an expectile is one number, with nothing to choose"""
-    if policy.expert is None:
-        return None
-    if policy.spec.model.return_head == "expectile":
-        return {"expectile": policy.spec.model.return_expectile}
-    return dataclasses.asdict(policy.expert)
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dt.acting.on_device import FunctionalTask
+from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
@@ -14,7 +16,6 @@ from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
 from dt.files import write_json
-from dt.model.heads import ReturnChoice
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
@@ -31,14 +32,7 @@ def card_of_run(
     checkpoint: str = "last",
     env_id: str = "",
     seed: int = 0,
-    deterministic: bool = False,
-    null: bool = False,
-    clip: bool = True,
-    recompute: bool = False,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
-    expert: ReturnChoice | None = None,
-    calibrated: bool = False,
+    options: ActingOptions = AS_TRAINED,
     fitting: bool = False,
     command: str = "",
     on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
@@ -49,8 +43,7 @@ def card_of_run(
     """The score card of a checkpoint, in the environment of its data unless another is named.
 
     Args:
-        deterministic, null, clip, recompute, temperature, top_p, expert, calibrated: as in
-            `load_policy`.
+        options: how the policy acts, as in `load_policy`.
         fitting: play the episodes that request maps are fitted on.
         on_device, step_timeout, vectorization: as in `evaluate_policy`.
 
@@ -63,18 +56,7 @@ def card_of_run(
     """
     folder = find_checkpoint(run_dir, checkpoint)
     newest = folder == find_checkpoint(run_dir, "last")
-    policy = load_policy(
-        run_dir,
-        int(folder.name),
-        deterministic=deterministic,
-        null=null,
-        clip=clip,
-        recompute=recompute,
-        temperature=temperature,
-        top_p=top_p,
-        expert=expert,
-        calibrated=calibrated,
-    )
+    policy = load_policy(run_dir, int(folder.name), options=options)
     env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
     try:
         return evaluate_policy(
@@ -107,18 +89,18 @@ def film_run(
     checkpoint: str = "last",
     env_id: str = "",
     seed: int = 0,
-    **options: Any,
+    options: ActingOptions = AS_TRAINED,
 ) -> Filmed:
     """Films of the first episode that a card of the same seed plays at each target.
 
     Args:
-        options: for `load_policy`.
+        options: how the policy acts, as in `load_policy`.
 
     Raises:
         ValueError: as `card_of_run` and `film`.
     """
     step = int(find_checkpoint(run_dir, checkpoint).name)
-    policy = load_policy(run_dir, step, **options)
+    policy = load_policy(run_dir, step, options=options)
     env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
     envs = make_envs(env_id, len(targets), {**env_kwargs, "render_mode": "rgb_array"})
     try:
@@ -140,16 +122,30 @@ def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[s
 
 
 def fit_request_map(
-    run_dir: Path, episodes: int, *, checkpoint: str = "last", **options: Any
+    run_dir: Path,
+    episodes: int,
+    *,
+    checkpoint: str = "last",
+    options: ActingOptions = AS_TRAINED,
+    **others: Any,
 ) -> RequestMap:
     """Measure which request brings which return, and keep the map in the run.
 
     Args:
-        options: for `card_of_run`.
+        options: how the policy acts; the map is measured without one.
+        others: for `card_of_run`.
     """
     dataset = load_spec(find_checkpoint(run_dir, checkpoint)).dataset
     requests = parse_targets([f"p0:p100:{NUM_REQUESTS}"], dataset)
-    card = card_of_run(run_dir, requests, episodes, checkpoint=checkpoint, fitting=True, **options)
+    card = card_of_run(
+        run_dir,
+        requests,
+        episodes,
+        checkpoint=checkpoint,
+        options=dataclasses.replace(options, calibrated=False),
+        fitting=True,
+        **others,
+    )
     request_map = RequestMap.fit(card)
     write_json(run_dir / REQUEST_MAP, request_map.to_json())
     return request_map

@@ -122,18 +122,23 @@ class DecisionTransformer(nnx.Module):
         key: Array | None = None,
         *,
         rngs: nnx.Rngs | None = None,
-    ) -> Float[Array, "B T"]:
-        """Of each step: the action's, plus the weighted one of the return where it is predicted.
+    ) -> tuple[Float[Array, "B T"], dict[str, Float[Array, "B T"]]]:
+        """Compute each step's loss: the weighted total, and the parts that it is the sum of.
 
         Args:
             key: for heads whose loss draws.
+
+        Returns:
+            The total, and each part by its name, not weighted: "action", and "return" where the
+            layout predicts returns, whose weight in the total is `return_weight`.
         """
         actions, returns = self.predictions(batch, null_returns, rngs=rngs)
-        losses = self.head.loss(actions, batch.actions, key)
+        total = self.head.loss(actions, batch.actions, key)
+        parts = {"action": total}
         if returns is not None:
-            asked = self.return_head.loss(returns, batch.returns_to_go)
-            losses = losses + self.return_weight * asked
-        return losses
+            parts["return"] = self.return_head.loss(returns, batch.returns_to_go)
+            total = total + self.return_weight * parts["return"]
+        return total, parts
 
     def init_cache(self, batch_size: int, recompute: bool = False) -> RingCache | Window:
         """What `step` remembers of the past: nothing yet.

@@ -1,16 +1,16 @@
-"""How much memory is there still, on the devices and beside them?"""
+"""Measure the memory that is still free, on the devices and beside them."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
+import psutil
 
 
 def free_bytes(devices: Sequence[jax.Device]) -> int:
-    """Memory that is free on the fullest device for a copy of something on each.
+    """Count the bytes that are free on the fullest device for a copy of something on each.
 
     A CPU's devices share what the machine, or the container it runs in, has left.
     """
@@ -21,12 +21,8 @@ def free_bytes(devices: Sequence[jax.Device]) -> int:
 
 
 def free_host_bytes() -> int:
-    """Memory that is free on this machine, or in the container that it lets us have."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    meminfo = Path("/proc/meminfo")
-    if meminfo.exists():  # counts pages that are only cached as available
-        lines = dict(line.split(":") for line in meminfo.read_text().splitlines())
-        free = int(lines["MemAvailable"].split()[0]) * 1024
+    """Count the bytes that are free on this machine, or in the container that it lets us have."""
+    free = psutil.virtual_memory().available  # pages that are only cached are available too
     for limit, used in _control_groups():
         if limit.exists() and used.exists() and limit.read_text().strip() != "max":
             free = min(free, int(limit.read_text()) - int(used.read_text()))
@@ -34,7 +30,7 @@ def free_host_bytes() -> int:
 
 
 def _control_groups() -> Iterator[tuple[Path, Path]]:
-    """Files with the memory limit and use of this process's group, in Linux's two versions."""
+    """Find the files with memory limit and use of this process's group, in Linux's two versions."""
     groups = Path("/proc/self/cgroup")
     for line in groups.read_text().splitlines() if groups.exists() else ():
         _, controllers, group = line.split(":", 2)

@@ -1,46 +1,29 @@
-"""Which devices hold what? The mesh and its shardings: the only jax.sharding."""
+"""The mesh of devices that train together, and which part of an array lies on which of them."""
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias, TypeVar
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from dt.config import MeshConfig, cache_home
+from dt.config import MeshConfig
 
 AXES = ("data", "fsdp", "model")
 ROW_AXES = ("data", "fsdp")  # devices along `model` see the same rows
 DATA_ALONE = MeshConfig()
-# Which axis of a block's parameters is divided over `model`.
-OUTPUTS, INPUTS = {"kernel": 1, "bias": 0}, {"kernel": 0}
-DIVIDED = {"qkv": OUTPUTS, "out": INPUTS, "expand": OUTPUTS, "contract": INPUTS}
 
-_FLAGS: Any = jax.config  # whose fields are made when JAX starts, and so have no types
-
-
-def use_compilation_cache() -> None:
-    """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
-    if _FLAGS.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", str(cache_home() / "jax"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
-
-
-def use_cpu_cores() -> None:
-    """Let a CPU appear as two devices, before JAX starts; accelerators are not affected.
-
-    Two halves of a batch on a core each train 10 to 15 % faster than one batch on both cores:
-    what XLA runs on one thread then runs twice at once. More than two were not measured.
-    """
-    unset = _FLAGS.jax_num_cpu_devices < 0
-    if (os.cpu_count() or 1) >= 2 and unset:
-        jax.config.update("jax_num_cpu_devices", 2)
+T = TypeVar("T")  # a tree of arrays, or of shapes
+# A NamedSharding for all arrays of a tree, or a tree of the same structure with one for each.
+Shardings: TypeAlias = object
+# Words that all stand in a parameter's path -> which of its axes is divided over `model`.
+Divided: TypeAlias = Mapping[tuple[str, ...], int]
 
 
 def make_mesh(devices: list[jax.Device] | None = None, config: MeshConfig = DATA_ALONE) -> Mesh:
-    """All devices, or those given, as a box with the axes `data`, `fsdp` and `model`.
+    """Arrange all devices, or those given, in a box with the axes `data`, `fsdp` and `model`.
 
     Raises:
         ValueError: when the axes do not multiply to the number of devices.
@@ -60,7 +43,7 @@ def make_mesh(devices: list[jax.Device] | None = None, config: MeshConfig = DATA
 
 
 def usable_devices(rows: int, config: MeshConfig = DATA_ALONE) -> list[jax.Device]:
-    """The most devices that make such a mesh, over which a batch of `rows` divides evenly.
+    """Choose the most devices that make such a mesh, and divide a batch of `rows` evenly.
 
     Raises:
         ValueError: when no number of devices does, or not the one asked for.
@@ -79,17 +62,17 @@ def usable_devices(rows: int, config: MeshConfig = DATA_ALONE) -> list[jax.Devic
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """The whole array on every device: data that fits, numbers."""
+    """Keep the whole array on every device: data that fits, numbers."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def along_rows(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """The axis of a batch's rows divided over the devices that see different rows."""
+    """Divide the axis of a batch's rows over the devices that see different rows."""
     return NamedSharding(mesh, PartitionSpec(*[None] * axis, ROW_AXES))
 
 
-def shardings(tree: Any, mesh: Mesh) -> Any:
-    """Where each array of a training state lies: parameters, and the optimiser's copies of them.
+def shardings(tree: T, mesh: Mesh, divided: Divided) -> T:
+    """Say where each array of a training state lies: parameters, and the optimizer's moments.
 
     One rule for every model. Matrices that come in pairs, around attention and around the MLP's
     activation, are divided over `model`: the first of a pair by its outputs, the second by its
@@ -97,19 +80,42 @@ def shardings(tree: Any, mesh: Mesh) -> Any:
     divides the heads. What is left of a matrix or table is divided over `fsdp` along its longest
     axis (Rajbhandari et al. 2020). What an axis does not divide stays whole on each of its devices,
     as do norms, biases and counts.
+
+    Args:
+        divided: which parameters are such pairs; `dt.model.parameter_names.DIVIDED`.
+
+    Returns:
+        The tree with a NamedSharding in place of each array.
+
+    Raises:
+        ValueError: when a name of `divided` matches no parameter, which would then silently be
+            whole on every device.
     """
+    names = [_words(path) for path, _ in jax.tree.leaves_with_path(tree)]
+    for words in divided:
+        if not any(set(words) <= found for found in names):
+            raise ValueError(
+                f"no parameter is named {'/'.join(words)}, which a mesh divides over `model`; "
+                f"dt.model.parameter_names names what the modules no longer have"
+            )
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: NamedSharding(mesh, _partition(path, np.shape(leaf), mesh)), tree
+        lambda path, leaf: NamedSharding(mesh, _partition(path, np.shape(leaf), mesh, divided)),
+        tree,
     )
 
 
-def _partition(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-    names = {getattr(key, "key", None) for key in path}
+def _words(path: tuple[object, ...]) -> set[object]:
+    return {getattr(key, "key", None) for key in path}
+
+
+def _partition(
+    path: tuple[object, ...], shape: tuple[int, ...], mesh: Mesh, divided: Divided
+) -> PartitionSpec:
+    found = _words(path)
     axes: list[str | None] = [None] * len(shape)
-    for layer in DIVIDED.keys() & names if "blocks" in names else ():
-        for leaf, axis in DIVIDED[layer].items():
-            if leaf in names and shape[axis] % mesh.shape["model"] == 0:
-                axes[axis] = "model"
+    for words, axis in divided.items():
+        if set(words) <= found and shape[axis] % mesh.shape["model"] == 0:
+            axes[axis] = "model"
     if len(shape) >= 2:
         free = [i for i in range(len(shape)) if axes[i] is None]
         free = [i for i in free if shape[i] % mesh.shape["fsdp"] == 0]
@@ -118,12 +124,12 @@ def _partition(path: tuple[Any, ...], shape: tuple[int, ...], mesh: Mesh) -> Par
     return PartitionSpec(*axes)
 
 
-def keep(tree: Any, sharding: Any) -> Any:
-    """Within a compiled program: the same arrays, lying so."""
+def keep(tree: T, sharding: Shardings) -> T:
+    """Constrain arrays within a compiled program to lie so."""
     return jax.lax.with_sharding_constraint(tree, sharding)
 
 
-def place(tree: Any, sharding: Any) -> Any:
+def place(tree: T, sharding: Shardings) -> T:
     """Copy a tree of host arrays to the devices.
 
     Args:
@@ -134,12 +140,12 @@ def place(tree: Any, sharding: Any) -> Any:
     return jax.tree.map(jax.device_put, tree, sharding)
 
 
-def one_device(tree: Any) -> Any:
-    """A copy on the first device alone, for work that is not divided."""
+def one_device(tree: T) -> T:
+    """Copy a tree to the first device alone, for work that is not divided."""
     return jax.device_put(jax.device_get(tree), jax.devices()[0])
 
 
-def abstract_on_one_device(tree: Any) -> Any:
-    """Shapes of a tree, to be loaded onto the first device, wherever it was saved from."""
+def abstract_on_one_device(tree: T) -> T:
+    """Describe a tree's shapes, to be loaded onto the first device wherever it was saved from."""
     sharding = SingleDeviceSharding(jax.devices()[0])
     return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)

@@ -1,4 +1,4 @@
-"""Which process of a run on several machines is this, and how do they agree?"""
+"""Processes of a run on several machines: how they find each other, and agree."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, TypeVar, cast
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
+from numpy.typing import ArrayLike
 
 from dt.config import DistributedConfig
 
+T = TypeVar("T")  # a JSON value, or a tree of arrays
+
 # What a process started by `srun` has; JAX works the rest out from these.
 SLURM = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID")
+
+
+class _Given(TypedDict):
+    coordinator_address: str | None
+    num_processes: int | None
+    process_id: int | None
 
 
 def start(config: DistributedConfig) -> None:
@@ -28,15 +37,16 @@ def start(config: DistributedConfig) -> None:
     Raises:
         ValueError: when it is not known which process this is, or the others do not answer.
     """
-    given = {
+    given: _Given = {
         "coordinator_address": config.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"),
         "num_processes": config.num_processes or _variable("JAX_NUM_PROCESSES"),
         "process_id": config.process_id if config.process_id >= 0 else _variable("JAX_PROCESS_ID"),
     }
-    if given["num_processes"] == 1 or not (_is_given(given) or is_cluster()):
+    is_given = any(value is not None for value in given.values())
+    if given["num_processes"] == 1 or not (is_given or is_cluster()):
         return
     try:
-        jax.distributed.initialize(**given)  # type: ignore[arg-type]
+        jax.distributed.initialize(**given)
     except (ValueError, RuntimeError) as error:
         raise ValueError(
             f"several processes, of which this is one, do not find each other "
@@ -46,7 +56,7 @@ def start(config: DistributedConfig) -> None:
 
 
 def is_cluster() -> bool:
-    """Whether a launcher that JAX knows started more than this process."""
+    """Tell whether a launcher that JAX knows started more than this process."""
     environ = os.environ
     if all(name in environ for name in SLURM):
         return int(environ.get("SLURM_STEP_NUM_TASKS", environ["SLURM_NTASKS"])) > 1
@@ -60,12 +70,12 @@ def is_cluster() -> bool:
 
 
 def is_first() -> bool:
-    """Whether this process logs and writes for all."""
+    """Tell whether this process logs and writes for all."""
     return not several() or jax.process_index() == 0
 
 
 def several() -> bool:
-    """Whether there are other processes; asking does not start JAX's devices."""
+    """Tell whether there are other processes; asking does not start JAX's devices."""
     return jax.distributed.is_initialized() and jax.process_count() > 1
 
 
@@ -75,14 +85,14 @@ def barrier(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
-def largest(values: Any) -> np.ndarray:
-    """Element by element, the largest value of any process; the same on all."""
+def largest(values: ArrayLike) -> np.ndarray:
+    """Find, element by element, the largest value of any process; the same float32s on all."""
     values = np.asarray(values, np.float32)
     return multihost_utils.process_allgather(values).max(axis=0) if several() else values
 
 
-def first_decides(decide: Callable[[], Any]) -> Any:
-    """What process 0 finds, a JSON value, on every process; what it refuses, all refuse.
+def first_decides(decide: Callable[[], T]) -> T:
+    """Give every process what process 0 finds, a JSON value; what it refuses, all refuse.
 
     Raises:
         ValueError: of process 0.
@@ -90,7 +100,7 @@ def first_decides(decide: Callable[[], Any]) -> Any:
     """
     if not several():
         return decide()
-    answer: dict[str, Any] = {}
+    answer: dict[str, object] = {}
     error: Exception | None = None
     if is_first():
         try:
@@ -106,11 +116,11 @@ def first_decides(decide: Callable[[], Any]) -> Any:
         raise error
     if "refused" in answer:
         raise ValueError(answer["refused"])
-    return answer["found"]
+    return cast(T, answer["found"])
 
 
-def to_host(tree: Any) -> Any:
-    """NumPy copies of whole arrays on every process, however they are divided."""
+def to_host(tree: T) -> T:
+    """Copy whole arrays to NumPy on every process, however they are divided."""
     return (
         multihost_utils.process_allgather(tree, tiled=True) if several() else jax.device_get(tree)
     )
@@ -121,10 +131,6 @@ def _variable(name: str) -> int | None:
     if value and not value.isdigit():
         raise ValueError(f"{name} is {value!r}; it must be a number of 0 or more")
     return int(value) if value else None
-
-
-def _is_given(given: dict[str, Any]) -> bool:
-    return any(value is not None for value in given.values())
 
 
 def _has_tpu() -> bool:

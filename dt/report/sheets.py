@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from dt.acting.options import file_words, title_words
 from dt.acting.request_map import RequestMap
 from dt.data.card.steerability import number_format
 from dt.files import write_json
@@ -80,11 +81,7 @@ def card_name(card: dict[str, Any], env_id: str | None) -> str:
     parts = ["aggregate"] if "runs" in card else []
     if card["env_id"] != env_id:
         parts.append(re.sub(r"[^\w.-]", "-", card["env_id"]))
-    parts += [card["baseline"]] if card["baseline"] else []
-    parts += [name for name in ("deterministic", "calibrated") if card[name]]
-    parts += [] if card["clipped"] else ["ood"]
-    parts += _sampling(card, "{}-{:g}")
-    parts += ["recompute"] if card["recomputed"] else []
+    parts += file_words(card)
     parts += ["on-device"] if card["on_device"] else []
     if card["selection"] != "last":
         step = card.get("checkpoint_step")
@@ -145,28 +142,9 @@ def card_title(card: dict[str, Any]) -> str:
     else:
         parts.append(f"update {card['checkpoint_step']} ({card['selection']})")
     parts.append(f"{card['episodes']} episodes a target")
-    parts += [f"baseline {card['baseline']}"] if card["baseline"] else []
-    parts += ["calibrated"] if card["calibrated"] else []
-    parts += ["deterministic"] if card["deterministic"] else []
-    parts += _sampling(card, "{} {:g}")
-    parts += ["window recomputed"] if card["recomputed"] else []
+    parts += title_words(card)
     parts += ["on the device"] if card["on_device"] else []
     return ", ".join(parts)
-
-
-def _sampling(card: dict[str, Any], form: str) -> list[str]:
-    """How actions and returns were chosen, where not as usual."""
-    parts = [form.format(name, card[name]) for name in ("temperature", "top_p") if card[name] != 1]
-    expert = card["expert"]
-    if expert is not None:
-        named = {"expectile": "expert-expectile", "kappa": "expert-kappa", "num_samples": "best-of"}
-        usual = {"num_samples": 1, "top_p": 1.0}
-        parts += [
-            form.format(named.get(name, name), value)
-            for name, value in expert.items()
-            if usual.get(name) != value
-        ]
-    return [part.replace("_", "-") for part in parts]
 
 
 def card_seeds(card: dict[str, Any]) -> str:

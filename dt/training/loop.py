@@ -18,6 +18,7 @@ from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.data.store.rows import TrainingData
+from dt.model.parameter_names import DIVIDED
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
@@ -58,7 +59,7 @@ def train(
     learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     empty = jax.eval_shape(learner.init)
-    layout = shardings(empty, mesh)
+    layout = shardings(empty, mesh, DIVIDED)
     begin: Callable[[], TrainState]
     if config.resume and first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
         restored = restore_state(run_dir, jax.eval_shape(learner.init), learner.spec, say, layout)

@@ -8,6 +8,7 @@ import jax
 import optax
 
 from dt.config import OptimizerConfig
+from dt.model.parameter_names import KERNEL
 
 Transformation: TypeAlias = optax.GradientTransformation
 OptimizerState: TypeAlias = optax.OptState
@@ -45,7 +46,17 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
 
 
 def decay_mask(params: Any) -> Any:
-    """Decay matrices of linear layers; never biases, norms, embeddings or learned tokens."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: any(getattr(key, "key", None) == "kernel" for key in path), params
+    """Decay matrices of linear layers; never biases, norms, embeddings or learned tokens.
+
+    Raises:
+        ValueError: when no parameter is such a matrix, so that nothing would decay.
+    """
+    mask = jax.tree_util.tree_map_with_path(
+        lambda path, _: any(getattr(key, "key", None) == KERNEL for key in path), params
     )
+    if not any(jax.tree.leaves(mask)):
+        raise ValueError(
+            f"no parameter is named {KERNEL!r}, which weight decay is for; "
+            f"dt.model.parameter_names names what the modules no longer have"
+        )
+    return mask

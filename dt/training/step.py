@@ -100,7 +100,7 @@ class Learner:
         unmasked = batch._replace(mask=None)
         rngs = nnx.Rngs(dropout=dropout_key)
         # nnx.Rngs folds small counts into its key; the other half of a split is none of those.
-        losses = model.losses(unmasked, is_null, jax.random.split(dropout_key)[1], rngs=rngs)
+        losses, _ = model.losses(unmasked, is_null, jax.random.split(dropout_key)[1], rngs=rngs)
         return jnp.where(batch.mask, losses, 0.0).sum() / count
 
     def make_train_steps(self, layout: Any = None) -> Callable[..., Any]:

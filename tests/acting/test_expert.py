@@ -11,6 +11,7 @@ from flax import nnx
 from tiny import make_config
 
 import envs  # noqa: F401 (registers the gamble)
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data import EpisodeDataset, TrainingData
 from dt.evaluation.evaluate import evaluate_policy
@@ -50,7 +51,7 @@ def convinced_of(place: int, **options: Any) -> ReturnConditionedPolicy:
     assert isinstance(head, CategoricalReturnHead) and head.out.bias is not None
     head.out.kernel[...] = jnp.zeros_like(head.out.kernel[...])
     head.out.bias[...] = 30.0 * jnp.eye(11)[place]
-    return ReturnConditionedPolicy(nnx.state(net), spec, **options)
+    return ReturnConditionedPolicy(nnx.state(net), spec, ActingOptions(**options))
 
 
 def card_of(policy: ReturnConditionedPolicy) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from gymnasium import spaces
 from tiny import make_config, make_dataset
 from toy import toy_dataset
 
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data import EpisodeDataset, TrainingData, Windows, gather
 from dt.data.batches.windows import Action
@@ -26,7 +27,7 @@ def make_policy(
 ) -> tuple[DecisionTransformer, ReturnConditionedPolicy]:
     spec = PolicySpec.of(TrainingData.of(dataset), make_config().model, max_episode_steps=40)
     model = DecisionTransformer(spec, rngs=nnx.Rngs(3))
-    return model, ReturnConditionedPolicy(nnx.state(model), spec, **options)
+    return model, ReturnConditionedPolicy(nnx.state(model), spec, ActingOptions(**options))
 
 
 def chosen(prediction: Prediction, row: int) -> Action:

@@ -13,6 +13,7 @@ from flax import nnx
 from tiny import make_config
 
 import dt
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.load import load_request_map
@@ -129,11 +130,13 @@ def test_a_damaged_map_is_not_followed(tmp_path: Path) -> None:
         load_request_map(tmp_path)
 
 
-def make_policy(dataset: EpisodeDataset, **options: Any) -> ReturnConditionedPolicy:
+def make_policy(
+    dataset: EpisodeDataset, request_map: RequestMap | None = None, **options: Any
+) -> ReturnConditionedPolicy:
     spec = PolicySpec.of(TrainingData.of(dataset), make_config().model, max_episode_steps=40)
-    return ReturnConditionedPolicy(
-        nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(3))), spec, **options
-    )
+    params = nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(3)))
+    chosen = ActingOptions(calibrated=request_map is not None, **options)
+    return ReturnConditionedPolicy(params, spec, chosen, request_map)
 
 
 def act(policy: ReturnConditionedPolicy, *targets: float) -> np.ndarray:

@@ -131,7 +131,7 @@ def test_the_loss_and_its_gradient_are_theirs() -> None:
 
     def mean_loss(params: Any) -> jax.Array:
         # Padded on the left, as theirs are; batches of our training are padded on the right.
-        losses = nnx.merge(graph, params).losses(batch)
+        losses, _ = nnx.merge(graph, params).losses(batch)
         return jnp.where(batch.mask, losses, 0.0).sum() / batch.mask.sum()
 
     loss, grads = jax.jit(jax.value_and_grad(mean_loss))(policy.params)

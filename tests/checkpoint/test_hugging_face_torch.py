@@ -87,7 +87,7 @@ def test_the_gradient_of_the_action_loss_is_the_same(layers: int, tmp_path: Path
 
     def mean_loss(params: Any) -> jax.Array:
         # Padded on the left, as theirs are; batches of our training are padded on the right.
-        losses = nnx.merge(graph, params).losses(given)
+        losses, _ = nnx.merge(graph, params).losses(given)
         return jnp.where(given.mask, losses, 0.0).sum() / given.mask.sum()
 
     params = load_hf(tmp_path / "model", STATISTICS).params

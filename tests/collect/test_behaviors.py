@@ -346,7 +346,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         steered,
         "load_policy",
-        lambda run_dir, step, deterministic: ReturnConditionedPolicy(params, spec),
+        lambda run_dir, step, options: ReturnConditionedPolicy(params, spec),
     )
     return tmp_path
 

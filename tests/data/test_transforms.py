@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from gymnasium import spaces
@@ -42,6 +46,27 @@ def test_scale_comes_before_shift() -> None:
     np.testing.assert_array_equal(
         Transforms(reward_scale=2.0, reward_shift=-1.0).rewards(REWARDS), 2 * REWARDS - 1
     )
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_what_is_received_while_playing_is_of_the_arrays_own_type(
+    array: Callable[[np.ndarray], Any],
+) -> None:
+    rewards = array(REWARDS.astype(np.float32))
+    received = Transforms(reward_scale=2.0, reward_shift=-1.0).rewards_while_playing(rewards)
+    assert type(received) is type(rewards) and received.dtype == np.float32
+    np.testing.assert_array_equal(received, 2 * REWARDS - 1)
+
+
+@pytest.mark.parametrize("array", [np.asarray, jnp.asarray])
+def test_a_delayed_reward_is_not_received_before_the_end(
+    array: Callable[[np.ndarray], Any],
+) -> None:
+    rewards = array(REWARDS.astype(np.float32))
+    transforms = Transforms(delay_reward=True, reward_shift=3.0)
+    received = transforms.rewards_while_playing(rewards)
+    assert type(received) is type(rewards) and received.dtype == np.float32
+    np.testing.assert_array_equal(received, np.zeros(5))
 
 
 @pytest.mark.parametrize(("fraction", "kept"), [(0.4, [1, 3]), (0.01, [3]), (1.0, [0, 1, 2, 3, 4])])

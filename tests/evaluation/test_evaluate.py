@@ -8,6 +8,7 @@ import pytest
 from tiny import make_config, make_dataset
 
 import dt.evaluation.evaluate
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import _ACTION_SEED
 from dt.acting.targets import parse_targets, targets_beyond
@@ -99,7 +100,7 @@ def test_a_batch_is_cut_to_the_memory_there_is(
     config = make_config()
     spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model, max_episode_steps=40)
     params = Learner(spec, config).init().params
-    policy = ReturnConditionedPolicy(params, spec, recompute=recompute)
+    policy = ReturnConditionedPolicy(params, spec, ActingOptions(recompute=recompute))
     state = policy.initial_state(100)
     remembered = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 100
     assert policy.bytes_a_row >= 2 * remembered

@@ -95,10 +95,21 @@ def test_an_expected_return_depends_on_what_stands_before_it(head: str) -> None:
 def test_the_return_s_loss_is_added_to_the_action_s() -> None:
     model, batch = build("observation-return-action", return_weight=0.25)
     actions, returns = nnx.jit(DecisionTransformer.predictions)(model, batch)
-    both = model.head.loss(actions, batch.actions) + 0.25 * model.return_head.loss(
-        returns, batch.returns_to_go
-    )
-    np.testing.assert_allclose(nnx.jit(DecisionTransformer.losses)(model, batch), both, rtol=1e-6)
+    by_part = {
+        "action": model.head.loss(actions, batch.actions),
+        "return": model.return_head.loss(returns, batch.returns_to_go),
+    }
+    total, parts = nnx.jit(DecisionTransformer.losses)(model, batch)
+    assert parts.keys() == by_part.keys()
+    for name, expected in by_part.items():
+        np.testing.assert_allclose(parts[name], expected, rtol=1e-5)
+    np.testing.assert_allclose(total, by_part["action"] + 0.25 * by_part["return"], rtol=1e-6)
+
+
+def test_a_model_that_predicts_no_returns_has_one_loss() -> None:
+    total, parts = nnx.jit(DecisionTransformer.losses)(*build())
+    assert parts.keys() == {"action"}
+    np.testing.assert_array_equal(parts["action"], total)
 
 
 @pytest.mark.parametrize("recompute", [False, True])

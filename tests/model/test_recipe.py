@@ -14,6 +14,7 @@ from flax import nnx
 from gymnasium import spaces
 from tiny import make_config, make_dataset
 
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.cli.train import parse_train_args
 from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
@@ -207,7 +208,7 @@ def test_a_step_computes_the_last_window_anew(
     """Two rows; the second starts an episode four steps late, over what an earlier one left."""
     dataset, spec = build(actions, recipe, context_length=context_length)
     params = fresh(spec)
-    policy = ReturnConditionedPolicy(params, spec, deterministic=True)
+    policy = ReturnConditionedPolicy(params, spec, ActingOptions(deterministic=True))
     episode, late = dataset[1], 4
     forward = jax.jit(partial(predict, spec))
     wanted = []
@@ -257,7 +258,7 @@ def test_there_is_no_null_token_to_ask_for() -> None:
     _, spec = build()
     params = nnx.state(abstract_model(spec))
     with pytest.raises(ValueError, match="recipe chen2021 has no null token"):
-        ReturnConditionedPolicy(params, spec, null=True)
+        ReturnConditionedPolicy(params, spec, ActingOptions(null=True))
 
 
 def test_attention_drops_weights_too_and_is_the_same_where_none_fall_out() -> None:

@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 from tiny import make_config
 
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data import EpisodeDataset, TrainingData
 from dt.model.decision_transformer import DecisionTransformer
@@ -95,7 +96,7 @@ def test_a_policy_s_actions_are_drawn_as_it_is_told(tiny_discrete: EpisodeDatase
     observations = np.random.default_rng(0).normal(3, 2, (64, 3)).astype(np.float32)
 
     def actions(**options: Any) -> np.ndarray:
-        policy = ReturnConditionedPolicy(params, spec, **options)
+        policy = ReturnConditionedPolicy(params, spec, ActingOptions(**options))
         policy.reset(np.zeros(64))
         return policy.act(observations)
 

@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from dt.config import DataConfig, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
 from dt.data import EpisodeDataset, TrainingData, draw_windows
+from dt.model.parameter_names import DIVIDED
 from dt.parallel.mesh import along_rows, make_mesh, place, replicated, shardings, usable_devices
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
@@ -56,7 +57,7 @@ def main() -> None:
         mesh = make_mesh(devices, axes)
         assert len(devices) == (1 if name == "one" else 8)
         state = learner.init()
-        layout = shardings(state, mesh)
+        layout = shardings(state, mesh, DIVIDED)
         state = place(state, layout)
         steps = place(spec.encode(data.rows), replicated(mesh))
         train_steps = learner.make_train_steps(layout)

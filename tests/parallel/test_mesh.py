@@ -18,6 +18,7 @@ from tiny import make_config, make_dataset
 
 from dt.config import MeshConfig, TrainConfig, from_json, to_json
 from dt.data import Batch, TrainingData, Windows, gather
+from dt.model.parameter_names import DIVIDED
 from dt.parallel.mesh import make_mesh, place, replicated, shardings, usable_devices
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
@@ -58,7 +59,7 @@ def test_pairs_of_matrices_are_divided_over_model_and_all_over_fsdp(
         jax.tree_util.keystr(path): (leaf.shape, tuple(sharding.spec))
         for (path, leaf), sharding in zip(
             jax.tree.leaves_with_path(state),
-            jax.tree.leaves(shardings(state, mesh)),
+            jax.tree.leaves(shardings(state, mesh, DIVIDED)),
             strict=True,
         )
     }
@@ -79,6 +80,15 @@ def test_pairs_of_matrices_are_divided_over_model_and_all_over_fsdp(
     assert of("embed", "observation", "waves", "kernel") == {((3, 8), (None, "fsdp"))}
 
 
+def test_a_divided_name_that_no_parameter_has_is_refused(
+    tiny_spec: PolicySpec, tiny_config: TrainConfig
+) -> None:
+    state = jax.eval_shape(Learner(tiny_spec, tiny_config).init)
+    renamed = {**DIVIDED, ("blocks", "widen", "kernel"): 1}
+    with pytest.raises(ValueError, match="no parameter is named blocks/widen/kernel"):
+        shardings(state, make_mesh(), renamed)
+
+
 def test_attention_is_divided_by_heads() -> None:
     """What passes from queries, keys and values on is never all on one device."""
     config = make_config(num_heads=4, width=32, dropout=0.0)
@@ -87,7 +97,7 @@ def test_attention_is_divided_by_heads() -> None:
     learner = Learner(PolicySpec.of(data, config.model), config)
     mesh = make_mesh(jax.devices()[:2], config.mesh)
     params = learner.init().params
-    params = place(params, shardings(params, mesh))
+    params = place(params, shardings(params, mesh, DIVIDED))
     batch = gather(learner.spec.encode(data.rows), Windows(*np.zeros((3, 4), int)), 3)
     batch = place(batch._replace(mask=None), replicated(mesh))
 

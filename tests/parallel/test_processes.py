@@ -18,6 +18,7 @@ from dt.checkpoint.manifest import complete_steps
 from dt.checkpoint.restore import restore_state
 from dt.config import DistributedConfig
 from dt.data import TrainingData
+from dt.model.parameter_names import DIVIDED
 from dt.parallel.mesh import make_mesh, shardings
 from dt.parallel.processes import is_cluster, start
 from dt.spec.spec import PolicySpec
@@ -103,7 +104,7 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_four_and_on_one(
     learner = Learner(spec, config)
     for count in (4, 1):
         mesh = make_mesh(jax.devices()[:count])
-        layout = shardings(jax.eval_shape(learner.init), mesh)
+        layout = shardings(jax.eval_shape(learner.init), mesh, DIVIDED)
         state = restore_state(
             tmp_path / "a", jax.eval_shape(learner.init), learner.spec, pytest.fail, layout
         )

@@ -45,7 +45,13 @@ def test_only_kernels_decay() -> None:
 
 def test_gradients_are_clipped_by_their_common_norm() -> None:
     optimizer = make_optimizer(OptimizerConfig(clip_norm=0.25, betas=(0.0, 0.0)), 10)
-    params = {"bias": jnp.zeros(2)}
-    _, state = optimizer.update({"bias": jnp.array([30.0, 40.0])}, optimizer.init(params), params)
+    params = {"bias": jnp.zeros(2), "kernel": jnp.zeros((1, 2))}
+    gradients = {"bias": jnp.array([30.0, 40.0]), "kernel": jnp.zeros((1, 2))}
+    _, state = optimizer.update(gradients, optimizer.init(params), params)
     moments = [leaf for leaf in jax.tree.leaves(state) if leaf.shape == (2,)]
     np.testing.assert_allclose(moments[0], [0.15, 0.2], rtol=1e-5)
+
+
+def test_a_decay_that_no_parameter_has_is_refused() -> None:
+    with pytest.raises(ValueError, match="no parameter is named 'kernel'"):
+        decay_mask({"matrix": jnp.ones((2, 2)), "bias": jnp.ones(2)})

@@ -24,6 +24,7 @@ from gymnasium import spaces
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
 from dt.checkpoint.hugging_face.units import STATISTICS, Statistics
@@ -67,13 +68,15 @@ def is_hugging_face(folder: Path) -> bool:
 
 
 def load_hf(
-    folder: str | Path, statistics: Mapping[str, Any] | None = None, **options: Any
+    folder: str | Path,
+    statistics: Mapping[str, Any] | None = None,
+    options: ActingOptions = AS_TRAINED,
 ) -> ReturnConditionedPolicy:
     """A policy of a Hugging Face folder.
 
     Args:
         statistics: fields of `Statistics`, in place of those in dt.json.
-        options: for `ReturnConditionedPolicy`.
+        options: how the policy acts.
 
     Raises:
         ValueError: naming the option, tensor or field that is missing, unknown or not supported.
@@ -90,7 +93,7 @@ def load_hf(
     nnx.replace_by_pure_dict(
         params, to_params(tensors, params, spec.model.num_heads, folder / WEIGHTS)
     )
-    return ReturnConditionedPolicy(jax.tree.map(jnp.asarray, params), spec, **options)
+    return ReturnConditionedPolicy(jax.tree.map(jnp.asarray, params), spec, options)
 
 
 def save_hf(policy: ReturnConditionedPolicy, folder: str | Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
+from dt.acting.options import ActingOptions
 from dt.acting.rollout import check_spaces
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy
@@ -32,7 +33,9 @@ def steered_behavior(
         ValueError: when there is no sound checkpoint, or the spaces are not the run's.
     """
     folder = find_checkpoint(run_dir)
-    policy = load_policy(run_dir, int(folder.name), deterministic=deterministic)
+    policy = load_policy(
+        run_dir, int(folder.name), options=ActingOptions(deterministic=deterministic)
+    )
     check_spaces(policy, observation_space, action_space)
     targets = parse_targets([target], policy.spec.dataset, f"--policy run:{run_dir}@")
     if len(targets) != 1:

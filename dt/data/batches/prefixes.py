@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from dt.data.batches.windows import Windows, hashed, uniform
+from dt.data.batches.windows import Windows, hashed, row_bits, uniform
 from dt.data.store.rows import TrainingData
 
 Kind = Literal["goal", "prompt"]
@@ -47,9 +47,7 @@ def draw_prefixes(
     episode = np.searchsorted(offsets, windows.start, side="right") - 1
     if kind == "goal":
         return _last_steps(offsets, episode)
-    key = hashed(hashed(np.array([seed], np.uint64)) ^ np.uint64(step))
-    own = hashed(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
-    first = hashed(own ^ SALT)
+    first = hashed(row_bits(seed, step, rows) ^ SALT)
     order, rank = ranks
     reach = max(1, len(order) // NEAR)
     away = 1 + uniform(first, reach)

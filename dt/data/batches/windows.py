@@ -67,8 +67,7 @@ def draw_windows(
     Args:
         rows: the rows wanted; a process of a larger run asks for its own rows only.
     """
-    key = hashed(hashed(np.array([seed], np.uint64)) ^ np.uint64(step))
-    first = hashed(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
+    first = row_bits(seed, step, rows)
     middle = uniform(first, int(offsets[-1]))
     episode = np.searchsorted(offsets, middle, side="right") - 1
     begin, end = offsets[episode], offsets[episode + 1]
@@ -110,6 +109,12 @@ def map_arrays(function: Callable[[Any], Any], values: Any) -> Any:
     if isinstance(values, tuple):
         return type(values)(*(map_arrays(function, value) for value in values))
     return function(values)
+
+
+def row_bits(seed: int, step: int, rows: range) -> UInt64[np.ndarray, " n"]:
+    """Draw 64 random bits for each row of batch number `step`: all its other bits follow."""
+    key = hashed(hashed(np.array([seed], np.uint64)) ^ np.uint64(step))
+    return hashed(key ^ np.arange(rows.start, rows.stop, rows.step, dtype=np.uint64))
 
 
 def hashed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:

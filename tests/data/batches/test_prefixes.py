@@ -14,6 +14,7 @@ from flax import nnx
 from gymnasium import spaces
 from tiny import make_config, make_dataset
 
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.config import ModelConfig, TrainConfig
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, draw_windows, gather
@@ -105,7 +106,9 @@ def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None
 def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     """Past the window too; the second row starts later, over what an earlier episode left."""
     dataset, spec, params = build(name, context_length=11 if recompute else 3)
-    policy = ReturnConditionedPolicy(params, spec, deterministic=True, recompute=recompute)
+    policy = ReturnConditionedPolicy(
+        params, spec, ActingOptions(deterministic=True, recompute=recompute)
+    )
     target, late = float(dataset.returns[2]), 4
     shown = policy._nearest(np.array([target])) if spec.prefix_steps else None
     graph, _ = nnx.split(nnx.eval_shape(lambda: DecisionTransformer(spec, rngs=nnx.Rngs(0))))
@@ -194,7 +197,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
     state = train(spec, data, config, tmp_path, say=pytest.fail)
-    policy = ReturnConditionedPolicy(state.params, spec, deterministic=True)
+    policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2
     if name == "goal":

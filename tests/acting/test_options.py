@@ -1,0 +1,52 @@
+"""Acting options are checked when they are made, and a card says all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from tiny import make_config
+
+from dt.acting.options import AS_TRAINED, CARD_KEYS, MEASURED_KEYS, ActingOptions
+from dt.model.heads import ReturnChoice
+
+BINS = make_config(layout="observation-return-action").model
+EXPECTILE = dataclasses.replace(BINS, return_head="expectile", return_expectile=0.9)
+
+
+def test_a_change_that_is_no_option_is_named_with_the_nearest() -> None:
+    changed = AS_TRAINED.changed({"top_p": 0.5, "deterministic": True})
+    assert changed == ActingOptions(top_p=0.5, deterministic=True)
+    with pytest.raises(TypeError, match="no acting option 'temprature'; did you mean 'temperat"):
+        AS_TRAINED.changed({"temprature": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [({"temperature": 0.0}, "temperature is 0.0"), ({"top_p": 1.5}, "top_p is 1.5")],
+)
+def test_what_nothing_can_be_drawn_by_is_refused_at_once(
+    values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActingOptions(**values)
+
+
+def test_every_option_changes_the_card_by_its_own_entry() -> None:
+    """A new field that no card tells of fails here."""
+    usual = AS_TRAINED.to_card(BINS)
+    assert tuple(usual) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
+    others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True)
+    told = []
+    for field in dataclasses.fields(ActingOptions):
+        changed = AS_TRAINED.changed({field.name: getattr(others, field.name)})
+        assert changed != AS_TRAINED
+        told += [key for key, value in changed.to_card(BINS).items() if value != usual[key]]
+    assert sorted(told) == sorted(CARD_KEYS)
+
+
+def test_a_card_says_what_its_expert_chose_by() -> None:
+    options = ActingOptions(expert=ReturnChoice(3.0, 2))
+    assert options.to_card(BINS)["expert"] == {"kappa": 3.0, "num_samples": 2, "top_p": 1.0}
+    assert options.to_card(EXPECTILE)["expert"] == {"expectile": 0.9}
