@@ -53,8 +53,11 @@ def json_text(values: object) -> str:
     return json.dumps(values, indent=1) + "\n"
 
 
-def structured(kind: type[T], values: object) -> T:
+def structured(kind: type[T], values: object, where: str = "") -> T:
     """Make a dataclass of a JSON file's values; fields that have a default may be missing.
+
+    Args:
+        where: the field of the file that holds the values, for errors.
 
     Raises:
         ValueError: in one line, naming every field that is unknown, missing, or not of its type,
@@ -63,7 +66,9 @@ def structured(kind: type[T], values: object) -> T:
     try:
         return _CONVERTER.structure(values, kind)
     except cattrs.BaseValidationError as error:
-        found = cattrs.transform_error(error, path="", format_exception=_fault)
+        found = cattrs.transform_error(
+            error, path=f".{where}" if where else "", format_exception=_fault
+        )
         raise ValueError("; ".join(map(_place_first, found))) from None
 
 

@@ -50,7 +50,8 @@ def flags_of(config: type) -> Iterator[str]:
     hints = get_type_hints(config, include_extras=True)
     for field in dataclasses.fields(config):
         name = f"--{field.name.replace('_', '-')}"
-        if dataclasses.is_dataclass(part := hints[field.name]):
+        part = hints[field.name]
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
             yield from (f"{name}.{flag.removeprefix('--')}" for flag in flags_of(part))
         else:
             yield name

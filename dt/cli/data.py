@@ -39,7 +39,7 @@ class CardConfig:
     picture: Path | None = None
     """The picture's .png file; by default NAME-data.png beside --json, or in this folder."""
     draw: bool = True
-    """Draw the picture."""
+    """Draw the card's picture too."""
 
     def __post_init__(self) -> None:
         for flag, path, suffix in (("json", self.json, ".json"), ("picture", self.picture, ".png")):
@@ -56,7 +56,7 @@ class ConvertConfig:
     """Write a data set in the format that OUT's name asks for."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """What --data takes."""
+    """What is read, as --data takes it."""
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """What is to be made: NAME.npz, NAME.hdf5 (D4RL's), or a Minari id (NAME-v0)."""
     env: str = ""

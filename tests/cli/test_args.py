@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import inspect
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_type_hints
 
 import pytest
 import tyro
 
-from dt.cli.args import parse_args
+from collect import CollectConfig
+from dt.cli.args import flags_of, parse_args
+from dt.cli.data import CardConfig, ConvertConfig
+from dt.cli.export import ExportConfig
+from dt.config import TrainConfig
+from evaluate import EvaluateConfig
 
 
 @dataclass(frozen=True)
@@ -87,3 +96,31 @@ def test_what_is_missing_is_named() -> None:
 def test_a_type_s_own_function_s_faults_are_not_taken_for_the_user_s() -> None:
     with pytest.raises(ZeroDivisionError):
         parse("--count 0")
+
+
+def help_texts(kind: type) -> Iterator[tuple[str, str]]:
+    """The text under each field of a dataclass and of those within it; empty without one."""
+    statement = ast.parse(inspect.getsource(kind)).body[0]
+    assert isinstance(statement, ast.ClassDef)
+    body = statement.body
+    hints = get_type_hints(kind)
+    for node, following in zip(body, [*body[1:], None], strict=True):
+        if not isinstance(node, ast.AnnAssign):
+            continue
+        name = ast.unparse(node.target)
+        if dataclasses.is_dataclass(hints[name]):
+            yield from ((f"{name}.{field}", text) for field, text in help_texts(hints[name]))
+            continue
+        text = getattr(getattr(following, "value", None), "value", "")
+        yield name, text if isinstance(text, str) else ""
+
+
+@pytest.mark.parametrize(
+    "kind", [TrainConfig, EvaluateConfig, CollectConfig, CardConfig, ConvertConfig, ExportConfig]
+)
+def test_every_flag_says_what_it_is(kind: type) -> None:
+    texts = dict(help_texts(kind))
+    assert len(texts) >= 4
+    assert not [name for name, text in texts.items() if len(text.split()) < 3]
+    assert not [name for name, text in texts.items() if text.startswith("Of ")]  # of what?
+    assert {f"--{name.replace('_', '-')}" for name in texts} <= set(flags_of(kind))
