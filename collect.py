@@ -15,7 +15,7 @@ import tyro
 from dt.cli.args import parse_args
 
 if TYPE_CHECKING:
-    from dt.collect.gather import Outcome
+    from dt.collect.publish import Outcome
 
 
 @dataclass(frozen=True)
@@ -100,16 +100,10 @@ def run(config: CollectConfig) -> int:
     from dt.cli.progress import episode_progress
     from dt.collect.behaviors.acting import with_noise
     from dt.collect.behaviors.sources import load_behavior
-    from dt.collect.gather import (
-        Plan,
-        check_spaces,
-        new_dataset_folder,
-        open_collection,
-        play_plan,
-        publish,
-        share_out,
-    )
-    from dt.play.turns import make_envs
+    from dt.collect.gather import check_spaces, play_plan
+    from dt.collect.plan import Plan, new_dataset_folder, open_collection, share_out
+    from dt.collect.publish import publish
+    from dt.play.make import make_envs
     from envs import PLAYERS
 
     console = Console(highlight=False)

@@ -42,7 +42,7 @@ from dt.data import EpisodeDataset, TrainingData
 from dt.evaluation.evaluate import episode_seeds, num_rows
 from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.startup import use_compilation_cache, use_cpu_cores
-from dt.play.turns import make_envs, make_groups
+from dt.play.make import make_envs, make_groups
 from dt.spec.spec import PolicySpec
 from envs.mujoco_threads import unwarned
 

@@ -23,6 +23,7 @@ with install_import_hook("dt", BEARTYPE):
     from tiny import make_config, make_dataset
 
     import dt.collect.gather
+    import dt.collect.publish
     import dt.evaluation.aggregate
     import dt.evaluation.comparison
     import dt.training.loop  # noqa: F401 (these import all that is to be checked)

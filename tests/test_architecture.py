@@ -50,8 +50,8 @@ SOLE_OWNERS = {
     "tyro": {"dt.cli", "dt.config"},
     "matplotlib": {"dt.report.plots"},
     "tensorboardX": {"dt.training.metrics"},
-    "imageio_ffmpeg": {"dt.acting.video"},
-    "PIL": {"dt.acting.video"},
+    "imageio_ffmpeg": {"dt.acting.film"},
+    "PIL": {"dt.acting.video", "dt.acting.film"},
     "safetensors": {"dt.checkpoint.hugging_face"},
 }
 
@@ -200,7 +200,7 @@ def test_every_module_says_what_it_is_for(module: str) -> None:
 
 
 def test_nothing_but_definitions_runs_at_import() -> None:
-    """No arguments read, no devices asked for, no environment variable read (STYLE.md, 6)."""
+    """No arguments read, no devices asked for, no environment variable read (docs/design.md)."""
     forbidden = {"jax.devices", "jax.local_devices", "os.environ", "os.getenv", "sys.argv"}
     for module, tree in TREES.items():
         for statement in tree.body:

@@ -1,1 +1,1 @@
-"""Data is made: behaviours act in environments, and what they did is kept."""
+"""Make data: behaviors act in environments, and what they did is kept."""

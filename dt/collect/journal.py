@@ -1,4 +1,4 @@
-"""Where do finished episodes wait for the others? In a log that survives kill -9 at any byte."""
+"""The journal: a log of finished episodes that survives kill -9 at any byte."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Journal:
             place = self._file.tell()
 
     def _read(self) -> tuple[int, Episode] | None:
-        """The record that begins here; None when it is not whole."""
+        """Read the record that begins here; None when it is not whole."""
         header = self._file.read(_HEADER.size)
         if len(header) < _HEADER.size:
             return None

@@ -1,4 +1,4 @@
-"""How do stacks of frames take no more room than their frames? Packed, whole steps together.
+"""Pack stacks of frames into no more room than their frames take, whole steps together.
 
 A stack of 4 frames repeats 3 of the step before, 21 kB back where frames are 84x84: within the
 32 kB that deflate looks back over. Packed step by step in this order, every frame is therefore kept
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -21,17 +20,18 @@ CHUNK_BYTES = 1 << 20  # what a reader of a single step has to unpack
 _ZLIB = b"\x78"  # how its streams begin, and no array that NumPy writes does
 
 
-def is_image_like(values: Any) -> bool:
-    """Bytes in two axes or more a step."""
+def is_image_like(values: np.ndarray | h5py.Dataset) -> bool:
+    """Tell whether a step of these values is bytes in two axes or more."""
     return values.dtype == np.uint8 and len(values.shape) >= 3
 
 
 def packed(payload: bytes | memoryview) -> bytes:
+    """Pack bytes so that `unpacked` gives them back."""
     return zlib.compress(payload, LEVEL)
 
 
 def unpacked(payload: bytes) -> bytes:
-    """What was packed, or was not."""
+    """Give back what was packed; what was not, as it is."""
     return zlib.decompress(payload) if payload[:1] == _ZLIB else payload
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
+from dt.spaces.environments import EnvKwargs
 from dt.spaces.records import Leaf, form, is_composite, leaves
 
 _VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
@@ -91,7 +92,7 @@ class EpisodeDataset:
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     env_id: str | None = None
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_kwargs: EnvKwargs = field(default_factory=dict)
     reference: Reference | None = None
     first_episode: int = 0  # the number of episode 0 in the log that these are a part of
     # (E, *observation shape): after each episode's last action, where it was logged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypeAlias
 
 import gymnasium
 import numpy as np
@@ -17,6 +17,7 @@ from dt.data.episodes import (
     check_values,
     step_shapes,
 )
+from dt.spaces.environments import EnvKwargs
 
 PIECE_BYTES = 64 * 2**20  # episodes are written together until they fill this much
 
@@ -30,7 +31,7 @@ class EpisodeStream:
     action_space: gymnasium.Space
     episodes: Callable[[], Iterator[Episode]]  # a fresh pass; one piece of the log in memory
     env_id: str | None = None
-    env_kwargs: dict[str, Any] = field(default_factory=dict)
+    env_kwargs: EnvKwargs = field(default_factory=dict)
     reference: Reference | None = None
     num_episodes: int | None = None  # where it is known before the first pass
     spaces_inferred: bool = False
@@ -93,7 +94,10 @@ class EpisodeStream:
             check_values(self.name, name, values, space, lambda row: (index, row))
 
 
-def pieces(source: EpisodeDataset | EpisodeStream) -> Iterator[EpisodeDataset]:
+EpisodeSource: TypeAlias = EpisodeDataset | EpisodeStream
+
+
+def pieces(source: EpisodeSource) -> Iterator[EpisodeDataset]:
     """The source in data sets that fit in memory: what is there already is one of them."""
     if isinstance(source, EpisodeDataset):
         yield source

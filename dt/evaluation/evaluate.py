@@ -23,7 +23,7 @@ from dt.data.episodes import Reference, task_of
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.verdict import ONE_TARGET, beyond, calibrate, expected
 from dt.parallel.memory import free_bytes
-from dt.play.turns import Vectorization, make_groups
+from dt.play.make import Vectorization, make_groups
 from dt.spaces.environments import has_own_rows, is_registered
 from dt.spec.spec import PolicySpec, code_versions
 

@@ -17,7 +17,7 @@ from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
 from dt.files import write_json
 from dt.play.faults import EnvironmentFault
-from dt.play.turns import Vectorization, make_envs
+from dt.play.make import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke

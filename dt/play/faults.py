@@ -1,28 +1,32 @@
-"""How can an environment break, and where? Every fault has a name and a place."""
+"""Faults of environments: what is raised, hangs or is no number gets a name and a place."""
 
 from __future__ import annotations
 
 import copy
-import queue
-import sys
-import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from multiprocessing.process import BaseProcess
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from jaxtyping import Bool, Int
 
 from dt.files import first_line
+from dt.play.worker import Hung, Worker
+
+T = TypeVar("T")
+Tree: TypeAlias = Any  # an array of all rows, or dictionaries and tuples of them, as the space is
+Infos: TypeAlias = dict[str, Any]  # as Gymnasium's vector environments give them
 
 
 class EnvironmentFault(ValueError):
-    """One line: the environment, its row, the episode and step it was at, and what happened."""
+    """An environment broke: its name, row, episode and step, and what happened, in one line."""
 
 
 class Watched:
@@ -45,28 +49,27 @@ class Watched:
         # Which episode a row plays, -1 for none, and how many steps of it; the caller keeps both.
         self.episodes: Int[np.ndarray, " B"] = np.full(envs.num_envs, -1)
         self.steps: Int[np.ndarray, " B"] = np.zeros(envs.num_envs, np.int64)
-        self._worker = _Worker() if timeout else None
+        self._worker = Worker() if timeout else None
 
-    def reset(self, where: Bool[np.ndarray, " B"], seeds: Any) -> Any:
-        """The observations of all rows, those of `where` started anew."""
+    def reset(self, where: Bool[np.ndarray, " B"], seeds: list[int]) -> Tree:
+        """Start the rows of `where` anew, and return the observations of all rows."""
+        per_row: Any = seeds  # Gymnasium's base class has one seed, every vector environment many
         # Vector environments that reset themselves know no masks.
         options = None if where.all() else {"reset_mask": where}
-        observations, _ = self._call(lambda: self.envs.reset(seed=seeds, options=options))
+        observations, _ = self._call(lambda: self.envs.reset(seed=per_row, options=options))
         self._check(observations, np.zeros(self.envs.num_envs))
         return observations
 
-    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Observations, rewards, terminated, truncated and infos of all rows."""
+    def step(self, actions: Tree) -> tuple[Tree, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        """Step all rows; observations, rewards, terminated, truncated and infos, as Gymnasium's."""
         observations, rewards, terminated, truncated, infos = self._call(
             lambda: self.envs.step(actions)
         )
         self._check(observations, rewards)
         return observations, rewards, terminated, truncated, infos
 
-    def with_final(
-        self, observations: Any, infos: dict[str, Any], over: Bool[np.ndarray, " B"]
-    ) -> Any:
-        """The observations with the last of each episode that is over, which infos hold."""
+    def with_final(self, observations: Tree, infos: Infos, over: Bool[np.ndarray, " B"]) -> Tree:
+        """Copy the observations with the last of each episode that is over, which infos hold."""
         finals, whole = infos.get("final_obs"), copy.deepcopy(observations)
         for row in np.flatnonzero(over):
             final = None if finals is None else finals[row]
@@ -77,14 +80,15 @@ class Watched:
         return whole
 
     def close(self) -> None:
+        """Stop the thread that made the calls; the environments are their maker's to close."""
         if self._worker is not None:
             self._worker.stop()
 
-    def _call(self, function: Callable[[], Any]) -> Any:
+    def _call(self, function: Callable[[], T]) -> T:
         try:
             with _quiet() if self._processes else nullcontext():
                 return self._worker.call(function, self.timeout) if self._worker else function()
-        except _Hung as hung:
+        except Hung as hung:
             # Closing it could hang as well, and so could Gymnasium, which closes what is left over.
             self.envs.closed = True
             for process in self._processes:
@@ -102,11 +106,11 @@ class Watched:
             raise self._fault(what, row) from error
 
     @property
-    def _processes(self) -> Sequence[Any]:
+    def _processes(self) -> Sequence[BaseProcess]:
         """Of the rows, where each has one."""
         return getattr(self.envs, "processes", ())
 
-    def _check(self, observations: Any, rewards: np.ndarray) -> None:
+    def _check(self, observations: Tree, rewards: np.ndarray) -> None:
         live = self.episodes >= 0
         bad = live & ~np.isfinite(rewards)
         if bad.any():
@@ -127,7 +131,7 @@ class Watched:
                 raise self._fault(f"observation{name} {place} is {numbers[row, place]}", row)
 
     def _running(self, frames: Iterable[FrameType]) -> int | None:
-        """Which row's environment a call was in; None when the rows are not objects of their own"""
+        """Find the row whose environment a call was in; None where rows are no objects."""
         frames = list(frames)
         for frame in frames:  # the answer of which process was being waited for
             if frame.f_locals.get("self") is self.envs and "env_idx" in frame.f_locals:
@@ -139,7 +143,7 @@ class Watched:
         return None
 
     def _misshapen(self, otherwise: str) -> tuple[int | None, str]:
-        """Gymnasium stacks the rows' observations, and only says that they do not stack."""
+        """Find the row whose observation does not stack with the others; Gymnasium does not say."""
         expected = self.envs.single_observation_space.shape
         for row, observation in enumerate(getattr(self.envs, "_env_obs", ())):
             if expected is None or observation is None:
@@ -160,8 +164,10 @@ class Watched:
         )
 
 
-def _parts(name: str, space: Any, observations: Any) -> Iterator[tuple[str, Any, Any]]:
-    """The arrays of a batch of observations, each with where it stands and its space."""
+def _parts(
+    name: str, space: gymnasium.Space, observations: Tree
+) -> Iterator[tuple[str, gymnasium.Space, np.ndarray]]:
+    """Yield the arrays of a batch of observations, each with where it stands and its space."""
     if isinstance(space, spaces.Dict):
         for key, inner in space.items():
             yield from _parts(f"{name}[{key!r}]", inner, observations[key])
@@ -172,7 +178,7 @@ def _parts(name: str, space: Any, observations: Any) -> Iterator[tuple[str, Any,
         yield name, space, observations
 
 
-def _put(batch: Any, row: int, value: Any) -> None:
+def _put(batch: Tree, row: int, value: Tree) -> None:
     """Put a row's observation into a batch of them."""
     if isinstance(batch, dict):
         for key, part in batch.items():
@@ -186,44 +192,7 @@ def _put(batch: Any, row: int, value: Any) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the traces that Gymnasium warns with where a row's process fails; we say it once."""
+    """Silence the traces that Gymnasium warns with where a row's process fails; we say it once."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*ERROR")
         yield
-
-
-class _Hung(Exception):
-    def __init__(self, frames: list[FrameType]):
-        self.frames = frames
-
-
-class _Worker:
-    """A thread that makes calls for another one; it may be left behind in a call that hangs."""
-
-    def __init__(self) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], Any] | None] = queue.SimpleQueue()
-        self._outcomes: queue.SimpleQueue[tuple[bool, Any]] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def call(self, function: Callable[[], Any], timeout: float) -> Any:
-        self._calls.put(function)
-        try:
-            done, value = self._outcomes.get(timeout=timeout)
-        except queue.Empty:
-            assert self._thread.ident is not None
-            frame = sys._current_frames().get(self._thread.ident)
-            raise _Hung([one for one, _ in traceback.walk_stack(frame)] if frame else []) from None
-        if done:
-            return value
-        raise value
-
-    def stop(self) -> None:
-        self._calls.put(None)
-
-    def _run(self) -> None:
-        while (function := self._calls.get()) is not None:
-            try:
-                self._outcomes.put((True, function()))
-            except Exception as error:
-                self._outcomes.put((False, error))

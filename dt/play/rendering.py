@@ -1,4 +1,4 @@
-"""How are environments drawn without a screen? Fast: MuJoCo's without shadows, others as they can.
+"""Draw environments without a screen, and fast: MuJoCo's without shadows, others as they can.
 
 Gymnasium draws a MuJoCo task with shadows and multisampling, each row in a context of its own; in
 software that is 6 to 8 frames a second. One small context for all rows, without both, draws 98.
@@ -30,12 +30,12 @@ def without_screen() -> None:
 
 @contextmanager
 def drawing(envs: VectorEnv) -> Iterator[Draw]:
-    """Pictures of the rows of environments that were made with render_mode rgb_array.
+    """Draw pictures of the rows of environments that were made with render_mode rgb_array.
 
     Raises:
         ValueError: in one line, when nothing can be drawn here.
     """
-    separate: list[Any] = list(envs.envs) if isinstance(envs, SyncVectorEnv) else []
+    separate = list(envs.envs) if isinstance(envs, SyncVectorEnv) else []
     rows: list[Any] = [env.unwrapped for env in separate]
     if rows and all(hasattr(row, "mujoco_renderer") for row in rows):
         with _one_line():
@@ -48,7 +48,7 @@ def drawing(envs: VectorEnv) -> Iterator[Draw]:
 
     def draw_row(row: int) -> np.ndarray:
         with _one_line():
-            picture: Any = separate[row].render() if separate else (envs.render() or ())[row]
+            picture: object = separate[row].render() if separate else (envs.render() or ())[row]
         if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
                 f"cannot draw the environment: it renders {type(picture).__name__}, not a picture "
@@ -60,7 +60,7 @@ def drawing(envs: VectorEnv) -> Iterator[Draw]:
 
 
 def _simulations(rows: list[Any]) -> tuple[Any, Draw]:
-    """One renderer for rows of one model, and the camera that Gymnasium would use."""
+    """Make one renderer for rows of one model, with the camera that Gymnasium would use."""
     import mujoco
 
     model = rows[0].model
@@ -87,7 +87,7 @@ def _simulations(rows: list[Any]) -> tuple[Any, Draw]:
 
 @contextmanager
 def _one_line() -> Iterator[None]:
-    """What a missing driver or package leads to, which many libraries say in many ways."""
+    """Say in one line what a missing driver or package leads to, each library in its own way."""
     try:
         yield
     except Exception as error:

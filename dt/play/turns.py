@@ -1,26 +1,18 @@
-"""How do environments step, episode after episode? As one batch whose free rows are refilled."""
+"""Play environments episode after episode, as one batch whose free rows are refilled."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
-from dt.play.faults import Watched
-from dt.spaces.environments import has_own_rows, making
+from dt.play.faults import Tree, Watched
 from dt.spaces.records import to_records, to_tree
-
-Vectorization = Literal["auto", "sync", "async"]
-
-WORTH_TURNS = 16  # rows; half of fewer are computed in no time
 
 
 class Step(NamedTuple):
@@ -43,7 +35,7 @@ class Step(NamedTuple):
 
     @property
     def ended(self) -> Bool[np.ndarray, " B"]:
-        """Live rows whose episode is over."""
+        """Tell which live rows' episode is over."""
         return self.live & (self.terminated | self.truncated)
 
 
@@ -52,72 +44,14 @@ class Group(NamedTuple):
 
     envs: VectorEnv
     start: Callable[[np.ndarray, np.ndarray], None]  # as of `play`
-    begin_acting: Callable[[np.ndarray], Callable[[], Any]]  # observations -> what gives actions
-
-
-def make_groups(
-    env_id: str,
-    num_envs: int,
-    env_kwargs: dict[str, Any] | None = None,
-    vectorization: Vectorization = "auto",
-) -> list[VectorEnv]:
-    """As `make_envs`, at least as many in all, in two groups for `play_in_turns`.
-
-    One group where rows are too few to be worth it, and where environments step on threads of their
-    own, which would only get in the way of what computes the actions.
-    """
-    own = vectorization == "auto" and has_own_rows(env_id, env_kwargs or {})
-    groups = 1 if own or num_envs < WORTH_TURNS else 2
-    size = -(-num_envs // groups)  # the same for both: one compiled program
-    return [make_envs(env_id, size, env_kwargs, vectorization) for _ in range(groups)]
-
-
-def make_envs(
-    env_id: str,
-    num_envs: int,
-    env_kwargs: dict[str, Any] | None = None,
-    vectorization: Vectorization = "auto",
-) -> VectorEnv:
-    """Environments that are reset by hand.
-
-    Args:
-        vectorization: sync, one after the other in this process; async, a process a row, by
-            `forkserver` since JAX's threads do not outlive a fork; auto, the id's own vector
-            environment where that can be reset by hand, else sync.
-
-    Raises:
-        ValueError: when Gymnasium cannot make the environment, with its reason.
-    """
-    disabled: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED}
-    kwargs = dict(env_kwargs or {})
-    with making(env_id):
-        if vectorization == "auto" and has_own_rows(env_id, kwargs):
-            return gymnasium.make_vec(
-                env_id,
-                num_envs=num_envs,
-                vectorization_mode="vector_entry_point",
-                **disabled,
-                **kwargs,
-            )
-        processes: dict[str, Any] = {}
-        if vectorization == "async":
-            # Imported once, where the rows' processes come from, instead of in each of them.
-            multiprocessing.get_context("forkserver").set_forkserver_preload(["gymnasium"])
-            processes = {"context": "forkserver", "max_concurrency": os.cpu_count()}
-        return gymnasium.make_vec(
-            env_id,
-            num_envs=num_envs,
-            vectorization_mode="async" if processes else "sync",
-            vector_kwargs=disabled | processes,
-            **kwargs,
-        )
+    begin_acting: Callable[[np.ndarray], Callable[[], Tree]]  # observations -> what gives actions
 
 
 def play(
     envs: VectorEnv,
     seeds: Int[np.ndarray, " n"],
     start: Callable[[np.ndarray, np.ndarray], None],
-    act: Callable[[np.ndarray], Any],
+    act: Callable[[np.ndarray], Tree],
     step_timeout: float = 0.0,
 ) -> Iterator[Step]:
     """Play exactly one episode for each seed, `envs.num_envs` at a time, and yield every step.
@@ -172,7 +106,7 @@ def play_in_turns(
 
 
 def _begins(turn: Iterator[Step | None]) -> bool:
-    """Whether a group has anything left to play, and then it has begun to act."""
+    """Tell whether a group has anything left to play; if so, it has begun to act."""
     over = object()
     return next(turn, over) is not over
 
@@ -184,7 +118,7 @@ def _turns(
     step_timeout: float,
     first_row: int,
 ) -> Generator[Step | None, None, None]:
-    """A group's steps, and before each of them None: it has begun to act, and others may step."""
+    """Yield a group's steps, before each of them None: it has begun to act, and others may step."""
     envs, num_envs = group.envs, group.envs.num_envs
     mode = autoreset_mode(envs)
     watched = Watched(envs, step_timeout, first_row)
@@ -193,7 +127,7 @@ def _turns(
         playing[row] = episode
     starting = np.ones(num_envs, bool)
     resetting = np.zeros(num_envs, bool)  # rows whose next step is their reset
-    observations: Any = None
+    observations: Tree = None
     seen = np.empty(0)  # the same as an array, or records
     space = envs.single_observation_space
     try:
@@ -228,7 +162,7 @@ def _turns(
 
 
 def autoreset_mode(envs: VectorEnv) -> AutoresetMode:
-    """How rows begin again; vector environments that do not say follow Gymnasium's default."""
+    """Tell how rows begin again; vector environments that do not say follow Gymnasium's default."""
     mode = envs.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP)
     try:
         return AutoresetMode(mode)

@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -16,9 +16,11 @@ from gymnasium.vector import AutoresetMode
 
 from dt.files import first_line
 
+EnvKwargs: TypeAlias = dict[str, Any]  # what `gymnasium.make` takes besides the id
+
 
 def environment_spaces(
-    env_id: str, env_kwargs: dict[str, Any] | None = None
+    env_id: str, env_kwargs: EnvKwargs | None = None
 ) -> tuple[gymnasium.Space, gymnasium.Space]:
     """Observation and action space of a registered environment, as a row of it is played.
 
@@ -28,7 +30,7 @@ def environment_spaces(
     kwargs = env_kwargs or {}
     if has_own_rows(env_id, kwargs):
         with making(env_id):
-            by_hand: dict[str, Any] = {"autoreset_mode": AutoresetMode.DISABLED, **kwargs}
+            by_hand: EnvKwargs = {"autoreset_mode": AutoresetMode.DISABLED, **kwargs}
             rows = gymnasium.make_vec(env_id, 1, "vector_entry_point", **by_hand)
         try:
             return rows.single_observation_space, rows.single_action_space
@@ -42,7 +44,7 @@ def environment_spaces(
         env.close()
 
 
-def has_own_rows(env_id: str, env_kwargs: dict[str, Any]) -> bool:
+def has_own_rows(env_id: str, env_kwargs: EnvKwargs) -> bool:
     """Whether the id has a vector environment that says it can be reset by hand, as ours do.
 
     It also says which pictures it draws (`render_modes`), and which arguments only a single
@@ -104,7 +106,7 @@ def infer_spaces(
 
 
 def known_spaces(
-    env_id: str | None, env_kwargs: dict[str, Any]
+    env_id: str | None, env_kwargs: EnvKwargs
 ) -> tuple[gymnasium.Space, gymnasium.Space] | None:
     """The environment's spaces where it is installed here."""
     if env_id is not None and is_registered(env_id):
@@ -155,7 +157,18 @@ def is_registered(env_id: str) -> bool:
     return env_id in gymnasium.registry
 
 
-def why_not_playable(env_id: str, env_kwargs: dict[str, Any]) -> str | None:
+def known_step_limit(env_id: str | None, env_kwargs: EnvKwargs) -> int | None:
+    """Find after how many steps the environment cuts an episode, where that is given or known.
+
+    No module is imported for it: a name in a data file must not run code.
+    """
+    if "max_episode_steps" in env_kwargs:
+        return int(env_kwargs["max_episode_steps"])
+    spec = gymnasium.registry.get(env_id or "")
+    return spec.max_episode_steps if spec else None
+
+
+def why_not_playable(env_id: str, env_kwargs: EnvKwargs) -> str | None:
     """Gymnasium's reason that the environment cannot be made here; None when it can."""
     try:
         environment_spaces(env_id, env_kwargs)

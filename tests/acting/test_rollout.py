@@ -8,7 +8,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from walk import Walk, make_policy
 
 from dt.acting.rollout import Rollouts, run_episodes
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 
 
 def play(*sizes: int, num_episodes: int = 7) -> Rollouts:

@@ -14,7 +14,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from PIL import Image
 from walk import Walk, make_policy
 
-import dt.acting.video
+import dt.acting.film
+from dt.acting.film import writing
 from dt.acting.rollout import run_episodes
 from dt.acting.video import HEIGHT, STRIP, captioned, film, side_by_side
 
@@ -52,7 +53,7 @@ def colour_of(picture: np.ndarray) -> int:
 def test_a_film_shows_every_step_of_the_card_s_first_episode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dt.acting.video, "find_spec", lambda name: None)  # GIF needs no encoder
+    monkeypatch.setattr(dt.acting.film, "find_spec", lambda name: None)  # GIF needs no encoder
     policy, targets = make_policy(), [1.0, 9.0]
     filmed = film(policy, make_rows(2), targets, 11, tmp_path / "films")
     names = ["target-1.gif", "target-9.gif", "all-targets.gif"]
@@ -74,6 +75,33 @@ def test_a_film_shows_every_step_of_the_card_s_first_episode(
     assert "pictures rendered at" in filmed.describe()
     with Image.open(filmed.files[2]) as image:
         assert image.size == (640, HEIGHT + STRIP)
+
+
+def test_an_mp4_holds_every_picture(tmp_path: Path) -> None:
+    encoder = pytest.importorskip("imageio_ffmpeg")
+    picture = np.zeros((62, 82, 3), np.uint8)  # even, but no multiples of 16
+    with writing(tmp_path / "film.mp4", 12.5) as film:
+        film.append(picture)
+        film.append(picture + 200, times=4)
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+    frames, seconds = encoder.count_frames_and_secs(tmp_path / "film.mp4")
+    assert frames == 5 and seconds == pytest.approx(0.4, abs=0.05)
+    words = [encoder.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "film.mp4")]
+    words += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = subprocess.run(words, capture_output=True, check=True).stdout
+    pictures = np.frombuffer(raw, np.uint8).reshape(5, 62, 82, 3)
+    means = pictures.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(means, [0, 200, 200, 200, 200], atol=3)
+
+
+def test_what_cannot_be_encoded_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    odd = np.zeros((61, 81, 3), np.uint8)  # which this kind of film cannot have
+    with pytest.raises(ValueError, match="film.mp4: cannot be encoded") as caught:
+        with writing(tmp_path / "film.mp4", 10.0) as film:
+            film.append(odd)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_bar_is_what_is_left_of_the_target() -> None:
@@ -117,7 +145,7 @@ SIMULATION = """
 from dt.play.rendering import drawing, without_screen
 without_screen()
 import envs, numpy as np
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 rows = make_envs("Hopper-v4", 2, {"render_mode": "rgb_array"})
 rows.reset(seed=[0, 1])
 try:

@@ -15,19 +15,11 @@ import pytest
 from gymnasium import spaces
 
 from dt.collect.behaviors.acting import Behavior, random_behavior, with_noise
-from dt.collect.gather import (
-    LOG,
-    PLAN,
-    Outcome,
-    Plan,
-    new_dataset_folder,
-    open_collection,
-    play_plan,
-    publish,
-    share_out,
-)
+from dt.collect.gather import play_plan
+from dt.collect.plan import LOG, PLAN, Plan, new_dataset_folder, open_collection, share_out
+from dt.collect.publish import Outcome, publish
 from dt.data import load_dataset
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 
 ACTIONS = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
@@ -238,7 +230,7 @@ def test_a_kill_while_the_data_set_is_written_costs_nothing(
         raise SystemError("killed")
 
     with monkeypatch.context() as patch:
-        patch.setattr("dt.collect.gather.place_minari", killed)
+        patch.setattr("dt.collect.publish.place_minari", killed)
         with pytest.raises(SystemError):
             collect()
     assert (root / "test" / ".stroll-v0.collecting" / "finished").exists()

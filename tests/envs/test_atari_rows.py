@@ -10,7 +10,8 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
-from dt.play.turns import make_envs, play
+from dt.play.make import make_envs
+from dt.play.turns import play
 from dt.spaces.environments import environment_spaces
 
 pytest.importorskip("ale_py")

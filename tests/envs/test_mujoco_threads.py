@@ -13,7 +13,7 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
 
-from dt.play.turns import make_envs
+from dt.play.make import make_envs
 from envs import THREADED
 from envs.mujoco_threads import MujocoVectorEnv, unwarned
 

@@ -18,8 +18,9 @@ from walk import make_policy
 from dt.acting.rollout import RolloutFault, run_episodes
 from dt.checkpoint.save import Checkpointer
 from dt.collect.behaviors.acting import random_behavior
-from dt.collect.gather import episode_seeds, gather
+from dt.collect.gather import gather
 from dt.collect.journal import Journal
+from dt.collect.plan import episode_seeds
 from dt.config import TrainConfig
 from dt.evaluation.of_run import INCOMPLETE, card_of_run
 from dt.play.faults import EnvironmentFault

@@ -13,7 +13,8 @@ from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, Vecto
 
 import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.play.faults import EnvironmentFault
-from dt.play.turns import WORTH_TURNS, Group, make_envs, make_groups, play, play_in_turns
+from dt.play.make import WORTH_TURNS, make_envs, make_groups
+from dt.play.turns import Group, play, play_in_turns
 
 LENGTHS = (3, 1, 5, 2, 4, 1, 2)
 

@@ -1,16 +1,16 @@
-"""What acts when data is collected? A few functions over rows that each play an episode."""
+"""Behaviors: what acts while data is collected, as functions over rows of episodes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float
 
+from dt.play.faults import Tree
 from dt.spaces.records import build, leaves
 
 Generators = list[np.random.Generator]
@@ -26,7 +26,7 @@ class Behavior:
     """
 
     name: str
-    act: Callable[[np.ndarray, Generators], Any]
+    act: Callable[[np.ndarray, Generators], Tree]
     """(B, *observation shape) and a generator a row -> (B, *action shape), inside the space.
     Observations of a Dict or Tuple space come as records, its actions may be a tree."""
     start: Callable[[Bool[np.ndarray, " B"], Generators], None] = lambda rows, generators: None
@@ -40,7 +40,7 @@ class Behavior:
 
 
 def random_behavior(action_space: gymnasium.Space) -> Behavior:
-    """Uniform over the action space.
+    """Act uniformly over the action space.
 
     Raises:
         ValueError: for a space that has no uniform distribution.
@@ -50,7 +50,7 @@ def random_behavior(action_space: gymnasium.Space) -> Behavior:
 
 
 def with_noise(behavior: Behavior, noise: float, action_space: gymnasium.Space) -> Behavior:
-    """The behavior, disturbed.
+    """Disturb a behavior's actions.
 
     Discrete choices are replaced by a uniformly random one with probability `noise`. To numbers
     of a box a Gaussian is added whose standard deviation is `noise` times half of each number's
@@ -69,7 +69,7 @@ def with_noise(behavior: Behavior, noise: float, action_space: gymnasium.Space) 
                     f"--noise is {noise}; with {leaf.space} it is a probability, from 0 to 1"
                 )
 
-    def act(observations: np.ndarray, rngs: Generators) -> Any:
+    def act(observations: np.ndarray, rngs: Generators) -> Tree:
         actions = behavior.act(observations, rngs)
         return build(
             action_space, lambda leaf: _disturbed(leaf.of(actions), noise, leaf.space, rngs)
@@ -78,8 +78,8 @@ def with_noise(behavior: Behavior, noise: float, action_space: gymnasium.Space) 
     return replace(behavior, act=act)
 
 
-def uniform_actions(space: gymnasium.Space, rngs: Generators) -> Any:
-    """A uniform draw from the space by each generator; a tree where the space has parts."""
+def uniform_actions(space: gymnasium.Space, rngs: Generators) -> Tree:
+    """Draw uniformly from the space by each generator; a tree where the space has parts."""
     return build(space, lambda leaf: np.stack([_uniform_action(leaf.space, rng) for rng in rngs]))
 
 

@@ -1,4 +1,4 @@
-"""How does a recurrent actor that watches an Atari screen act?
+"""Atari actors kept as plain arrays (`.npz`): recurrent networks that watch the screen.
 
 Four 3x3 convolutions of stride 2 with ELU, a GRU (both with PyTorch's conventions) and a linear
 layer over actions. Keys: conv1.weight, conv1.bias, ... conv4.bias, gru.weight_ih, gru.weight_hh,
@@ -26,7 +26,7 @@ NUM_CONVOLUTIONS, CHANNELS, NUM_HIDDEN = 4, 32, 256
 
 
 def is_atari(arrays: dict[str, np.ndarray]) -> bool:
-    """Whether these arrays are such an actor's, or meant to be."""
+    """Tell whether these arrays are such an actor's, or meant to be."""
     return "conv1.weight" in arrays and "gru.weight_ih" in arrays
 
 
@@ -37,7 +37,7 @@ def atari_behavior(
     action_space: gymnasium.Space,
     deterministic: bool,
 ) -> Behavior:
-    """An actor that looks at the observations where these are screens, else at what is rendered.
+    """Make an actor that looks at observations where they are screens, else at what is rendered.
 
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
@@ -77,7 +77,7 @@ class ScreenActor:
         self.hidden[rows] = 0
 
     def logits(self, images: Float[np.ndarray, "B 80 80"]) -> Float[np.ndarray, "B A"]:
-        """Of this step's actions; the next call is the next step."""
+        """Compute the logits of this step's actions; the next call is the next step."""
         maps = images[..., None]  # (B, height, width, channels)
         for kernel, bias in zip(self.kernels, self.kernel_biases, strict=True):
             maps = _elu(_convolve(maps, kernel) + bias)
@@ -92,7 +92,7 @@ class ScreenActor:
 
 
 def half_screens(screens: UInt8[np.ndarray, "B 210 160 3"]) -> Float[np.ndarray, "B 80 80"]:
-    """What the actor sees of a screen, 0 to 1."""
+    """Reduce screens to what the actor sees of them, 0 to 1."""
     red, green, blue = np.moveaxis(screens[:, TOP:BOTTOM], 3, 0)
     grey = red.astype(np.float32) + green + blue  # (B, 160, 160), three times the mean
     low, high = grey.min(axis=(1, 2), keepdims=True), grey.max(axis=(1, 2), keepdims=True)
@@ -106,7 +106,7 @@ def _round(x: np.ndarray) -> np.ndarray:
 
 
 def _halving() -> np.ndarray:
-    """A triangle over four neighbours that is cut at the edge, 160 -> 80."""
+    """Make the matrix 160 -> 80 of a triangle over four neighbours that is cut at the edge."""
     weights = np.zeros((80, 162))
     for i in range(80):
         weights[i, 2 * i : 2 * i + 4] = 1, 3, 3, 1
@@ -118,7 +118,7 @@ _HALVE = _halving()
 
 
 def _convolve(maps: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """3x3, stride 2, one row of zeros around; kernel is (9 * channels in, channels out)."""
+    """Convolve 3x3 with stride 2, zeros around; kernel is (9 * channels in, channels out)."""
     padded = np.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
     count, height, width = windows.shape[:3]

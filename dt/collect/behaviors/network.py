@@ -1,4 +1,4 @@
-"""How does an actor kept as plain arrays (`.npz`) act? A small network, evaluated row by row.
+"""Actors kept as plain arrays (`.npz`): small networks, evaluated row by row.
 
 Keys: w0, b0, w1, b1, ... (x @ w.T + b) with `activation` between the layers; optionally
 obs_mean, obs_var, clip_obs and eps, which normalise observations first; and `kind`:
@@ -41,7 +41,7 @@ def network_behavior(
     action_space: gymnasium.Space,
     deterministic: bool,
 ) -> Behavior:
-    """An actor for these spaces.
+    """Make an actor for these spaces.
 
     Args:
         deterministic: the mean, or the likeliest action, instead of a sample.
@@ -77,7 +77,7 @@ def network_behavior(
 
 
 def row_matmul(rows: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """rows @ matrix, one product a row.
+    """Multiply rows @ matrix, one product a row.
 
     A matrix product rounds a row differently in batches of different size, and a simulator
     turns the last bit into another episode.

@@ -1,4 +1,4 @@
-"""How does a Stable-Baselines3 model (`.zip`) act? With that package, from the extra `sb3`.
+"""Stable-Baselines3 models (`.zip`) as behaviors, by that package, from the extra `sb3`.
 
 Reading such a file runs code that is inside it (it holds pickles): use files that you trust.
 """
@@ -21,7 +21,7 @@ def sb3_behavior(
     action_space: gymnasium.Space,
     deterministic: bool,
 ) -> Behavior:
-    """The policy inside a saved model, of any algorithm whose package is installed.
+    """Load the policy inside a saved model, of any algorithm whose package is installed.
 
     Observations are given as they are: statistics of VecNormalize lie in a file of their own,
     which is not read.

@@ -1,4 +1,4 @@
-"""What does `--policy WORD` name, and who acts for it?"""
+"""Load the behavior that a word such as `random` or `npz:FILE` names."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def load_behavior(
     deterministic: bool = False,
     players: Mapping[str, Player],
 ) -> Behavior:
-    """Who acts for this word in an environment of these spaces.
+    """Load what acts for this word in an environment of these spaces.
 
     Args:
         deterministic: the mean or the likeliest action instead of a sample, where there is one.

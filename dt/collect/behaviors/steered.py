@@ -1,4 +1,4 @@
-"""How does a trained run act as a behavior? As it does for `evaluate.py`, asked for one return."""
+"""A trained run as a behavior, which acts as in an evaluation and is asked for one return."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def steered_behavior(
     action_space: gymnasium.Space,
     deterministic: bool,
 ) -> Behavior:
-    """The run's last checkpoint, asked for `target`: a return, or a percentile of its data (p90).
+    """Load the run's last checkpoint, asked for `target`: a return, or its data's percentile (p90).
 
     Its rows are evaluated as one batch: an episode is the same in any row, and in a batch of
     another size the same up to rounding.

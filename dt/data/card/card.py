@@ -12,16 +12,17 @@ from gymnasium import spaces
 
 from dt.data.card.pass_counts import EpisodeTable, Tally
 from dt.data.card.steerability import steerability
-from dt.data.episodes import EpisodeDataset, Reference
-from dt.data.streams import EpisodeStream
+from dt.data.episodes import Reference
+from dt.data.streams import EpisodeSource
 from dt.data.summary import histogram, whole_histogram
+from dt.spaces.environments import known_step_limit
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
 Card = dict[str, Any]
 
 
-def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTable]:
+def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
     """Describe a source's episodes; each is looked at once and not kept.
 
     The card is strict JSON. `problems` are what training refuses or would learn wrongly from,
@@ -47,7 +48,7 @@ def data_card(source: EpisodeDataset | EpisodeStream) -> tuple[Card, EpisodeTabl
         "returns": _spread(returns, histogram),
         "lengths": _spread(table.lengths, whole_histogram),
         "rewards": tally.reward_facts(),
-        "endings": tally.ending_facts(_step_limit(source.env_id, source.env_kwargs)),
+        "endings": tally.ending_facts(known_step_limit(source.env_id, source.env_kwargs)),
         "observations": {
             **tally.observations.facts(tally.locate),
             "not_finite_finals": len(tally.bad_finals),
@@ -71,14 +72,6 @@ def _in_words(space: gymnasium.Space) -> str:
     if isinstance(space, spaces.Box) and "[" in str(space):
         return f"Box(bounds of their own, {space.shape}, {space.dtype})"
     return " ".join(str(space).split())
-
-
-def _step_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
-    """The environment's, where it is known here; a name in a data file imports nothing."""
-    if "max_episode_steps" in env_kwargs:
-        return int(env_kwargs["max_episode_steps"])
-    spec = gymnasium.registry.get(env_id or "")
-    return spec.max_episode_steps if spec else None
 
 
 def _spread(values: np.ndarray, bins: Callable[..., Any]) -> dict[str, Any] | None:

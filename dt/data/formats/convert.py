@@ -1,9 +1,9 @@
-"""How is a data set rewritten in another format, exactly, and all of it or nothing?
+"""Rewrite a data set in another format, exactly, and all of it or nothing.
 
-The name of the output says its format: NAME.npz, NAME.hdf5 (D4RL's), or a Minari id such as
-NAME-v0 for Minari's own folder; ./NAME-v0 or another path for a folder elsewhere. What comes back
-from reading it equals what was read from the source: values and types of observations, actions,
-rewards, ends and lengths, spaces, environment and reference scores.
+The name of the output says its format: NAME.npz, NAME.hdf5 (D4RL's) or another ending that a
+`Format` has, or a Minari id such as NAME-v0 for Minari's own folder; ./NAME-v0 or another path for
+a folder elsewhere. What comes back from reading it equals what was read from the source: values and
+types of observations, actions, rewards, ends and lengths, spaces, environment and reference scores.
 """
 
 from __future__ import annotations
@@ -14,17 +14,21 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
+import psutil
+
+from dt.data.formats import all_formats
+from dt.data.formats.minari import dataset_path, is_minari_id, place_minari, write_minari
 from dt.data.formats.sources import open_source
 from dt.files import first_line
+from dt.spaces.environments import EnvKwargs
 
 
 def convert(
     source: str,
     out: str | Path,
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     reward: str = "",
 ) -> Path:
     """Write the source as `out` and return where it is.
@@ -39,35 +43,27 @@ def convert(
             is there already. Whatever goes wrong, nothing is left behind.
     """
     name, path = str(out), Path(os.path.expanduser(out))
-    if path.suffix in (".npz", ".hdf5", ".h5"):
+    written = [each for each in all_formats() if each.write is not None]
+    write = next((each.write for each in written if path.suffix in each.suffixes), None)
+    if write is not None:
         _check_free(path)
         opened = open_source(source, env_id, env_kwargs, reward)
         with _replacing(path) as part:
-            if path.suffix == ".npz":
-                from dt.data.formats.npz import write_npz
-
-                write_npz(part, opened)
-            else:
-                from dt.data.formats.d4rl import write_d4rl
-
-                write_d4rl(part, opened)
+            write(part, opened)
             part.rename(path)
         return path
-    from dt.data.formats.minari import get_dataset_path, is_minari_id, place_minari, write_minari
-
     elsewhere = name.startswith((".", "/", "~"))
     if not is_minari_id(path.name if elsewhere else name):
-        raise ValueError(
-            f"{name}: says no format; end it in .npz, .hdf5 (for D4RL's) or, for Minari, in -v0"
-        )
-    target = path if elsewhere else get_dataset_path(name)
+        endings = ", ".join(f"{each.suffixes[0]} ({each.name})" for each in written)
+        raise ValueError(f"{name}: says no format; end it in {endings} or, for Minari, in -v0")
+    target = path if elsewhere else dataset_path(name)
     if elsewhere:
         _check_free(target)
     elif target.exists():
         raise ValueError(f"{name}: is a Minari data set already; remove it, or give another name")
     opened = open_source(source, env_id, env_kwargs, reward)
     # Within Minari's folder hidden names are no data sets; a namespace is made at the very end.
-    with _replacing(target if elsewhere else get_dataset_path() / target.name) as part:
+    with _replacing(target if elsewhere else dataset_path() / target.name) as part:
         write_minari(part, target.name if elsewhere else name, opened)
         if elsewhere:
             part.rename(target)
@@ -89,7 +85,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.partial")
     for other in path.parent.iterdir():
         match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.partial", other.name)
-        if match and not _is_running(int(match[1])):
+        if match and not psutil.pid_exists(int(match[1])):
             _remove(other)  # of a conversion that was killed
     try:
         yield part
@@ -97,18 +93,6 @@ def _replacing(path: Path) -> Iterator[Path]:
         raise ValueError(f"{path}: cannot be written ({first_line(error)})") from error
     finally:
         _remove(part)
-
-
-def _is_running(process: int) -> bool:
-    if os.name == "nt":  # where to ask is to interrupt it; what a killed one left stays there
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""How does a d3rlpy HDF5 file become episodes?
+"""Read d3rlpy's HDF5 files.
 
 - v1 (`MDPDataset.dump`): observations, actions, rewards, terminals, episode_terminals (one row a
   step) and discrete_action. An episode ends at its episode_terminal, and by time limit where that
@@ -15,20 +15,30 @@ v2 writes as observations_0_0, observations_0_1, ..., are not read.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.formats.flat import complete_lengths, from_arrays, from_steps
-from dt.data.formats.hdf5 import keys_of, open_hdf5, read_array
+from dt.data.formats.format import Format
+from dt.data.formats.hdf5 import hdf5_keys, names_in, open_hdf5, read_array
+from dt.spaces.environments import EnvKwargs
+
+if TYPE_CHECKING:
+    import h5py
 
 V2_COLUMNS = ("observations", "actions", "rewards", "terminated")
 
 
+def is_d3rlpy(path: Path, head: bytes) -> bool:
+    """Tell by an HDF5 file's keys."""
+    keys = hdf5_keys(path, head)
+    return "discrete_action" in keys or {"columns", "version"} <= keys
+
+
 def read_d3rlpy(
-    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
 ) -> EpisodeDataset:
     """Read the file whole.
 
@@ -91,7 +101,7 @@ def _read_v2(path: Path, file: h5py.File) -> list[Episode]:
                 raise ValueError(f"{path}: {key} has {len(values)} episodes, total_size is {count}")
         columns = [list(column) for column in zip(*stacked.values(), strict=True)]
     else:
-        raise ValueError(f"{path}: has no num_episodes; it holds {keys_of(file)}")
+        raise ValueError(f"{path}: has no num_episodes; it holds {names_in(file)}")
     return [_episode(path, index, *column) for index, column in enumerate(columns)]
 
 
@@ -101,7 +111,7 @@ def _episode(
     observations: np.ndarray,
     actions: np.ndarray,
     rewards: np.ndarray,
-    terminated: np.ndarray,
+    terminated: np.ndarray | np.generic,
 ) -> Episode:
     if not rewards.ndim or rewards.size != len(rewards) or np.size(terminated) != 1:
         raise ValueError(
@@ -124,3 +134,6 @@ def _integers(path: Path, actions: np.ndarray) -> np.ndarray:
             f"give integers"
         )
     return rounded
+
+
+FORMAT = Format(name="d3rlpy", file="d3rlpy's HDF5", is_file=is_d3rlpy, read=read_d3rlpy)

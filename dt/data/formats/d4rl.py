@@ -1,4 +1,4 @@
-"""How does a D4RL HDF5 file become episodes, and how do episodes become one?
+"""Read and write D4RL's HDF5 files.
 
 The d4rl package is not needed. Keys: observations, actions, rewards, terminals (one row a step);
 often timeouts and next_observations; infos are left alone. Where episodes end:
@@ -16,17 +16,20 @@ here says below metadata/, which D4RL's readers skip: the extras of `dt.data.for
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import gymnasium
-import h5py
 import numpy as np
 
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import EXTRAS, complete_lengths, from_arrays, to_extras
-from dt.data.formats.hdf5 import open_hdf5, read_array, reserve
-from dt.data.streams import EpisodeStream, pieces
+from dt.data.formats.format import Format
+from dt.data.formats.hdf5 import MAGIC, hdf5_keys, names_in, open_hdf5, read_array, reserve
+from dt.data.streams import EpisodeSource, pieces
+from dt.spaces.environments import EnvKwargs, known_step_limit
 from dt.spaces.records import is_composite
+
+if TYPE_CHECKING:
+    import h5py
 
 ROWS = 65536  # of next_observations looked at together
 NAMES = {
@@ -38,8 +41,13 @@ NAMES = {
 }
 
 
+def is_d4rl(path: Path, head: bytes) -> bool:
+    """Tell by an HDF5 file's keys; `read_d4rl` says which are missing."""
+    return bool(hdf5_keys(path, head) & {"observations", "actions", "rewards", "terminals"})
+
+
 def read_d4rl(
-    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
 ) -> EpisodeDataset:
     """Read the file whole; `env_id` overrides the file's own.
 
@@ -59,14 +67,14 @@ def read_d4rl(
                 arrays[key] = arrays[key].reshape(-1).astype(bool)
         notes: list[str] = []
         if "episode_lengths" not in arrays:
-            arrays, notes = _complete(path, arrays, _step_limit(env_id, env_kwargs or {}))
+            arrays, notes = _complete(path, arrays, known_step_limit(env_id, env_kwargs or {}))
         if "final_observations" not in arrays and "next_observations" in file:
             last = np.cumsum(arrays["episode_lengths"]) - 1
             arrays["final_observations"] = _rows(file["next_observations"], last)
     return from_arrays(str(path), arrays, env_id, env_kwargs, notes)
 
 
-def write_d4rl(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
+def write_d4rl(path: Path, source: EpisodeSource) -> None:
     """Write the source piece by piece; a stream need not fit in memory.
 
     Raises:
@@ -78,6 +86,8 @@ def write_d4rl(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
                 f"{source.name}: {space} has several parts, D4RL's format one array; convert to "
                 f".npz, or to a Minari id"
             )
+    import h5py
+
     h5py.File(path, "w").close()  # opened anew below: a file that is there can be reserved
     with h5py.File(path, "r+") as file:
         for piece in pieces(source):
@@ -140,14 +150,6 @@ def _at_limit(ends: np.ndarray, limit: int) -> np.ndarray:
     return (steps - began + 1) % limit == 0
 
 
-def _step_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
-    """The environment's, where it is given or known here; no module is imported for it."""
-    if "max_episode_steps" in env_kwargs:
-        return int(env_kwargs["max_episode_steps"])
-    spec = gymnasium.registry.get(env_id or "")
-    return spec.max_episode_steps if spec else None
-
-
 def _rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
     """Some rows, in rising order, without the whole in memory."""
     kept = [dataset[:0]]
@@ -178,3 +180,24 @@ def _append(name: str, file: h5py.File, key: str, values: np.ndarray) -> None:
         )
     dataset.resize(len(dataset) + len(values), axis=0)
     dataset[-len(values) :] = values
+
+
+def _explain(path: Path, head: bytes) -> str:
+    if head != MAGIC:
+        return ""
+    with open_hdf5(path) as file:
+        return (
+            f"is HDF5 of no format known here; it holds {names_in(file)}; D4RL's holds "
+            f"observations, actions, rewards and terminals"
+        )
+
+
+FORMAT = Format(
+    name="d4rl",
+    file="D4RL's HDF5",
+    is_file=is_d4rl,
+    explain=_explain,
+    read=read_d4rl,
+    suffixes=(".hdf5", ".h5"),
+    write=write_d4rl,
+)

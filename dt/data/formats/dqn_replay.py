@@ -1,4 +1,4 @@
-"""How do the shards of the DQN replay data set become episodes?
+"""Read the shards of the DQN replay data set.
 
 Agarwal et al. 2020 logged every frame that a DQN agent saw of an Atari game: 50 shards of a
 million steps each, a shard being gzipped `np.save` arrays side by side:
@@ -21,17 +21,20 @@ import re
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple, cast
 
+import gymnasium
 import numpy as np
 from gymnasium import spaces
 
 from dt.data.episodes import Episode
+from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream
 from dt.files import first_line
-from dt.spaces.environments import environment_spaces
+from dt.spaces.environments import EnvKwargs, environment_spaces
 
 FIELDS = ("observation", "action", "reward", "terminal")
+GZIP_MAGIC = b"\x1f\x8b"
 PADDING = 3  # rows of zeros before an episode: Dopamine's stack of 4 less 1
 _NAME = re.compile(r"^\$store\$_(?:observation|action|reward|terminal)_ckpt\.(\d+)\.gz$")
 
@@ -44,9 +47,9 @@ class Shard(NamedTuple):
         return self.folder / f"$store$_{field}_ckpt.{self.number}.gz"
 
 
-def is_shard(path: Path) -> bool:
-    """Whether the name is that of a shard's array; its content does not say which array it is."""
-    return _NAME.match(path.name) is not None
+def is_shard(path: Path, head: bytes) -> bool:
+    """Tell by the name of a gzipped file: its content does not say which array it is."""
+    return head.startswith(GZIP_MAGIC) and _NAME.match(path.name) is not None
 
 
 def find_shards(path: Path) -> list[Shard]:
@@ -58,12 +61,18 @@ def find_shards(path: Path) -> list[Shard]:
     return [Shard(path, number) for number in sorted(numbers)]
 
 
+def _observation_file(path: Path) -> Path:
+    """The file that stands for a shard, whichever of its files is named."""
+    return next((shard.file("observation") for shard in find_shards(path)), path)
+
+
 def shard_files(path: Path) -> list[Path]:
+    """List the arrays that the episodes are read from."""
     return [shard.file(field) for shard in find_shards(path) for field in FIELDS]
 
 
 def read_dqn_replay(
-    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
 ) -> EpisodeStream:
     """Open a folder of shards, or the shard that one of its files belongs to.
 
@@ -96,7 +105,7 @@ def read_dqn_replay(
         num_episodes += len(_spans(steps["terminal"]))
         largest = max(largest, int(steps["action"].max(initial=0)))
     assert shape is not None
-    action_space: Any = spaces.Discrete(largest + 1)
+    action_space: gymnasium.Space = spaces.Discrete(largest + 1)
     if env_id is not None:
         _, action_space = environment_spaces(env_id, env_kwargs)
 
@@ -210,3 +219,15 @@ class _RowFile:
                 f"{self.path}: is cut short or damaged ({first_line(error)}); fetch it anew"
             ) from error
         return values
+
+
+FORMAT = Format(
+    name="dqn-replay",
+    file="a shard of DQN replay",
+    folder="a folder of DQN replay shards",
+    is_file=is_shard,
+    is_folder=lambda folder: bool(find_shards(folder)),
+    whole=lambda path: path if path.is_dir() else _observation_file(path),
+    files=shard_files,
+    read=read_dqn_replay,
+)

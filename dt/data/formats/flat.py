@@ -1,4 +1,4 @@
-"""How do flat arrays of logged steps become episodes, whatever file they were in?
+"""Make episodes of flat arrays of logged steps, whatever file they were in, and take them apart.
 
 Arrays by name: observations, actions, rewards (one row a step), and the episodes' ends as
 episode_lengths or as terminations and/or truncations. A file may also say:
@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeAlias
 
 import gymnasium
 import numpy as np
 
 from dt.data.episodes import Episode, EpisodeDataset, Reference, check_shapes, step_shapes
-from dt.data.streams import EpisodeStream, cut_ends
+from dt.data.streams import EpisodeSource, cut_ends
 from dt.spaces.environments import (
+    EnvKwargs,
     environment_spaces,
     infer_spaces,
     known_spaces,
@@ -33,6 +34,7 @@ from dt.spaces.records import build, leaves, to_records
 
 STEPS = ("observations", "actions", "rewards")
 ENDS = ("terminations", "truncations")
+Spaces: TypeAlias = tuple[gymnasium.Space, gymnasium.Space]  # observations', actions'
 _RECORDS = ("observations", "actions", "final_observations")
 EXTRAS = (
     "episode_lengths",
@@ -51,7 +53,7 @@ def from_arrays(
     name: str,
     arrays: Mapping[str, np.ndarray],
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     notes: Sequence[str] = (),
 ) -> EpisodeDataset:
     """Check the arrays and find their spaces; `env_id` overrides what they say.
@@ -113,7 +115,7 @@ def from_steps(
     name: str,
     episodes: Sequence[Episode],
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     notes: Sequence[str] = (),
 ) -> EpisodeDataset:
     """The same for a file that holds its episodes apart."""
@@ -133,9 +135,9 @@ def from_steps(
     return from_arrays(name, arrays, env_id, env_kwargs, notes)
 
 
-def to_extras(source: EpisodeDataset | EpisodeStream) -> dict[str, Any]:
+def to_extras(source: EpisodeSource) -> dict[str, str | float]:
     """What a file must say besides the steps, so that reading it gives the same data set."""
-    extras: dict[str, Any] = {
+    extras: dict[str, str | float] = {
         "observation_space": space_to_text(source.observation_space),
         "action_space": space_to_text(source.action_space),
     }
@@ -169,7 +171,7 @@ def is_part(key: str) -> bool:
     return key.partition("/")[0] in _RECORDS and "/" in key
 
 
-def kwargs_to_text(source: EpisodeDataset | EpisodeStream) -> str:
+def kwargs_to_text(source: EpisodeSource) -> str:
     """The environment's keyword arguments as JSON, refused where that would change them."""
     try:
         text = json.dumps(source.env_kwargs)
@@ -193,7 +195,7 @@ def _joined(
     arrays: Mapping[str, np.ndarray],
     env_id: str | None,
     own: str | None,
-    kwargs: dict[str, Any],
+    kwargs: EnvKwargs,
 ) -> Mapping[str, np.ndarray]:
     """The arrays, with records in place of those of their parts.
 
@@ -285,7 +287,7 @@ def _offsets(name: str, arrays: Mapping[str, np.ndarray], num_steps: int) -> np.
     return np.unique(np.concatenate([[0], last, [num_steps]]))
 
 
-def _stated_spaces(name: str, arrays: Mapping[str, np.ndarray]) -> tuple[Any, Any] | None:
+def _stated_spaces(name: str, arrays: Mapping[str, np.ndarray]) -> Spaces | None:
     if "observation_space" not in arrays or "action_space" not in arrays:
         return None
     texts = _text(arrays["observation_space"]), _text(arrays["action_space"])
@@ -307,7 +309,7 @@ def _reference(name: str, arrays: Mapping[str, np.ndarray]) -> Reference | None:
     return Reference(source, float(arrays["ref_min"].item()), float(arrays["ref_max"].item()))
 
 
-def _json(name: str, arrays: Mapping[str, np.ndarray], key: str) -> dict[str, Any]:
+def _json(name: str, arrays: Mapping[str, np.ndarray], key: str) -> EnvKwargs:
     if key not in arrays:
         return {}
     try:

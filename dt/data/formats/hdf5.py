@@ -1,23 +1,29 @@
-"""What lies in an HDF5 file, and how does a damaged one become one line?"""
+"""Read HDF5 files; a damaged one becomes an error of one line. Serves the formats in HDF5."""
 
 from __future__ import annotations
 
 import errno
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 
 from dt.files import first_line
+
+if TYPE_CHECKING:  # imported where a file is opened: most logs are not HDF5
+    import h5py
+
+MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open to read; whatever HDF5 raises until it is closed becomes a ValueError."""
+    import h5py
+
     try:
         with h5py.File(path, "r") as file:
             yield file
@@ -47,9 +53,11 @@ def reserve(path: Path, used: int, more: int) -> None:
 
 
 def read_array(path: Path, file: h5py.File, key: str, in_rows: bool = True) -> np.ndarray:
-    """One array of numbers, whole."""
+    """Read one array of numbers, whole."""
+    import h5py
+
     if not isinstance(file.get(key), h5py.Dataset):
-        raise ValueError(f"{path}: has no key {key!r}; it holds {keys_of(file)}")
+        raise ValueError(f"{path}: has no key {key!r}; it holds {names_in(file)}")
     shape, dtype = file[key].shape, file[key].dtype
     if dtype.kind not in "biuf" or shape is None or (in_rows and not shape):
         raise ValueError(
@@ -58,23 +66,16 @@ def read_array(path: Path, file: h5py.File, key: str, in_rows: bool = True) -> n
     return np.asarray(file[key][()])
 
 
-def keys_of(file: h5py.File, most: int = 8) -> str:
+def names_in(file: h5py.File, most: int = 8) -> str:
+    """List the names at the top of an open file, the first few of them, for an error message."""
     keys = sorted(file)
     more = f", and {len(keys) - most} more" if len(keys) > most else ""
     return (", ".join(keys[:most]) or "nothing") + more
 
 
-def hdf5_format(path: Path) -> str:
-    """Which library wrote the file, told by its keys: minari, d3rlpy or d4rl."""
+def hdf5_keys(path: Path, head: bytes) -> frozenset[str]:
+    """List the names at the top of the file; none where its first bytes are not HDF5's."""
+    if head != MAGIC:
+        return frozenset()
     with open_hdf5(path) as file:
-        keys = set(file)
-        if any(re.fullmatch(r"episode_\d+", key) for key in keys):
-            return "minari"
-        if "discrete_action" in keys or {"columns", "version"} <= keys:
-            return "d3rlpy"
-        if keys & {"observations", "actions", "rewards", "terminals"}:
-            return "d4rl"
-        raise ValueError(
-            f"{path}: HDF5 of a kind unknown here; it holds {keys_of(file)}; "
-            f"Minari's, D4RL's and d3rlpy's are read"
-        )
+        return frozenset(file)

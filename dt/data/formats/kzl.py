@@ -1,4 +1,4 @@
-"""How does a pickled list of episodes become a data set, without running what is in it?
+"""Read pickled lists of episodes without running what is in them.
 
 The format of kzl/decision-transformer's gym data: a list of dicts of arrays, with the keys
 observations, next_observations, actions, rewards, terminals, or the same in the singular. An
@@ -14,12 +14,13 @@ from __future__ import annotations
 import importlib
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.formats.flat import from_steps
+from dt.data.formats.format import Format
+from dt.spaces.environments import EnvKwargs
 
 # What NumPy's arrays ask for, in NumPy 1's spelling of the module and in NumPy 2's.
 ARRAY_MAKERS = {
@@ -38,12 +39,12 @@ KEYS = {
 
 
 def is_pickle(head: bytes) -> bool:
-    """Whether these first bytes are those of a pickled list."""
+    """Tell whether these first bytes are those of a pickled list."""
     return head[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"(l", b"]q")
 
 
 def read_kzl(
-    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
 ) -> EpisodeDataset:
     """Read the file whole.
 
@@ -71,7 +72,7 @@ class RefusedPickle(Exception):
 class _ArraysOnly(pickle.Unpickler):
     """An unpickler that knows arrays of numbers."""
 
-    def find_class(self, module: str, name: str) -> Any:
+    def find_class(self, module: str, name: str) -> object:
         package, _, part = module.rpartition(".")
         if package in ("numpy.core", "numpy._core") and (part, name) in ARRAY_MAKERS:
             maker = getattr(importlib.import_module(f"numpy._core.{part}"), name)
@@ -86,7 +87,7 @@ class _ArraysOnly(pickle.Unpickler):
             f"so convert the file where you trust it"
         )
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: object) -> object:
         raise RefusedPickle("its pickle refers to an object outside it; write it whole")
 
 
@@ -97,23 +98,16 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def _episode(path: Path, index: int, entry: dict[Any, Any]) -> Episode:
-    arrays = {}
+def _episode(path: Path, index: int, entry: dict[str, object]) -> Episode:
+    arrays: dict[str, np.ndarray] = {}
     for key, spellings in KEYS.items():
         found = [word for word in spellings if word in entry]
         if found:
-            arrays[key] = entry[found[0]]
+            arrays[key] = _numbers(path, index, key, entry[found[0]])
         elif key != "next_observations":
             raise ValueError(
                 f"{path}: episode {index} has no key {key!r}; it holds "
                 f"{', '.join(sorted(map(str, entry)))}"
-            )
-    for key, values in arrays.items():
-        if not isinstance(values, np.ndarray) or not values.ndim or values.dtype.kind not in "biuf":
-            dtype = getattr(values, "dtype", type(values).__name__)
-            raise ValueError(
-                f"{path}: episode {index} has {key} of {dtype}; it needs an array of numbers, "
-                f"one row a step"
             )
     observations, rewards = arrays["observations"], arrays["rewards"]
     if rewards.size == len(rewards):
@@ -126,3 +120,21 @@ def _episode(path: Path, index: int, entry: dict[Any, Any]) -> Episode:
             observations = np.concatenate([observations, final])
     truncations = np.zeros(len(terminations), bool)
     return Episode(observations, arrays["actions"], rewards, terminations, truncations)
+
+
+def _numbers(path: Path, index: int, key: str, values: object) -> np.ndarray:
+    """What a pickle holds under a key, which may be anything."""
+    if isinstance(values, np.ndarray) and values.ndim and values.dtype.kind in "biuf":
+        return values
+    held = getattr(values, "dtype", type(values).__name__)
+    raise ValueError(
+        f"{path}: episode {index} has {key} of {held}; it needs an array of numbers, one row a step"
+    )
+
+
+FORMAT = Format(
+    name="kzl",
+    file="a pickle of episodes",
+    is_file=lambda path, head: is_pickle(head),
+    read=read_kzl,
+)

@@ -1,4 +1,4 @@
-"""How does a LeRobot data set become episodes?
+"""Read the folders of LeRobot data sets.
 
 Version 3: meta/info.json lists the features, data/chunk-000/file-000.parquet holds the rows of
 many episodes (version 2's files of one episode each are read too). Read here:
@@ -17,15 +17,19 @@ import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
 import numpy as np
 
 from dt.data.episodes import Episode
+from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream, cut_ends
 from dt.files import first_line
-from dt.spaces.environments import environment_spaces, infer_spaces
+from dt.spaces.environments import EnvKwargs, environment_spaces, infer_spaces
+
+if TYPE_CHECKING:
+    import pyarrow
 
 OBSERVATIONS = ("observation.state", "observation.environment_state")
 INDICES = ("episode_index", "frame_index")
@@ -38,7 +42,10 @@ REWARDS = {
 # Columns that are bookkeeping, so that leaving them out is no news.
 KEEPING = {"timestamp", "index", "task_index", "next.done", "next.success", "next.reward"}
 ROWS = 16384  # of a file held at once
-Columns = dict[str, np.ndarray]
+PARQUET_MAGIC = b"PAR1"
+
+Columns: TypeAlias = dict[str, np.ndarray]
+Features: TypeAlias = dict[str, dict[str, Any]]  # by name, as meta/info.json describes them
 
 
 def is_lerobot_folder(folder: Path) -> bool:
@@ -53,7 +60,7 @@ def lerobot_files(folder: Path) -> list[Path]:
 def read_lerobot(
     folder: Path,
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     reward: str = "",
 ) -> EpisodeStream:
     """Open a data set's folder; its files are read a part at a time.
@@ -107,7 +114,7 @@ def read_lerobot(
     )
 
 
-def _read_info(folder: Path) -> tuple[dict[str, dict[str, Any]], int | None]:
+def _read_info(folder: Path) -> tuple[Features, int | None]:
     """The features by name, and the number of episodes."""
     path = folder / "meta" / "info.json"
     try:
@@ -129,7 +136,7 @@ def _width(feature: dict[str, Any]) -> int | None:
     return int(shape[0]) if numbers and len(shape) == 1 else None
 
 
-def _check_feature(folder: Path, features: dict[str, dict[str, Any]], key: str) -> None:
+def _check_feature(folder: Path, features: Features, key: str) -> None:
     if key not in features:
         raise ValueError(
             f"{folder}: has no feature {key!r}; it holds {', '.join(sorted(features))}"
@@ -141,9 +148,7 @@ def _check_feature(folder: Path, features: dict[str, dict[str, Any]], key: str) 
         )
 
 
-def _batches(
-    file: Path, features: dict[str, dict[str, Any]], columns: list[str]
-) -> Iterator[Columns]:
+def _batches(file: Path, features: Features, columns: list[str]) -> Iterator[Columns]:
     """Rows of one file, part by part, as arrays of one number or one vector a row."""
     import pyarrow
     import pyarrow.parquet
@@ -164,7 +169,7 @@ def _batches(
         ) from error
 
 
-def _array(file: Path, key: str, column: Any, width: int | None) -> np.ndarray:
+def _array(file: Path, key: str, column: pyarrow.Array, width: int | None) -> np.ndarray:
     """A column as (rows,) numbers, or (rows, width) where it holds lists."""
     if column.null_count:
         raise ValueError(f"{file}: {key} has {column.null_count} empty rows; repair the file")
@@ -182,7 +187,7 @@ def _array(file: Path, key: str, column: Any, width: int | None) -> np.ndarray:
 def _episode_rows(
     folder: Path,
     files: list[Path],
-    features: dict[str, dict[str, Any]],
+    features: Features,
     columns: list[str],
     num_episodes: int | None,
 ) -> Iterator[Columns]:
@@ -249,7 +254,7 @@ def _plain_actions(actions: np.ndarray, count: int) -> np.ndarray:
 
 
 def _infer(
-    folder: Path, files: list[Path], features: dict[str, dict[str, Any]], observed: list[str]
+    folder: Path, files: list[Path], features: Features, observed: list[str]
 ) -> tuple[gymnasium.Space, gymnasium.Space]:
     """What the widest actions of all files suggest; their column alone is read for it."""
     extremes = []
@@ -261,3 +266,20 @@ def _infer(
         raise ValueError(f"{folder}: holds no episode; give a data set with at least one")
     width = sum(int(features[key]["shape"][0]) for key in observed)
     return infer_spaces(np.zeros((0, width), np.float32), np.concatenate(extremes))
+
+
+def _explain(path: Path, head: bytes) -> str:
+    if not head.startswith(PARQUET_MAGIC):
+        return ""
+    return "is a part of a data set; give LeRobot's folder that holds meta/"
+
+
+FORMAT = Format(
+    name="lerobot",
+    folder="a LeRobot data set's folder",
+    is_folder=is_lerobot_folder,
+    explain=_explain,
+    files=lerobot_files,
+    read=read_lerobot,
+    takes_reward=True,
+)

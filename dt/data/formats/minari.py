@@ -1,4 +1,4 @@
-"""How does a Minari data set become episodes, and how do episodes become one?
+"""Read and write Minari data sets.
 
 HDF5 and Arrow data sets, below Minari's folder (`MINARI_DATASETS_PATH`) by id, or in a folder of
 their own; `hub:ID` fetches what is not there yet. What Minari's metadata cannot say exactly, a
@@ -16,78 +16,112 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import gymnasium
-import h5py
-import minari
 import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
-from minari.data_collector import EpisodeBuffer
-from minari.dataset.minari_storage import MinariStorage
-from minari.namespace import create_namespace, list_local_namespaces
-from minari.storage import get_dataset_path
 
-from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.episodes import Episode, Reference
 from dt.data.formats.flat import kwargs_to_text
-from dt.data.formats.hdf5 import reserve
-from dt.data.streams import EpisodeStream, cut_ends
+from dt.data.formats.format import Format
+from dt.data.formats.hdf5 import hdf5_keys, reserve
+from dt.data.streams import EpisodeSource, EpisodeStream, cut_ends
 from dt.files import first_line
-from dt.spaces.environments import environment_spaces, space_from_text, space_to_text
+from dt.spaces.environments import (
+    EnvKwargs,
+    environment_spaces,
+    space_from_text,
+    space_to_text,
+)
 from dt.spaces.records import leaves, to_records, to_tree
+
+if TYPE_CHECKING:  # imported where a data set is opened: most logs are not Minari's
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+Metadata: TypeAlias = dict[str, Any]  # the JSON of a data set's metadata.json
 
 BATCH_BYTES = 8 << 20  # episodes are written together until they may fill this much
 _DATASET_ID = re.compile(r"^([\w\-./]+/)?[\w\-]+-v\d+$")
 
 
 def is_minari_id(source: str) -> bool:
+    """Tell by the form of a name: NAME-v0, in a namespace or not."""
     return _DATASET_ID.match(source) is not None
 
 
 def is_minari_folder(folder: Path) -> bool:
+    """Tell by the metadata.json within."""
     return data_folder(folder) is not None
 
 
+def is_minari_file(path: Path, head: bytes) -> bool:
+    """Tell by an HDF5 file's keys, which are its episodes."""
+    return any(re.fullmatch(r"episode_\d+", key) for key in hdf5_keys(path, head))
+
+
 def data_folder(folder: Path) -> Path | None:
-    """Where a data set's metadata.json lies: in the folder itself, or in data/ below it."""
+    """Find where a data set's metadata.json lies: in the folder itself, or in data/ below it."""
     for candidate in (folder / "data", folder):
         if (candidate / "metadata.json").is_file():
             return candidate
     return None
 
 
+def dataset_path(dataset_id: str = "") -> Path:
+    """Find where Minari keeps a data set of this id, or all of them."""
+    from minari.storage import get_dataset_path
+
+    return get_dataset_path(dataset_id)
+
+
 def find_minari(source: str, fetch: bool = False) -> Path:
-    """The data folder of an id, or of a folder that is a data set.
+    """Find the data folder of an id, or of a folder that is a data set.
 
     Raises:
         ValueError: when it is not there, and cannot be fetched where that is asked for.
     """
-    known = Path(os.path.expanduser(source)), get_dataset_path(source)
+    known = Path(os.path.expanduser(source)), dataset_path(source)
     found = next((folder for path in known if (folder := data_folder(path))), None)
     if found is None and fetch:
         _download(source)
-        found = data_folder(get_dataset_path(source))
+        found = data_folder(dataset_path(source))
     if found is None:
         raise ValueError(
-            f"{source}: no such local Minari data set (nothing in {get_dataset_path(source)}); "
+            f"{source}: no such local Minari data set (nothing in {dataset_path(source)}); "
             f"set MINARI_DATASETS_PATH to its folder, or fetch it with "
             f"`minari download {source}` or --data hub:{source}"
         )
     return found
 
 
+def minari_files(source: str | Path, fetch: bool = False) -> list[Path]:
+    """List the files of a data set, given by its id or folder."""
+    folder = find_minari(str(source), fetch)
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
 def read_minari(
-    source: str, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    source: str | Path,
+    env_id: str | None = None,
+    env_kwargs: EnvKwargs | None = None,
+    fetch: bool = False,
 ) -> EpisodeStream:
     """Open an id or a folder; the episodes are read one by one.
+
+    Args:
+        fetch: download an id that is not there.
 
     Raises:
         ValueError: when it is not there, or holds spaces this model does not read.
     """
-    folder = find_minari(source)
+    source = str(source)
+    folder = find_minari(source, fetch)
     dataset = _open(source, folder)
     metadata = dataset.storage.metadata
     observation_space, action_space = dataset.observation_space, dataset.action_space
@@ -121,8 +155,12 @@ def read_minari(
     )
 
 
-def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | EpisodeStream) -> None:
+def write_minari(folder: Path, dataset_id: str, source: EpisodeSource) -> None:
     """Write a data set into a new folder, one episode in memory at a time."""
+    import h5py
+    import minari
+    from minari.dataset.minari_storage import MinariStorage
+
     folder = folder.absolute()  # Minari loses its way from a relative one
     folder.mkdir()
     storage = MinariStorage.new(
@@ -132,7 +170,7 @@ def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | Episode
         env_spec=_env_spec(source),
         jpeg_encoding=False,  # it would change the pixels
     )
-    metadata: dict[str, Any] = {
+    metadata: Metadata = {
         "dataset_id": dataset_id,
         "minari_version": minari.__version__,
         "dt_env_kwargs": kwargs_to_text(source),
@@ -162,7 +200,9 @@ def write_minari(folder: Path, dataset_id: str, source: EpisodeDataset | Episode
 
 def place_minari(folder: Path, dataset_id: str) -> Path:
     """Move a finished data set to where Minari finds it by its id."""
-    target = get_dataset_path(dataset_id)
+    from minari.namespace import create_namespace, list_local_namespaces
+
+    target = dataset_path(dataset_id)
     namespace = dataset_id.rpartition("/")[0]
     if namespace and namespace not in list_local_namespaces():
         create_namespace(namespace)
@@ -171,6 +211,8 @@ def place_minari(folder: Path, dataset_id: str) -> Path:
 
 
 def _open(source: str, folder: Path) -> minari.MinariDataset:
+    import minari
+
     try:
         data_format = json.loads((folder / "metadata.json").read_text())["data_format"]
         if data_format == "hdf5" or find_spec("pyarrow") is not None:
@@ -185,13 +227,15 @@ def _open(source: str, folder: Path) -> minari.MinariDataset:
 
 
 def _download(dataset_id: str) -> None:
+    import minari
+
     if not is_minari_id(dataset_id):
         raise ValueError(f"hub:{dataset_id}: is not the form of a Minari id (name-v0)")
     if find_spec("huggingface_hub") is None:
         raise ValueError(
             f"hub:{dataset_id}: fetching needs huggingface_hub; pip install 'dt-steer[hub]'"
         )
-    target = get_dataset_path(dataset_id)
+    target = dataset_path(dataset_id)
     existed = target.exists()
     try:
         minari.download_dataset(dataset_id)
@@ -228,15 +272,13 @@ def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Itera
         )
 
 
-def _environment(
-    spec: EnvSpec | None, metadata: dict[str, Any]
-) -> tuple[str | None, dict[str, Any]]:
+def _environment(spec: EnvSpec | None, metadata: Metadata) -> tuple[str | None, EnvKwargs]:
     if "dt_env_kwargs" in metadata:
         return metadata.get("dt_env_id"), json.loads(metadata["dt_env_kwargs"])
     return (None, {}) if spec is None else (spec.id, _plain(spec))
 
 
-def _plain(spec: EnvSpec) -> dict[str, Any]:
+def _plain(spec: EnvSpec) -> EnvKwargs:
     """What differs from the registered environment: keyword arguments and the time limit."""
     kwargs = dict(spec.kwargs)
     if spec.max_episode_steps is not None:
@@ -244,7 +286,7 @@ def _plain(spec: EnvSpec) -> dict[str, Any]:
     return kwargs
 
 
-def _reference(metadata: dict[str, Any]) -> Reference | None:
+def _reference(metadata: Metadata) -> Reference | None:
     """Minari's scores differ from D4RL's for the same task, so their source is named."""
     low, high = metadata.get("ref_min_score"), metadata.get("ref_max_score")
     if low is None or high is None:
@@ -252,7 +294,7 @@ def _reference(metadata: dict[str, Any]) -> Reference | None:
     return Reference(metadata.get("dt_ref_source", "Minari"), float(low), float(high))
 
 
-def _env_spec(source: EpisodeDataset | EpisodeStream) -> EnvSpec | None:
+def _env_spec(source: EpisodeSource) -> EnvSpec | None:
     """The environment for Minari's own `recover_environment`, where it can be written down."""
     if source.env_id is None:
         return None
@@ -270,9 +312,7 @@ def _env_spec(source: EpisodeDataset | EpisodeStream) -> EnvSpec | None:
     return spec
 
 
-def _batches(
-    source: EpisodeDataset | EpisodeStream, padded: list[int]
-) -> Iterator[tuple[list[EpisodeBuffer], int]]:
+def _batches(source: EpisodeSource, padded: list[int]) -> Iterator[tuple[list[EpisodeBuffer], int]]:
     """Minari's episodes, each with an observation after the last action, some of them together.
 
     Args:
@@ -281,6 +321,8 @@ def _batches(
     Returns:
         The episodes, and the most bytes that they take.
     """
+    from minari.data_collector import EpisodeBuffer
+
     batch: list[EpisodeBuffer] = []
     size = 0
     for index, episode in enumerate(source):
@@ -305,10 +347,32 @@ def _batches(
         yield batch, size
 
 
-def _most_bytes(episode: Episode, source: EpisodeDataset | EpisodeStream) -> int:
+def _most_bytes(episode: Episode, source: EpisodeSource) -> int:
     """What it may take in Minari's file: half-filled chunks, their index, and the names."""
     names = ("observations", "actions", "rewards", "terminations", "truncations")
     values = sum(2 * getattr(episode, name).nbytes for name in names)
     step = (episode.observations.nbytes + 1) // len(episode.observations)  # one may be repeated
     parts = len(leaves(source.observation_space)) + len(leaves(source.action_space))
     return values + 2 * step + (32 << 10) + (8 << 10) * (parts - 2)
+
+
+FORMAT = Format(
+    name="minari",
+    file="Minari's HDF5",
+    folder="a Minari data set's folder",
+    id="a Minari id (name-v0)",
+    is_file=is_minari_file,
+    is_folder=is_minari_folder,
+    is_id=is_minari_id,
+    # main_data.hdf5 says nothing without the metadata.json beside it.
+    whole=lambda path: path.parent if path.is_file() else path,
+    files=minari_files,
+    read=read_minari,
+)
+# The same data sets by id alone, from the hub where they are not here yet.
+HUB = Format(
+    name="hub",
+    id="hub:ID (of the hub)",
+    files=partial(minari_files, fetch=True),
+    read=partial(read_minari, fetch=True),
+)

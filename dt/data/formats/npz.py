@@ -1,4 +1,4 @@
-"""How does a flat `.npz` file become episodes, and how do episodes become one?
+"""Read and write flat `.npz` files.
 
 The keys are the arrays that `dt.data.formats.flat` lists; others are left alone.
 """
@@ -13,12 +13,14 @@ import numpy as np
 
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
-from dt.data.streams import EpisodeStream
+from dt.data.formats.format import Format
+from dt.data.streams import EpisodeSource
 from dt.files import first_line
+from dt.spaces.environments import EnvKwargs
 
 
 def is_npz(path: Path) -> bool:
-    """Whether the content, not the name, is a zip of arrays."""
+    """Tell whether the content, not the name, is a zip of arrays."""
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -29,7 +31,7 @@ def is_npz(path: Path) -> bool:
 
 
 def read_npz(
-    path: Path, env_id: str | None = None, env_kwargs: dict[str, Any] | None = None
+    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
 ) -> EpisodeDataset:
     """Read the file whole; `env_id` overrides the file's own.
 
@@ -56,10 +58,20 @@ def read_npz(
     return from_arrays(str(path), arrays, env_id, env_kwargs)
 
 
-def write_npz(path: Path, source: EpisodeDataset | EpisodeStream) -> None:
+def write_npz(path: Path, source: EpisodeSource) -> None:
     """Write all of the source; a stream is held in memory for it."""
     dataset = source if isinstance(source, EpisodeDataset) else source.load()
     arrays: dict[str, Any] = to_columns(dataset)
-    arrays["episode_lengths"] = dataset.lengths
+    arrays |= {"episode_lengths": dataset.lengths, **to_extras(dataset)}
     with path.open("wb") as file:  # given a name, NumPy would add .npz to it
-        np.savez_compressed(file, **arrays, **to_extras(dataset))
+        np.savez_compressed(file, **arrays)
+
+
+FORMAT = Format(
+    name="npz",
+    file="an .npz file",
+    is_file=lambda path, head: is_npz(path),
+    read=read_npz,
+    suffixes=(".npz",),
+    write=write_npz,
+)

@@ -1,45 +1,37 @@
-"""What does `--data SOURCE` name, and which reader reads it? The content decides."""
+"""Open what `--data SOURCE` names; its content decides which format reads it."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import gymnasium
-import numpy as np
-from gymnasium import spaces
-
-from dt.data.episodes import Episode, EpisodeDataset
-from dt.data.formats.npz import is_npz, read_npz
-from dt.data.streams import EpisodeStream
+from dt.data.episodes import EpisodeDataset
+from dt.data.formats import all_formats
+from dt.data.formats.format import HEAD_BYTES, Format
+from dt.data.formats.glob import Part, one_after_another
+from dt.data.streams import EpisodeSource, EpisodeStream
 from dt.files import first_line
-
-# Each reader is imported when a source needs it.
-FORMATS = ("npz", "d4rl", "kzl", "d3rlpy", "minari", "hub", "lerobot", "dqn-replay")
-HDF5_MAGIC, GZIP_MAGIC, PARQUET_MAGIC = b"\x89HDF\r\n\x1a\n", b"\x1f\x8b", b"PAR1"
+from dt.spaces.environments import EnvKwargs
 
 
 class Piece(NamedTuple):
-    """One file, folder or Minari id of a source, and the format it is in."""
+    """One file, folder or id of a source, and the format it is in."""
 
-    format: str
-    where: str
-
-    @property
-    def path(self) -> Path:
-        return Path(self.where)
+    format: Format
+    path: Path  # of an id, its words
 
 
 def open_source(
     source: str,
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     reward: str = "",
-) -> EpisodeDataset | EpisodeStream:
+) -> EpisodeSource:
     """Open a path, a glob, a folder, the id of a local Minari data set, or `format:` one of these.
 
     Formats that are flat arrays in a file come as an `EpisodeDataset`, those that may be larger
@@ -47,8 +39,8 @@ def open_source(
     in the order of their names, and must agree in spaces and environment.
 
     Args:
-        source: `format:` in front says what the content is (`FORMATS`); `hub:ID` is a Minari id
-            that is fetched if it is not there.
+        source: the name of a format and a colon in front say what the content is (`FORMATS`);
+            `hub:ID` is a Minari id that is fetched if it is not there.
         env_id: an environment that replaces the data's own; its spaces must fit the data.
         env_kwargs: for `gymnasium.make`, such as max_episode_steps.
         reward: what a LeRobot data set rewards; by default its column next.reward. Another
@@ -59,31 +51,33 @@ def open_source(
         ValueError: when nothing is there, or no reader knows the content.
     """
     with _one_line(source):
-        found = find_pieces(source)
-        if len(found) == 1:
-            return _open(found[0], env_id, env_kwargs, reward)
-        return _one_after_another(source, found, env_id, env_kwargs, reward)
+        parts = [
+            Part(str(piece.path), partial(_open, piece, env_id, env_kwargs, reward))
+            for piece in find_pieces(source)
+        ]
+        return parts[0].open() if len(parts) == 1 else one_after_another(source, parts)
 
 
 def load_dataset(
     source: str,
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     reward: str = "",
 ) -> EpisodeDataset:
-    """All of a source in memory; the arguments and errors are those of `open_source`."""
+    """Read all of a source into memory; arguments and errors are those of `open_source`."""
     opened = open_source(source, env_id, env_kwargs, reward)
     return opened.load() if isinstance(opened, EpisodeStream) else opened
 
 
 def source_files(source: str) -> list[Path]:
-    """The files that a source consists of, sorted by name: its bytes are theirs.
+    """List the files that a source consists of, sorted by name: its bytes are theirs.
 
     Raises:
         ValueError: as `open_source`.
     """
     with _one_line(source):
-        return sorted(_files(find_pieces(source)))
+        found = find_pieces(source)
+        return sorted({file for piece in found for file in piece.format.files(piece.path)})
 
 
 @contextmanager
@@ -98,39 +92,19 @@ def _one_line(source: str) -> Iterator[None]:
         ) from error
 
 
-def _files(found: list[Piece]) -> set[Path]:
-    files: set[Path] = set()
-    for piece in found:
-        if piece.format in ("minari", "hub"):
-            from dt.data.formats.minari import find_minari
-
-            folder = find_minari(piece.where, fetch=piece.format == "hub")
-            files.update(path for path in folder.rglob("*") if path.is_file())
-        elif piece.format == "lerobot":
-            from dt.data.formats.lerobot import lerobot_files
-
-            files.update(lerobot_files(piece.path))
-        elif piece.format == "dqn-replay":
-            from dt.data.formats.dqn_replay import shard_files
-
-            files.update(shard_files(piece.path))
-        else:
-            files.add(piece.path)
-    return files
-
-
 def find_pieces(source: str) -> list[Piece]:
-    """What a source names, in order, each with the format that its content shows.
+    """Find what a source names, in order, each with the format that its content shows.
 
     Raises:
         ValueError: when nothing is there, or its content is unknown.
     """
+    formats = all_formats()
     prefix, colon, rest = source.partition(":")
-    named = prefix if colon and prefix in FORMATS else ""
-    where = rest if named else source
+    named = next((each for each in formats if colon and each.name == prefix), None)
+    where = source if named is None else rest
     path = Path(os.path.expanduser(where))
-    if named == "hub":
-        return [Piece("hub", where)]
+    if named is not None and not named.file and not named.folder:
+        return [Piece(named, Path(where))]
     if where and (path.is_file() or path.is_dir()):
         return [_piece(path, named)]
     if glob.has_magic(where):
@@ -138,163 +112,62 @@ def find_pieces(source: str) -> list[Piece]:
         if not found:
             raise ValueError(f"--data {source}: no file matches")
         return list(dict.fromkeys(_piece(match, named) for match in found))
-    from dt.data.formats.minari import is_minari_id
-
-    if named in ("", "minari") and is_minari_id(where):
-        return [Piece("minari", where)]
-    raise ValueError(f"--data {source}: no such file, and not the form of a Minari id (name-v0)")
-
-
-def _piece(path: Path, named: str) -> Piece:
-    found = named or (_folder_format(path) if path.is_dir() else _file_format(path))
-    if found == "minari" and path.is_file():
-        path = path.parent  # main_data.hdf5 says nothing without the metadata.json beside it
-    if found == "dqn-replay" and path.is_file():
-        from dt.data.formats.dqn_replay import find_shards
-
-        # One piece, whichever of a shard's files are named.
-        path = next((shard.file("observation") for shard in find_shards(path)), path)
-    if path.is_dir() and found in ("npz", "d4rl", "kzl", "d3rlpy"):
-        raise ValueError(f"--data {found}:{path}: is a folder; give a file, or a glob of files")
-    return Piece(found, str(path))
+    for each in formats if named is None else (named,):
+        if each.is_id(where):
+            return [Piece(each, Path(where))]
+    forms = _any_of(each.id for each in formats)
+    raise ValueError(f"--data {source}: no such file, and not the form of {forms}")
 
 
-def _file_format(path: Path) -> str:
+def recognise(path: Path) -> Format:
+    """Find the format of a file's or a folder's content: the first that knows it.
+
+    Raises:
+        ValueError: when none does.
+    """
+    formats = all_formats()
+    if path.is_dir():
+        for each in formats:
+            if each.is_folder(path):
+                return each
+        raise ValueError(
+            f"{path}: a folder with nothing known in it; give "
+            f"{_any_of(each.folder for each in formats)}, or a glob of files"
+        )
     with path.open("rb") as file:
-        head = file.read(8)
-    if is_npz(path):
-        return "npz"
-    from dt.data.formats.dqn_replay import is_shard
-    from dt.data.formats.kzl import is_pickle
-
-    if head == HDF5_MAGIC:
-        from dt.data.formats.hdf5 import hdf5_format
-
-        return hdf5_format(path)
-    if is_pickle(head):
-        return "kzl"
-    if head.startswith(GZIP_MAGIC) and is_shard(path):
-        return "dqn-replay"
-    if head.startswith(PARQUET_MAGIC):
-        raise ValueError(f"{path}: is a part of a data set; give LeRobot's folder that holds meta/")
-    what = "an empty file" if not head else "unknown content"
-    raise ValueError(
-        f"{path}: {what}; give an .npz file, D4RL, d3rlpy or Minari HDF5, a pickle of episodes, "
-        f"or a Minari data set id"
-    )
+        head = file.read(HEAD_BYTES)
+    for each in formats:
+        if each.is_file(path, head):
+            return each
+    for each in formats:
+        if reason := each.explain(path, head):
+            raise ValueError(f"{path}: {reason}")
+    what = "unknown content" if head else "an empty file"
+    known = _any_of([*(each.file for each in formats), *(each.id for each in formats)])
+    raise ValueError(f"{path}: {what}; give {known}")
 
 
-def _folder_format(folder: Path) -> str:
-    from dt.data.formats.dqn_replay import find_shards
-    from dt.data.formats.lerobot import is_lerobot_folder
-    from dt.data.formats.minari import is_minari_folder
-
-    if is_lerobot_folder(folder):
-        return "lerobot"
-    if is_minari_folder(folder):
-        return "minari"
-    if find_shards(folder):
-        return "dqn-replay"
-    raise ValueError(
-        f"{folder}: a folder with nothing known in it; give a Minari or LeRobot data set's folder, "
-        f"one of DQN replay shards, or a glob of files"
-    )
+def _piece(path: Path, named: Format | None) -> Piece:
+    found = named or recognise(path)
+    if path.is_dir() and not found.folder:
+        raise ValueError(
+            f"--data {found.name}:{path}: is a folder; give a file, or a glob of files"
+        )
+    return Piece(found, found.whole(path))
 
 
 def _open(
-    piece: Piece, env_id: str | None, env_kwargs: dict[str, Any] | None, reward: str
-) -> EpisodeDataset | EpisodeStream:
-    if piece.format == "lerobot":
-        from dt.data.formats.lerobot import read_lerobot
-
-        return read_lerobot(piece.path, env_id, env_kwargs, reward)
+    piece: Piece, env_id: str | None, env_kwargs: EnvKwargs | None, reward: str
+) -> EpisodeSource:
+    read = piece.format.read
+    if piece.format.takes_reward:
+        return read(piece.path, env_id, env_kwargs, reward=reward)
     if reward:
-        raise ValueError(f"{piece.where}: has its own rewards; leave out reward {reward!r}")
-    if piece.format in ("minari", "hub"):
-        from dt.data.formats.minari import find_minari, read_minari
-
-        find_minari(piece.where, fetch=piece.format == "hub")
-        return read_minari(piece.where, env_id, env_kwargs)
-    if piece.format == "dqn-replay":
-        from dt.data.formats.dqn_replay import read_dqn_replay
-
-        return read_dqn_replay(piece.path, env_id, env_kwargs)
-    if piece.format == "d4rl":
-        from dt.data.formats.d4rl import read_d4rl
-
-        return read_d4rl(piece.path, env_id, env_kwargs)
-    if piece.format == "d3rlpy":
-        from dt.data.formats.d3rlpy import read_d3rlpy
-
-        return read_d3rlpy(piece.path, env_id, env_kwargs)
-    if piece.format == "kzl":
-        from dt.data.formats.kzl import read_kzl
-
-        return read_kzl(piece.path, env_id, env_kwargs)
-    return read_npz(piece.path, env_id, env_kwargs)
+        raise ValueError(f"{piece.path}: has its own rewards; leave out reward {reward!r}")
+    return read(piece.path, env_id, env_kwargs)
 
 
-def _one_after_another(
-    source: str,
-    found: list[Piece],
-    env_id: str | None,
-    env_kwargs: dict[str, Any] | None,
-    reward: str,
-) -> EpisodeStream:
-    """The episodes of all pieces; one piece is open at a time, in this look and in each pass."""
-    said: dict[str, Any] = {}
-    shared: dict[str, Any] = {}
-    num_episodes: int | None = 0
-    notes: list[str] = []
-    for piece in found:
-        opened = _open(piece, env_id, env_kwargs, reward)
-        for name in ("env_id", "env_kwargs", "reference", "spaces_inferred"):
-            value = getattr(opened, name)
-            if said.setdefault(name, value) != value:
-                raise ValueError(
-                    f"{piece.where}: {name} is {value}, but {said[name]} in {found[0].where}; "
-                    f"the files of a glob must agree"
-                )
-        for name in ("observation_space", "action_space"):
-            space = getattr(opened, name)
-            wide = _widened(shared.setdefault(name, space), space, opened.spaces_inferred)
-            if wide is None:
-                raise ValueError(
-                    f"{piece.where}: {name} is {space}, but {shared[name]} in {found[0].where}; "
-                    f"the files of a glob must agree"
-                )
-            shared[name] = wide
-        notes += [f"{piece.where}: {note}" for note in opened.notes]
-        count = len(opened) if isinstance(opened, EpisodeDataset) else opened.num_episodes
-        num_episodes = None if num_episodes is None or count is None else num_episodes + count
-        del opened
-
-    def episodes() -> Iterator[Episode]:
-        for piece in found:
-            yield from _open(piece, env_id, env_kwargs, reward)
-
-    return EpisodeStream(
-        name=source,
-        episodes=episodes,
-        num_episodes=num_episodes,
-        notes=tuple(notes),
-        **shared,
-        **said,
-    )
-
-
-def _widened(
-    first: gymnasium.Space, second: gymnasium.Space, inferred: bool
-) -> gymnasium.Space | None:
-    """The space of both; spaces that were guessed from arrays widen to hold those of all files."""
-    if first == second:
-        return first
-    if not inferred:
-        return None
-    if isinstance(first, spaces.Discrete) and isinstance(second, spaces.Discrete):
-        return first if first.n > second.n else second
-    if isinstance(first, spaces.Box) and isinstance(second, spaces.Box):
-        if (first.shape, first.dtype) == (second.shape, second.dtype):
-            low, high = np.minimum(first.low, second.low), np.maximum(first.high, second.high)
-            return spaces.Box(low, high, first.shape, first.dtype.type)
-    return None
+def _any_of(things: Iterable[str]) -> str:
+    """Join what there is of some words: "a, b or c"."""
+    *some, last = filter(None, things)
+    return f"{', '.join(some)} or {last}" if some else last

@@ -19,15 +19,13 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dt.data.episodes import Episode, EpisodeDataset, Reference
-from dt.data.streams import EpisodeStream
+from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms, best_episodes, returns
+from dt.spaces.environments import EnvKwargs
 from dt.spaces.records import Parts
 
 CHUNK_STEPS = 65_536  # steps that are held at once; part of the format, as sums depend on it
 MOST_VALUES = 2**24  # of a category
-
-
-EpisodeSource = EpisodeDataset | EpisodeStream
 
 
 class Moments(NamedTuple):
@@ -77,7 +75,7 @@ class TrainingData:
     observation_space: gymnasium.Space
     action_space: gymnasium.Space
     env_id: str | None
-    env_kwargs: dict[str, Any]
+    env_kwargs: EnvKwargs
     reference: Reference | None
     transforms: Transforms
     notes: tuple[str, ...] = ()  # what the reader left out, in sentences

@@ -14,10 +14,9 @@ import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,15 +24,15 @@ from dt.data.episodes import Reference
 from dt.data.formats.sources import open_source, source_files
 from dt.data.store.rows import (
     Columns,
-    EpisodeSource,
     Moments,
     TrainingData,
     make_chunks,
     offsets_of,
 )
+from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
 from dt.files import flush_to_disk, locked, written_whole
-from dt.spaces.environments import space_from_text, space_to_text
+from dt.spaces.environments import EnvKwargs, space_from_text, space_to_text
 
 FORMAT = 2
 BLOCK = 4 << 20  # bytes under one checksum
@@ -48,7 +47,7 @@ def load_training_data(
     transforms: Transforms,
     *,
     env_id: str | None = None,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     default_env: str | None = None,
     reward: str = "",
     cache_dir: Path | None = None,
@@ -101,7 +100,7 @@ def load_training_data(
     return open_or_build(folder, read, transforms, say=say, on_steps=on_steps)
 
 
-def content_key(files: list[Path], about: dict[str, Any]) -> str:
+def content_key(files: list[Path], about: Mapping[str, object]) -> str:
     """A name for what these files hold and what is made of it.
 
     The files' sizes, times of change and first and last 64 KiB stand for their content: to hash

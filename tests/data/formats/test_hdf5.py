@@ -8,7 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from dt.data.formats.hdf5 import hdf5_format, open_hdf5, read_array, reserve
+from dt.data.formats.hdf5 import open_hdf5, read_array, reserve
+from dt.data.formats.sources import recognise
 
 
 @pytest.fixture
@@ -35,13 +36,13 @@ def write(path: Path, *keys: str) -> None:
 )
 def test_the_keys_tell_who_wrote_it(path: Path, keys: tuple[str, ...], expected: str) -> None:
     write(path, *keys)
-    assert hdf5_format(path) == expected
+    assert recognise(path).name == expected
 
 
 def test_an_unknown_content_is_described(path: Path) -> None:
     write(path, *"abcdefghijk")
     with pytest.raises(ValueError, match=r"log\.h5: .* holds a, b, c, d, e, f, g, h, and 3 more;"):
-        hdf5_format(path)
+        recognise(path)
 
 
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
@@ -50,7 +51,7 @@ def test_a_file_cut_short_is_refused(path: Path, share: float) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     with pytest.raises(ValueError, match=r"log\.h5: not a readable HDF5 file \(.*\); fetch") as e:
-        hdf5_format(path)
+        recognise(path)
     assert "\n" not in str(e.value)
 
 
