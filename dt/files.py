@@ -32,7 +32,7 @@ def written_whole(path: Path, lasting: bool = False) -> Iterator[Path]:
     """
     # Of this process alone: two that write the same file do not write into each other's. The
     # suffix stays, as some writers go by it.
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
     try:
         yield beside
         if lasting:

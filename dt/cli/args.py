@@ -89,5 +89,6 @@ def _one_line(event: events.ParseErrorEvent) -> str:
 
 
 def _name(argument: Any) -> str:
-    """Spell an argument as it is written, such as --count or RUN_DIR."""
-    return argument.display_name()
+    """Spell an argument as --help does, such as --count or RUN_DIR."""
+    name = argument.display_name()
+    return name if name.startswith("-") else name.replace("-", "_").upper()
