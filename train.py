@@ -12,7 +12,7 @@ from dt.cli.train import parse_train_args
 from dt.config import EvaluationConfig, TrainConfig
 from dt.config.presets import PRESETS
 from dt.data import TrainingData
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.spaces.environments import why_not_playable
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
+    from dt.training.hooks import Hooks
     from dt.training.loop import train
     from dt.training.run_directory import locked, open_run, write_config
     from dt.training.step import Learner
@@ -126,9 +127,9 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
-        from dt.training.profiling import measure_training, print_profile
+        from dt.training.profiling import describe_profile, measure_training
 
-        print_profile(measure_training(learner, state, feed, run_dir / "profile"), console)
+        say(describe_profile(measure_training(learner, state, feed, run_dir / "profile")))
 
     with training_progress(console, config.num_steps) as on_round:
         state = train(
@@ -136,10 +137,8 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
             data,
             config,
             run_dir,
-            say=say,
-            on_round=on_round,
+            hooks=Hooks(say, on_round, profile if config.profile else None),
             measure=None if problem else measure,
-            profile=profile if config.profile else None,
         )
     if problem:
         console.print(f"trained {run_dir}", markup=False)

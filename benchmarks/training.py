@@ -143,6 +143,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     from dt.parallel.mesh import make_mesh, place, shardings, usable_devices
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
+    from dt.training.program import make_train_steps
     from dt.training.step import Learner
 
     spec = PolicySpec.of(data, run.model, max_episode_steps=EPISODE)
@@ -153,7 +154,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     layout = shardings(state, mesh, DIVIDED)
     state = place(state, layout)
     feed = Feed(data, spec, run, mesh)
-    train_steps = learner.make_train_steps(layout)
+    train_steps = make_train_steps(learner, layout)
     done = 0
 
     def train(updates: int) -> None:
@@ -163,7 +164,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
             draw = feed.round(begin, end)
             state, metrics = train_steps(state, feed.steps, draw, np.int32(end - begin))
         done += updates
-        float(metrics["loss"])  # waits for the device
+        float(metrics.means["loss"])  # waits for the device
 
     return train
 

@@ -92,7 +92,7 @@ def run_card(config: CardConfig) -> int:
     from rich.markup import escape
 
     from dt.data.card.card import data_card
-    from dt.data.episodes import unchecked_values
+    from dt.data.checks import unchecked_values
     from dt.data.formats.sources import open_source, source_files
     from dt.report.data_card import print_data_card
     from dt.report.plots import plot_data_card

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from dt.config.checks import Count, CountOrNone, check_bounds, require
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dt.acting.options import CARD_KEYS
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 from dt.evaluation.evaluate import Card
 from dt.evaluation.intervals import correlation, interquartile_mean, ranks, runs_interval, slope
 from dt.evaluation.verdict import ONE_TARGET, agreement, beyond, describe, expected

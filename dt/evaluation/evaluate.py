@@ -19,7 +19,7 @@ from dt.acting.on_device import FunctionalTask, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts, run_episodes
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.verdict import ONE_TARGET, beyond, calibrate, expected
 from dt.parallel.memory import free_bytes
@@ -128,7 +128,7 @@ def evaluate_policy(
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
     """How many episodes play at once: all, as far as half of the device's free memory goes."""
-    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.bytes_a_row)
+    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.program.bytes_per_row)
     return min(episodes, MAX_ENVS, max(1, fitting))
 
 

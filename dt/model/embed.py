@@ -17,7 +17,7 @@ from dt.model.attention import Prefix
 from dt.model.images import ImageEncoder
 from dt.model.layers import Linear
 from dt.model.recipe import EMBEDDING_INIT, Recipe
-from dt.spaces.records import Parts
+from dt.spaces.parts import Parts
 from dt.spec.spec import PolicySpec
 
 

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from dt.model.recipe import Recipe
-from dt.spaces.records import channels_first, plane
+from dt.spaces.parts import channels_first, plane
 
 
 class Layer(NamedTuple):

@@ -18,15 +18,19 @@ from jaxtyping import Float, UInt8
 from dt.config import ModelConfig
 from dt.data.batches.prefixes import Exemplars
 from dt.data.batches.windows import Action, Batch, Observation, Steps, as_batch, map_arrays
-from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
-from dt.data.store.rows import Columns, Moments, TrainingData
+from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.reference import Reference
+from dt.data.store.moments import Moments
+from dt.data.store.rows import Columns, TrainingData
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import structured
-from dt.spaces.environments import space_from_text, space_to_text
-from dt.spaces.records import Leaf, Parts, build
+from dt.spaces.parts import Leaf, Parts
+from dt.spaces.records import build
+from dt.spaces.text import space_from_text, space_to_text
 from dt.spec.bins import MOST_ROWS, bin_edges
 from dt.spec.layout import TokenLayout
+from dt.spec.normalizer import Normalizer
 
 FORMAT = 3
 # Format 2 had the columns of queries, keys and values of several heads in another order.

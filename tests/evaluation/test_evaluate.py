@@ -101,11 +101,12 @@ def test_a_batch_is_cut_to_the_memory_there_is(
     spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model, max_episode_steps=40)
     params = Learner(spec, config).init().params
     policy = ReturnConditionedPolicy(params, spec, ActingOptions(recompute=recompute))
-    state = policy.initial_state(100)
+    program = policy.program
+    state = program.initial_state(100)
     remembered = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 100
-    assert policy.bytes_a_row >= 2 * remembered
+    assert program.bytes_per_row >= 2 * remembered
     assert num_rows(policy, 10_000) == MAX_ENVS and num_rows(policy, 70) == 70
-    monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 100 * policy.bytes_a_row)
+    monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 100 * program.bytes_per_row)
     assert num_rows(policy, 70) == 50
     monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 0)
     assert num_rows(policy, 70) == 1

@@ -14,10 +14,11 @@ import numpy as np
 from gymnasium import spaces
 
 from dt.config import ModelConfig
-from dt.data.episodes import Normalizer, Reference
+from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import structured
+from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
 
 STATISTICS = "dt.json"

@@ -1,4 +1,4 @@
-"""How does a log of any size become a file that training maps, once and for all?
+"""Make a log of any size a file that training maps, once and for all.
 
 A store is a folder: rows.bin (float32, see rows.py), images.bin (uint8, when observations hold
 pictures), offsets.npy, returns.npy, and store.json, which says what the numbers mean and holds
@@ -11,31 +11,25 @@ import dataclasses
 import errno
 import hashlib
 import json
-import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from dt.data.episodes import Reference
 from dt.data.formats.sources import open_source, source_files
-from dt.data.store.rows import (
-    Columns,
-    Moments,
-    TrainingData,
-    make_chunks,
-    offsets_of,
-)
+from dt.data.reference import Reference
+from dt.data.store.checksums import checksums_of, first_damage, write_blocks
+from dt.data.store.moments import Moments
+from dt.data.store.rows import Columns, TrainingData, make_chunks, offsets_of
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
 from dt.files import flush_to_disk, locked, written_whole
-from dt.spaces.environments import EnvKwargs, space_from_text, space_to_text
+from dt.spaces.environments import EnvKwargs
+from dt.spaces.text import space_from_text, space_to_text
 
 FORMAT = 2
-BLOCK = 4 << 20  # bytes under one checksum
 META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
 
@@ -206,8 +200,8 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
     checksums: dict[str, list[int]] = {}
     done = 0
     with (
-        _blocks(folder / ROWS, checksums) as write_rows,
-        _blocks(folder / IMAGES, checksums) as write_images,
+        write_blocks(folder / ROWS, checksums) as write_rows,
+        write_blocks(folder / IMAGES, checksums) as write_images,
     ):
         for chunk in make_chunks(source, transforms):
             write_rows(chunk.rows)
@@ -225,7 +219,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         (RETURNS, np.concatenate(returns)),
     ):
         np.save(folder / name, array)
-        checksums[name] = list(_checksums(folder / name))
+        checksums[name] = checksums_of(folder / name)
     meta = {
         "format": FORMAT,
         "name": source.name,
@@ -243,53 +237,18 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
     flush_to_disk(folder / META)
 
 
-@contextmanager
-def _blocks(path: Path, checksums: dict[str, list[int]]) -> Iterator[Callable[[np.ndarray], None]]:
-    """A file to write arrays to, and the checksum of each of its blocks as it grows."""
-    sums = checksums.setdefault(path.name, [])
-    open_block, filled = 0, 0
-    with path.open("wb") as file:
-
-        def write(array: np.ndarray) -> None:
-            nonlocal open_block, filled
-            view = array.data.cast("B")
-            file.write(view)
-            while len(view):
-                part = view[: BLOCK - filled]
-                open_block = zlib.crc32(part, open_block)
-                filled += len(part)
-                view = view[len(part) :]
-                if filled == BLOCK:
-                    sums.append(open_block)
-                    open_block, filled = 0, 0
-
-        yield write
-        if filled:
-            sums.append(open_block)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _checksums(path: Path) -> Iterator[int]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield zlib.crc32(block)
-
-
 def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
     """Compare every block, once for each time that the files were touched."""
     stamp = folder / STAMP
     if stamp.exists() and json.loads(stamp.read_text()) == _state_of(folder):
         return
     for name, expected in checksums.items():
-        path = folder / name
-        found = list(_checksums(path)) if path.exists() else []
-        for number in range(max(len(expected), len(found))):
-            if expected[number : number + 1] != found[number : number + 1]:
-                raise ValueError(
-                    f"{path}: the bytes from {number * BLOCK} on are not those that were written; "
-                    f"remove {folder} and the next run makes it anew"
-                )
+        damage = first_damage(folder / name, expected)
+        if damage is not None:
+            raise ValueError(
+                f"{folder / name}: the bytes from {damage} on are not those that were written; "
+                f"remove {folder} and the next run makes it anew"
+            )
     _stamp(folder)
 
 
