@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ from tiny import make_config, make_dataset
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.cli.train import parse_train_args
-from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from dt.config.presets import PRESETS, with_recipe
+from dt.config import DataConfig, ModelConfig, OptimizerConfig, RecipeName, TrainConfig
+from dt.config.presets import PRESETS, RECIPES, with_recipe
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.data.batches.windows import Action
+from dt.files import structured
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads.action import Prediction
 from dt.model.layers import LayerNorm
@@ -106,6 +107,15 @@ def test_flags_stand_above_the_recipe() -> None:
 def test_what_does_not_go_together_is_named(flags: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_train_args(flags.split())
+
+
+def test_every_name_of_a_recipe_has_one() -> None:
+    names = set(get_args(RecipeName))
+    for name in names:
+        recipe_of(ModelConfig(recipe=name, return_dropout=0.0))
+    assert set(RECIPES) == names - {"default"}
+    with pytest.raises(ValueError, match="model.recipe: "):
+        structured(TrainConfig, {"model": {"recipe": "chen2012"}})
 
 
 def test_the_default_recipe_is_what_it_was() -> None:
