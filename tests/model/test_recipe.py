@@ -254,14 +254,15 @@ def test_what_was_not_finite_ends_with_its_episode() -> None:
         )
         for value in (jnp.nan, 1.0)
     )
-    window = Window.empty(3, new).advanced(new).advanced(nan)
+    window = Window.empty(3, 3, new.previous_action)
+    window = window.advanced(new, new.observation).advanced(nan, nan.observation)
     restarted = window.emptied(jnp.array([True, False])).advanced(
-        new._replace(previous_action=nan.previous_action)
+        new._replace(previous_action=nan.previous_action), new.observation
     )
-    for values in jax.tree.leaves(restarted.steps):
+    for values in jax.tree.leaves(restarted):
         assert np.isfinite(values[0]).all()
-    assert restarted.steps.mask.tolist() == [[False, False, True], [True, True, True]]
-    assert np.isnan(restarted.steps.observations[1]).any()
+    assert restarted.mask.tolist() == [[False, False, True], [True, True, True]]
+    assert np.isnan(restarted.observations[1]).any()
 
 
 def test_there_is_no_null_token_to_ask_for() -> None:
