@@ -131,6 +131,8 @@ class DataConfig:
     """Consecutive windows trained as one segment; above 1 the cached policy is what was trained."""
     num_micro_batches: int = 1
     """Parts whose gradients are summed one after the other; small parts stay in a CPU's cache."""
+    holdout_fraction: float = 0.0
+    """Share of the episodes that no update sees: their loss is logged, and shows over-fitting."""
     top_fraction: float = 1.0
     """Train on the best episodes by return alone; 0.1 without returns in the layout is 10 % BC."""
     delay_reward: bool = False
@@ -166,6 +168,8 @@ class DataConfig:
             self.num_micro_batches,
             f"a divisor of the {self.num_segments} segments of a batch",
         )
+        value = self.holdout_fraction
+        _require(0.0 <= value < 1.0, "data.holdout_fraction", value, "in [0, 1)")
         value = self.top_fraction
         _require(0.0 < value <= 1.0, "data.top_fraction", value, "above 0 and at most 1")
         _require(0.0 < self.discount <= 1.0, "data.discount", self.discount, "in (0, 1]")
