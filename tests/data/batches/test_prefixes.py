@@ -14,6 +14,7 @@ from flax import nnx
 from gymnasium import spaces
 from tiny import make_config, make_dataset
 
+from dt.acting.exemplars import nearest_exemplars
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.config import ModelConfig, TrainConfig
@@ -111,7 +112,7 @@ def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
         params, spec, ActingOptions(deterministic=True, recompute=recompute)
     )
     target, late = float(dataset.returns[2]), 4
-    shown = policy._nearest(np.array([target])) if spec.prefix_steps else None
+    shown = nearest_exemplars(spec, np.array([target])) if spec.prefix_steps else None
     graph, _ = nnx.split(nnx.eval_shape(lambda: DecisionTransformer(spec, rngs=nnx.Rngs(0))))
     batch = whole_episode(dataset, spec, shown)
     forward = jax.jit(lambda p, b: nnx.merge(graph, p)(b))
