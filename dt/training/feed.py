@@ -105,7 +105,7 @@ class Feed:
         """Where the batch of the update after `step` comes from, for someone who looks for it."""
         rows = range(self.config.data.num_segments)
         windows = self.training.draw(self.num_steps, self.config.seed, step, rows)
-        episodes = np.searchsorted(self.data.offsets, windows.start, side="right") - 1
+        episodes = np.searchsorted(self.data.offsets, np.asarray(windows.start), side="right") - 1
         places = [f"{e}@{t}" for e, t in zip(episodes, windows.timestep, strict=True)]
         more = f" and {len(places) - 8} more" if len(places) > 8 else ""
         return (
