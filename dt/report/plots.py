@@ -12,6 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dt.data.card.card import DataCard, Histogram
+from dt.data.card.steerability import Steerability
+
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
 
 
@@ -95,9 +98,7 @@ def _title(card: dict[str, Any]) -> str:
     return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 80)])
 
 
-def plot_data_card(
-    card: dict[str, Any], returns: np.ndarray, lengths: np.ndarray, path: Path
-) -> None:
+def plot_data_card(card: DataCard, returns: np.ndarray, lengths: np.ndarray, path: Path) -> None:
     """Returns with the targets an evaluation asks for, lengths, and the one against the other."""
     figure = Figure(figsize=(9.0, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
@@ -134,14 +135,14 @@ def plot_data_card(
     figure.savefig(path, format="png")
 
 
-def _draw_histogram(axes: Axes, histogram: dict[str, Any]) -> None:
+def _draw_histogram(axes: Axes, histogram: Histogram) -> None:
     axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=MUTED)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.ticklabel_format(axis="x", useOffset=False)
 
 
-def _draw_targets(axes: Axes, steering: dict[str, Any]) -> None:
+def _draw_targets(axes: Axes, steering: Steerability) -> None:
     """A line at each target with the number of episodes near it, and the widest gap shaded."""
     top = axes.get_ylim()[1]
     apart = steering["targets"][1]["target"] - steering["targets"][0]["target"]
@@ -160,7 +161,7 @@ def _draw_targets(axes: Axes, steering: dict[str, Any]) -> None:
     axes.set_title(words, color=ACCENT, fontsize=9, loc="right")
 
 
-def _data_title(card: dict[str, Any]) -> str:
+def _data_title(card: DataCard) -> str:
     name = Path(card["name"]).name
     env = f", {card['env_id']}" if card["env_id"] else ""
     first = f"{name}{env}, {card['episodes']:,} episodes, {card['steps']:,} steps"
