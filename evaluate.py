@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dt.acting.options import ActingOptions
+    from dt.evaluation.card import AnyCard, Card
+    from dt.evaluation.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,8 @@ def run(config: EvaluateConfig) -> int:
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
-    from dt.report.sheets import card_name, print_card, print_request_map, write_card
+    from dt.report.card_table import print_card, print_request_map
+    from dt.report.write import card_name, write_card
 
     console = Console(highlight=False)
     use_compilation_cache()
@@ -186,7 +189,7 @@ def run(config: EvaluateConfig) -> int:
     targets = parse_targets(words, specs[0].dataset)
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
-    cards: list[dict[str, Any]] = []
+    cards: list[Card] = []
     for number, run_dir in enumerate(config.run_dirs):
         played: dict[str, Any] = {
             "checkpoint": config.checkpoint,
@@ -219,21 +222,22 @@ def run(config: EvaluateConfig) -> int:
             filmed = film_run(run_dir, targets, folder, **played)
             console.print(filmed.describe(), markup=False)
             written += filmed.files
+    last: AnyCard | None = cards[-1] if cards else None
     if len(cards) > 1:
-        card = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
-        print_card(card, console)
+        last = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
+        print_card(last, console)
         out = config.out or config.run_dirs[0]
         out.mkdir(parents=True, exist_ok=True)
-        written += write_card(card, out, card_name(card, specs[0].env_id))
-        cards.append(card)
-    return finish(config, cards[-1] if cards else None, written, console)
+        written += write_card(last, out, card_name(last, specs[0].env_id))
+    return finish(config, last, written, console)
 
 
 def compare(config: EvaluateConfig) -> int:
     from rich.console import Console
 
     from dt.evaluation.comparison import compare_cards, read_card
-    from dt.report.sheets import print_comparison, write_comparison
+    from dt.report.comparison_table import print_comparison
+    from dt.report.write import write_comparison
 
     assert config.compare is not None
     a, b = config.compare
@@ -246,12 +250,15 @@ def compare(config: EvaluateConfig) -> int:
 
 
 def finish(
-    config: EvaluateConfig, result: dict[str, Any] | None, written: list[Path], console: Console
+    config: EvaluateConfig,
+    result: AnyCard | Comparison | None,
+    written: list[Path],
+    console: Console,
 ) -> int:
     from dt.checkpoint.manifest import write_json
 
     if config.json is not None and result is not None:
-        write_json(config.json, result)
+        write_json(config.json, result.to_json())
         written.append(config.json)
     console.print("wrote " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
     return 0

@@ -32,6 +32,7 @@ from gymnasium import spaces
 from jax import export
 
 from dt.acting.policy import ReturnConditionedPolicy
+from dt.acting.program import Start
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -56,7 +57,7 @@ def export_policy(
     if policy.request_map is not None:
         raise ValueError("a request map is not exported; load the policy without calibrated")
     spec = policy.spec
-    state = policy.initial_state(batch_size)
+    state = policy.program.initial_state(batch_size)
     leaves, structure = jax.tree.flatten(state)
     weights, weights_structure = jax.tree.flatten(policy.params)
 
@@ -70,12 +71,12 @@ def export_policy(
         seeds: Any,
     ) -> Any:
         params = jax.tree.unflatten(weights_structure, weights)
-        actions, after = policy.pure_step(
+        actions, after = policy.program.step(
             params,
             jax.tree.unflatten(structure, state),
             spec.encode_observation(observations),
             spec.transforms.rewards_while_playing(rewards),
-            (begins, targets, seeds),
+            Start(begins, targets, seeds),
         )
         known = after.timestep <= spec.max_timesteps
         done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))

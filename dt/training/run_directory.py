@@ -1,4 +1,4 @@
-"""Where does a run live, and is it ours? Its directory, its configuration, its lock."""
+"""The directory of a run: claimed or found, its configuration, its lock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LOCK = "lock"
 
 
 def open_run(preset: str, config: TrainConfig) -> Path:
-    """The run's directory: made for a new run, checked against this configuration for a resumed.
+    """Make the directory of a new run, or check that of a resumed one against its configuration.
 
     Raises:
         ValueError: when it is taken, missing, or its configuration differs.
@@ -46,10 +46,7 @@ def open_run(preset: str, config: TrainConfig) -> Path:
     if not config.run_dir:
         return _claim_run(preset)
     run_dir = Path(config.run_dir)
-    if complete_steps(run_dir / "checkpoints"):
-        raise ValueError(
-            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
-        )
+    refuse_trained(run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,6 +54,18 @@ def open_run(preset: str, config: TrainConfig) -> Path:
             f"--run-dir {run_dir}: no directory can be made there ({error.strerror}); name another"
         ) from error
     return run_dir
+
+
+def refuse_trained(run_dir: Path) -> None:
+    """Refuse a directory whose checkpoints a new run would overwrite.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if complete_steps(run_dir / "checkpoints"):
+        raise ValueError(
+            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
+        )
 
 
 def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
