@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dt.data.card.card import Card as DataCard
 from dt.data.card.steerability import number_format
+from dt.evaluation.card import Json
 
 BAR_ROWS = 5
 
 
-def print_data_card(card: dict[str, Any], console: Console) -> None:
-    """Sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
+def print_data_card(card: DataCard, console: Console) -> None:
+    """Print sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
     env = f", {card['env_id']}" if card["env_id"] else ""
     console.print(Text(f"{card['name']}{env}", style="bold"))
     facts = Table.grid(padding=(0, 2))
@@ -54,8 +55,8 @@ def print_data_card(card: dict[str, Any], console: Console) -> None:
     console.print(Text(card["steerability"]["line"], style="bold"))
 
 
-def fact_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """What there is, a label and a line each."""
+def fact_lines(card: DataCard) -> list[tuple[str, str]]:
+    """Say what there is, a label and a line each."""
     observations, rewards = card["observations"], card["rewards"]
     lines = [
         ("size", f"{card['episodes']:,} episodes, {card['steps']:,} steps"),
@@ -73,8 +74,8 @@ def fact_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def bars(histogram: dict[str, Any], targets: list[float], wide: int, encoding: str) -> list[str]:
-    """The counts as columns `wide` characters wide, a mark under each target, and both ends."""
+def bars(histogram: Json, targets: list[float], wide: int, encoding: str) -> list[str]:
+    """Draw counts as columns `wide` characters wide, a mark under each target, and both ends."""
     counts, edges = np.array(histogram["counts"]), histogram["edges"]
     eighths = np.ceil(counts / counts.max() * BAR_ROWS * 8).astype(int)  # one episode shows
     blocks = " ▁▂▃▄▅▆▇█" if encoding.lower().startswith("utf") else " ...:::##"
@@ -106,7 +107,7 @@ def _percent(share: float) -> str:
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
-def _range(facts: dict[str, Any]) -> str:
+def _range(facts: Json) -> str:
     if facts["low"] is None:
         return "without a finite value"
     if facts["low"] == facts["high"]:
@@ -114,7 +115,7 @@ def _range(facts: dict[str, Any]) -> str:
     return f"{facts['low']:.4g} to {facts['high']:.4g}"
 
 
-def _actions(actions: dict[str, Any]) -> str:
+def _actions(actions: Json) -> str:
     if actions["kind"] == "discrete":
         shares = actions["shares"]
         if len(shares) <= 6:
@@ -132,7 +133,7 @@ def _actions(actions: dict[str, Any]) -> str:
     return line
 
 
-def _endings(endings: dict[str, Any]) -> str:
+def _endings(endings: Json) -> str:
     words = {"terminated": "terminated", "truncated": "truncated", "both": "both at once"}
     words["neither"] = "without a mark"
     parts = [f"{_percent(endings[key])} {word}" for key, word in words.items() if endings[key]]
