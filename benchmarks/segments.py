@@ -1,4 +1,4 @@
-"""On how long a segment should a model be trained that acts from a ring cache?
+"""How long the segments should be that a model which acts from a ring cache is trained on.
 
     python benchmarks/segments.py --out DIR                       CartPole, on its own data
     python benchmarks/segments.py --out DIR --hopper FILE.npz     and Hopper, on this data
@@ -26,13 +26,13 @@ import envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.config.presets import PRESETS
 from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.card import AnyCard, Card, flat, rising
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
 from dt.evaluation.parts import AnyTargetScore, RunsTargetScore
+from dt.files import write_json
 from dt.parallel.startup import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"

@@ -1,4 +1,4 @@
-"""What do variants of the model reach on the same data? DT, BC, 10 % BC, RvS, its own choice.
+"""What variants of the model reach on the same data: DT, BC, 10 % BC, RvS, its own choice.
 
     python benchmarks/variants.py --out DIR
 
@@ -21,13 +21,13 @@ import tyro
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.data.batches.windows import draw_windows, gather
 from dt.data.store.rows import TrainingData
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
 from dt.evaluation.parts import TargetScore
 from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
+from dt.files import write_json
 from dt.model.heads import ReturnChoice
 from dt.parallel.startup import use_compilation_cache
 from envs.cartpole import collect_cartpole

@@ -15,9 +15,9 @@ from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.evaluation.card import Card
 from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy
+from dt.files import write_json
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
 from dt.play.make import Vectorization, make_envs

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 from dt.acting.options import file_words
-from dt.checkpoint.manifest import write_json
 from dt.evaluation.card import AggregateCard, AnyCard, Card
 from dt.evaluation.comparison import Comparison
+from dt.files import write_json
 from dt.report.card_table import card_seeds, card_sheet
 from dt.report.comparison_table import comparison_sheet
 from dt.report.plots import plot_calibration

@@ -17,10 +17,10 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.load import load_request_map
-from dt.checkpoint.manifest import write_json
 from dt.checkpoint.save import Checkpointer
 from dt.data import EpisodeDataset, TrainingData
 from dt.evaluation.evaluate import evaluate_policy
+from dt.files import write_json
 from dt.model.decision_transformer import DecisionTransformer
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
