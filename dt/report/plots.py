@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from dt.data.card.card import Card as DataCard
-from dt.evaluation.card import AggregateCard, AnyCard, Json, rising
+from dt.data.card.card import DataCard
+from dt.data.card.steerability import Steerability
+from dt.evaluation.card import AggregateCard, AnyCard, rising
 from dt.evaluation.parts import AnyTargetScore
 
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
@@ -156,7 +157,7 @@ def _draw_histogram(axes: Axes, counts: Sequence[int], edges: Sequence[float]) -
     axes.ticklabel_format(axis="x", useOffset=False)
 
 
-def _draw_targets(axes: Axes, steering: Json) -> None:
+def _draw_targets(axes: Axes, steering: Steerability) -> None:
     """A line at each target with the number of episodes near it, and the widest gap shaded."""
     top = axes.get_ylim()[1]
     apart = steering["targets"][1]["target"] - steering["targets"][0]["target"]

@@ -48,13 +48,13 @@ def load_training_data(
     say: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
-    """What `--data SOURCE` names, as rows: mapped from its store, which is made the first time.
+    """Load what `--data SOURCE` names, as rows: mapped from its store, made the first time.
 
     Args:
         source, env_id, env_kwargs, reward: as for `open_source`.
         default_env: that of data which names none, unless `env_id` does; its spaces must fit.
         cache_dir: where stores are kept; None reads everything into memory.
-        say: told when another process is waited for.
+        say: called with a line when another process is waited for.
         on_steps: called with the steps written so far, when a store is made.
 
     Raises:
@@ -95,7 +95,7 @@ def load_training_data(
 
 
 def content_key(files: list[Path], about: Mapping[str, object]) -> str:
-    """A name for what these files hold and what is made of it.
+    """Make a name for what these files hold and what is made of it.
 
     The files' sizes, times of change and first and last 64 KiB stand for their content: to hash
     all of a terabyte would take longer than to train on it.
@@ -119,7 +119,7 @@ def open_or_build(
     say: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
-    """The store in `folder`, made from `source` if it is not there; one process at a time makes it.
+    """Open the store in `folder`; one process at a time makes it, if it is not there.
 
     Args:
         on_steps: called with the steps written so far.
