@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
+import psutil
 from filelock import FileLock, Timeout
+
+try:
+    import resource
+except ImportError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 # What a file system answers that has no locks: some NFS and cluster mounts.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL}
@@ -149,6 +155,36 @@ def sha256_of(path: Path) -> str:
     """Hash a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def require_memory(name: str, size: int) -> None:
+    """Refuse what does not fit in the memory that is free, before any of it is taken.
+
+    Args:
+        name: says what it is, in front of an error.
+        size: in bytes.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    if size < 1 << 26:  # as much is always free, and asking takes as long as reading a little
+        return
+    free = free_memory()
+    if size > free:
+        raise ValueError(
+            f"{name} takes {size / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are "
+            f"free; check what it declares, or take a machine with more"
+        )
+
+
+def free_memory() -> int:
+    """Find how many bytes this process can still take, of the machine's and of its own limit."""
+    free = psutil.virtual_memory().available
+    if resource is not None:
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        if limit != resource.RLIM_INFINITY:
+            free = min(free, limit - psutil.Process().memory_info().vms)
+    return max(0, free)
 
 
 def first_line(error: BaseException) -> str:
