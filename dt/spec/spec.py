@@ -25,6 +25,7 @@ from dt.data.store.rows import Columns, TrainingData
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import structured
+from dt.spaces.environments import logged_kwargs
 from dt.spaces.parts import Leaf, Parts
 from dt.spaces.records import build
 from dt.spaces.text import space_from_text, space_to_text
@@ -316,14 +317,20 @@ class PolicySpec:
             return_range=tuple(values["return_range"]),
             max_timesteps=values["max_timesteps"],
             dataset=structured(DatasetSummary, values["dataset"], "dataset"),
-            env_id=values["env_id"],
-            env_kwargs=values["env_kwargs"],
+            env_id=_id_from_json(values["env_id"]),
+            env_kwargs=logged_kwargs(values["env_kwargs"]),
             reference=values["reference"]
             and structured(Reference, values["reference"], "reference"),
             transforms=structured(Transforms, values["transforms"], "transforms"),
             action_edges=_edges_from_json(values["action_edges"]),
             exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
         )
+
+
+def _id_from_json(value: object) -> str | None:
+    if not isinstance(value, str | None):
+        raise ValueError(f"spec.json has env_id {str(value)[:80]!r}; it needs a text or null")
+    return value
 
 
 def code_versions() -> dict[str, str]:

@@ -28,8 +28,14 @@ from dt.data.formats.format import Format
 from dt.data.formats.hdf5 import datasets_in, hdf5_keys, open_hdf5, require_stored
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line, require_memory
-from dt.spaces.environments import EnvKwargs, environment_spaces, known_spaces
+from dt.files import first_line, refuse_links_out, require_memory
+from dt.spaces.environments import (
+    EnvKwargs,
+    environment_spaces,
+    known_spaces,
+    kwargs_of,
+    logged_kwargs,
+)
 from dt.spaces.parts import leaves
 from dt.spaces.records import to_records
 from dt.spaces.text import space_from_text
@@ -78,8 +84,8 @@ def find_minari(source: str, fetch: bool = False) -> Path:
     Raises:
         ValueError: when it is not there, and cannot be fetched where that is asked for.
     """
-    known = Path(os.path.expanduser(source)), dataset_path(source)
-    found = next((folder for path in known if (folder := data_folder(path))), None)
+    known = (data_folder(path) for path in _known_places(source))
+    found = next(filter(None, known), None)
     if found is None and fetch:
         _download(source)
         found = data_folder(dataset_path(source))
@@ -92,10 +98,22 @@ def find_minari(source: str, fetch: bool = False) -> Path:
     return found
 
 
+def _known_places(source: str) -> tuple[Path, Path]:
+    """Where a data set may lie: its own path, and that of its id."""
+    return Path(os.path.expanduser(source)), dataset_path(source)
+
+
 def minari_files(source: str | Path, fetch: bool = False) -> list[Path]:
-    """List the files of a data set, given by its id or folder."""
+    """List the files of a data set, given by its id or folder.
+
+    Raises:
+        ValueError: as `find_minari`, and for a file that lies elsewhere.
+    """
     folder = find_minari(str(source), fetch)
-    return [path for path in folder.rglob("*") if path.is_file()]
+    found = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    root = next(path for path in _known_places(str(source)) if data_folder(path) == folder)
+    refuse_links_out(root, [folder, *found])
+    return [path for path in found if path.is_file()]
 
 
 def read_minari(
@@ -114,12 +132,10 @@ def read_minari(
     """
     source = str(source)
     folder = find_minari(source, fetch)
+    minari_files(source)  # none of which lies elsewhere
     metadata = _read_metadata(source, folder)
     own, logged = _environment(source, metadata)
-    if env_id in (None, own):  # an environment by another name has other arguments
-        kwargs = {**logged, **(env_kwargs or {})}
-    else:
-        kwargs = env_kwargs or {}
+    kwargs = kwargs_of(source, env_id, own, logged, env_kwargs)
     stored = _stored_spaces(source, metadata, env_id or own, kwargs)
     dataset = _open(source, folder, metadata, stored)
     observation_space, action_space = stored
@@ -308,8 +324,9 @@ def _environment(source: str, metadata: Metadata) -> tuple[str | None, EnvKwargs
             # What differs from the registered environment: arguments and the time limit.
             if spec.get("max_episode_steps") is not None:
                 kwargs["max_episode_steps"] = spec["max_episode_steps"]
-        if not isinstance(env_id, str | None) or not isinstance(kwargs, dict):
-            raise ValueError("an id is a text, arguments are an object")
+        if not isinstance(env_id, str | None):
+            raise ValueError("an id is a text")
+        kwargs = logged_kwargs(kwargs)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{source}: metadata.json describes no environment ({first_line(error)}); remove its "

@@ -13,7 +13,7 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ class _Type:
     """An array's type, of whose pickled state the order of bytes alone is taken."""
 
     name: str
-    order: str = "="
+    order: Literal["<", ">", "|", "="] = "="
 
     def __setstate__(self, state: object) -> None:
         if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", ">", "|", "="):
@@ -165,17 +165,17 @@ class _Opcodes(dict[int, Callable[..., None]]):
     """What to do for an opcode; what is missing is refused."""
 
     def __missing__(self, code: int) -> Callable[..., None]:
-        raise RefusedPickle(
-            f"its pickle does more than hold arrays (opcode {code:#x}), or is damaged; convert the "
-            f"file where you trust it, or fetch it anew"
-        )
+        raise pickle.UnpicklingError(f"opcode {code:#x} is none that arrays need")
 
 
-class _PlainUnpickler(pickle._Unpickler):  # type: ignore[name-defined,misc]
+class _PlainUnpickler(pickle._Unpickler):
     """Python's own unpickler with fewer opcodes."""
 
+    stack: list[Any]  # of whatever was loaded
+    append: Callable[[object], None]
+    pop_mark: Callable[[], list[object]]
     dispatch = _Opcodes(
-        (code[0], pickle._Unpickler.dispatch[code[0]])  # type: ignore[attr-defined]
+        (code[0], pickle._Unpickler.dispatch[code[0]])
         for code in (getattr(pickle, name) for name in _OPCODES)
     )
 
