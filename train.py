@@ -43,6 +43,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.checkpoint.state import TrainState
     from dt.cli.progress import episode_progress, training_progress
     from dt.evaluation.evaluate import evaluate_policy
+    from dt.model.heads import head_kind
     from dt.parallel.mesh import one_device
     from dt.parallel.processes import first_decides, is_first, start, to_host
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
@@ -55,6 +56,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.training.run_directory import locked, open_run, write_config
     from dt.training.step import Learner
 
+    head_kind(config.model.head)  # a name that is unknown is refused before the data are read
     use_compilation_cache()
     use_cpu_cores()
     start(config.distributed)

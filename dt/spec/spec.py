@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -28,7 +28,7 @@ from dt.files import structured
 from dt.spaces.parts import Leaf, Parts
 from dt.spaces.records import build
 from dt.spaces.text import space_from_text, space_to_text
-from dt.spec.bins import MOST_ROWS, bin_edges
+from dt.spec.bins import MOST_ROWS, bin_edges, placement_of
 from dt.spec.layout import TokenLayout
 from dt.spec.normalizer import Normalizer
 
@@ -362,15 +362,13 @@ def _action_normalizer(data: TrainingData) -> Normalizer:
 
 def _action_edges(data: TrainingData, model: ModelConfig) -> Float[np.ndarray, "A K1"] | None:
     bounded = Parts.of(data.action_space, images=False).bounded
-    if not model.head.startswith("bins-") or not len(bounded):
+    placement = placement_of(model.head)
+    if placement is None or not len(bounded):
         return None
-    kind: Literal["uniform", "quantile"] = (
-        "quantile" if model.head == "bins-quantile" else "uniform"
-    )
     every = -(-data.num_steps // MOST_ROWS)
     values = _action_normalizer(data)(data.rows[::every, data.columns.action])
     low = np.where(bounded, -1.0, -np.inf)
-    return bin_edges(values, kind, model.num_bins, low, -low)
+    return bin_edges(values, placement, model.num_bins, low, -low)
 
 
 def _edges_from_json(values: list[list[float]] | None) -> np.ndarray | None:
