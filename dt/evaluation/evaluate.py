@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -21,11 +19,12 @@ from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts, run_episodes
 from dt.data.reference import Reference, task_of
 from dt.evaluation.intervals import mean_interval
+from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.verdict import ONE_TARGET, beyond, calibrate, expected
 from dt.parallel.memory import free_bytes
 from dt.play.make import Vectorization, make_groups
 from dt.spaces.environments import has_own_rows, is_registered
-from dt.spec.spec import PolicySpec, code_versions
+from dt.spec.spec import PolicySpec
 
 MAX_ENVS = 512  # rows of one batch where memory allows; more episodes than this queue for a row
 PROCESSES_A_CORE = 4  # rows where each is a process
@@ -227,13 +226,3 @@ def _no_spread(asked: np.ndarray) -> str:
     if len(asked) == 1 or np.ptp(asked) > 0:
         return ONE_TARGET
     return f"all targets are {asked[0]:.5g}: name different ones to see whether returns follow"
-
-
-def code_commit() -> str | None:
-    """The commit of the code that ran, "-dirty" if changed since; None outside a checkout."""
-    root = Path(__file__).resolve().parent
-    try:
-        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

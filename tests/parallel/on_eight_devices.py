@@ -60,7 +60,7 @@ def main() -> None:
         state = learner.init()
         layout = shardings(state, mesh, DIVIDED)
         state = place(state, layout)
-        steps = place(spec.encode(data.rows), replicated(mesh))
+        steps = place(spec.codec.encode(data.rows), replicated(mesh))
         train_steps = make_train_steps(learner, layout)
         for step in range(UPDATES):
             draw = draw_windows(data.offsets, learner.num_steps_of_window, 0, step, rows)
