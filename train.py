@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dt.cli.train import parse_train_args
 from dt.config import EvaluationConfig, TrainConfig
@@ -16,6 +16,8 @@ from dt.data.reference import Reference, task_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from dt.evaluation.card import Card
 
 
 def main() -> int:
@@ -40,10 +42,11 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.acting.targets import parse_targets
     from dt.checkpoint.state import TrainState
     from dt.cli.progress import episode_progress, training_progress
-    from dt.evaluation.evaluate import cut_kwargs, evaluate_policy, time_limit
+    from dt.evaluation.evaluate import evaluate_policy
     from dt.parallel.mesh import one_device
     from dt.parallel.processes import first_decides, is_first, start, to_host
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
+    from dt.play.limits import cut_kwargs, time_limit
     from dt.spaces.environments import why_not_playable
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
@@ -82,7 +85,9 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    playing = data.env_kwargs if problem else cut_kwargs(str(data.env_id), data.env_kwargs, spec)
+    playing = data.env_kwargs
+    if not problem:
+        playing = cut_kwargs(str(data.env_id), data.env_kwargs, spec.max_timesteps)
     notes = [*data.notes]
     if playing != data.env_kwargs:
         notes.append(
@@ -99,7 +104,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         episodes: int,
         on_step: Callable[[int, int], None] = lambda *_: None,
         choosing: bool = False,
-    ) -> dict[str, Any] | None:
+    ) -> Card | None:
         assert data.env_id is not None
         params = to_host(state.params)  # all processes have a part; the first one plays
         if not is_first():
@@ -124,7 +129,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         except RolloutFault as fault:  # what broke may work the next time, and training can wait
             say(f"no card at update {int(state.step)}: {fault}; training goes on")
             return None
-        return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
+        return card.calibration.mae_over_range.value if card and card.calibration else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
         from dt.training.profiling import describe_profile, measure_training
@@ -143,7 +148,9 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     if problem:
         console.print(f"trained {run_dir}", markup=False)
         return 0
-    from dt.report.sheets import print_card, write_card  # pictures: not before training starts
+    # Pictures: not before training starts.
+    from dt.report.card_table import print_card
+    from dt.report.write import write_card
 
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
         try:

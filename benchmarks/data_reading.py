@@ -1,4 +1,4 @@
-"""How fast do windows come off the disk, ours and others'? `python benchmarks/data_reading.py`
+"""Windows a second off the disk, ours and others': `python benchmarks/data_reading.py`
 
 Warm: batches of 256 windows of 20 steps, 11 + 3 numbers and a return-to-go a step, from 2 million
 steps, by the training store, separate arrays in memory, Grain, h5py and Minari, one after another

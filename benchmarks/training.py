@@ -1,4 +1,4 @@
-"""How many updates a second, against others' training of the same model, and how does cost grow?
+"""Updates a second against others' training of the same model, and how the cost grows.
 
     python benchmarks/training.py              Chen et al.'s gym model: 20 x 3 tokens, batch 64
     python benchmarks/training.py --atari      their Atari model: 30 x 3 tokens, pictures, batch 64
@@ -151,10 +151,10 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     rows = run.data.num_segments // run.data.num_micro_batches
     mesh = make_mesh(usable_devices(rows, run.mesh), run.mesh)
     state = learner.init()
-    layout = shardings(state, mesh, DIVIDED)
-    state = place(state, layout)
+    state_shardings = shardings(state, mesh, DIVIDED)
+    state = place(state, state_shardings)
     feed = Feed(data, spec, run, mesh)
-    train_steps = make_train_steps(learner, layout)
+    train_steps = make_train_steps(learner, state_shardings)
     done = 0
 
     def train(updates: int) -> None:

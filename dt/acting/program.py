@@ -21,7 +21,7 @@ from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
-from dt.model.transformer import RingCache
+from dt.model.ring_cache import RingCache
 from dt.model.window_cache import Window
 from dt.spec.spec import PolicySpec
 

@@ -33,6 +33,7 @@ from jax import export
 
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.program import Start
+from dt.files import written_whole
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -123,8 +124,5 @@ def _shapes(space: Any, batch_size: int) -> Any:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """All of it or nothing."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with written_whole(path) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    part.replace(path)

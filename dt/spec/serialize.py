@@ -11,6 +11,7 @@ from dt.config import ModelConfig
 from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
+from dt.files import structured
 from dt.spaces.text import space_from_text, space_to_text
 from dt.spec.exemplars import Exemplars
 from dt.spec.normalizer import Normalizer
@@ -61,7 +62,7 @@ def spec_from_json(values: Json) -> PolicySpec:
         )
     edges = values["action_edges"]
     return PolicySpec(
-        model=ModelConfig(**values["model"]),
+        model=structured(ModelConfig, values["model"], "model"),
         observation_space=space_from_text(values["observation_space"]),
         action_space=space_from_text(values["action_space"]),
         observation_normalizer=_normalizer_from_json(values["observation_normalizer"]),
@@ -69,20 +70,15 @@ def spec_from_json(values: Json) -> PolicySpec:
         action_normalizer=_normalizer_from_json(values["action_normalizer"]),
         return_range=tuple(values["return_range"]),
         max_timesteps=values["max_timesteps"],
-        dataset=summary_from_json(values["dataset"]),
+        dataset=structured(DatasetSummary, values["dataset"], "dataset"),
         env_id=values["env_id"],
         env_kwargs=values["env_kwargs"],
-        reference=Reference(**values["reference"]) if values["reference"] else None,
-        transforms=Transforms(**values["transforms"]),
+        reference=values["reference"]
+        and structured(Reference, values["reference"], "reference"),
+        transforms=structured(Transforms, values["transforms"], "transforms"),
         action_edges=None if edges is None else np.asarray(edges, np.float32),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
     )
-
-
-def summary_from_json(values: Json) -> DatasetSummary:
-    """Read a data set's summary, whose tuples JSON has as lists."""
-    fields: Json = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return DatasetSummary(**fields)
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> Json:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from dt.files import written_whole
+
 
 class MetricWriter:
     """Appends to metrics.jsonl and to TensorBoard's event file in the run directory."""
@@ -20,9 +22,8 @@ class MetricWriter:
         if resume_at is not None and self.path.exists():
             lines = self.path.read_text().splitlines()
             kept = [line for line in lines if _step(line) <= resume_at]
-            beside = self.path.with_name(self.path.name + ".tmp")
-            beside.write_text("".join(line + "\n" for line in kept))
-            beside.replace(self.path)  # whole, whenever the process is killed
+            with written_whole(self.path) as beside:  # whenever the process is killed
+                beside.write_text("".join(line + "\n" for line in kept))
         self._file = self.path.open("a")
         self._board: Board | None = None
         self._resume_at = resume_at

@@ -14,7 +14,7 @@ from dt.acting.rollout import _ACTION_SEED
 from dt.acting.targets import parse_targets, targets_beyond
 from dt.data import TrainingData
 from dt.data.summary import DatasetSummary
-from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows, time_limit
+from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
 
@@ -84,13 +84,6 @@ def test_no_evaluation_plays_an_episode_that_a_request_map_was_fitted_on() -> No
     assert played.max() + _ACTION_SEED < fitted.min() + _ACTION_SEED < 2**31
     assert len(np.unique(played)) == len(played)
     np.testing.assert_array_equal(episode_seeds(3, 5), episode_seeds(3, 9)[:5])
-
-
-def test_a_time_limit_is_given_or_the_environment_s_own() -> None:
-    assert time_limit("CartPole-v1", {}) == 500
-    assert time_limit("CartPole-v1", {"max_episode_steps": 9}) == 9
-    assert time_limit("Nowhere-v7", {}) is None
-    assert time_limit(None, {}) is None
 
 
 @pytest.mark.parametrize("recompute", [False, True])

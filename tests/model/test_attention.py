@@ -21,7 +21,8 @@ from dt.config.presets import SIZES, with_size
 from dt.data import TrainingData
 from dt.model.attention import Reach, attend, blocks, cudnn_takes, splash, splash_takes, whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
-from dt.model.layers import LayerNorm, Linear, dropout
+from dt.model.dropout import dropout
+from dt.model.layers import LayerNorm, Linear
 from dt.model.window_cache import Moment
 from dt.spec.spec import PolicySpec
 from dt.training.loss import loss_and_gradient as of_batch

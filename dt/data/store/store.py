@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +25,7 @@ from dt.data.store.moments import Moments
 from dt.data.store.rows import Columns, TrainingData, make_chunks, offsets_of
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
+from dt.files import flush_to_disk, locked, written_whole
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.text import space_from_text, space_to_text
 
@@ -234,10 +233,8 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         "moments": [moments.num_rows, *(column.tolist() for column in moments[1:])],
         "checksums": checksums,
     }
-    with (folder / META).open("w") as file:
-        json.dump(meta, file)
-        file.flush()
-        os.fsync(file.fileno())
+    (folder / META).write_text(json.dumps(meta))
+    flush_to_disk(folder / META)
 
 
 def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
@@ -271,31 +268,24 @@ def _stamp(folder: Path) -> None:
     """Note that the files as they are now are sound; a store that cannot be written is verified
     anew by every run."""
     try:
-        temporary = folder / f"{STAMP}.{os.getpid()}"
-        temporary.write_text(json.dumps(_state_of(folder)))
-        temporary.replace(folder / STAMP)
+        with written_whole(folder / STAMP) as beside:
+            beside.write_text(json.dumps(_state_of(folder)))
     except PermissionError:
         pass
 
 
 @contextmanager
 def _only_builder(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the store's lock; the system releases it with the process, however that ends."""
+    """Hold the store's lock, after whoever has it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f"{folder.name}.lock")
-    while True:
-        file = path.open("w")
+
+    def waiting() -> None:
+        say(f"another process is building {folder}; waiting for it")
+
+    with locked(path, on_wait=waiting, say=say):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is building {folder}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        # Whoever had it may have removed the file, and another made it anew: try again then.
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            break
-        file.close()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
+            yield
+        finally:
+            with suppress(PermissionError):  # Windows keeps a file that is open
+                path.unlink(missing_ok=True)
