@@ -73,8 +73,7 @@ def spec_from_json(values: Json) -> PolicySpec:
         dataset=structured(DatasetSummary, values["dataset"], "dataset"),
         env_id=values["env_id"],
         env_kwargs=values["env_kwargs"],
-        reference=values["reference"]
-        and structured(Reference, values["reference"], "reference"),
+        reference=values["reference"] and structured(Reference, values["reference"], "reference"),
         transforms=structured(Transforms, values["transforms"], "transforms"),
         action_edges=None if edges is None else np.asarray(edges, np.float32),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
