@@ -1,4 +1,4 @@
-"""What is shown before a window: where its episode ends, or a part of one that went about as well?
+"""What is shown before a window: where its episode ends, or a part of one that went about as well.
 
 A prefix is itself a window of a few steps, drawn like others as a pure function of (seed, step,
 row). What a policy takes along to act alone is `dt.spec.exemplars.Exemplars`.
@@ -39,7 +39,7 @@ def draw_prefixes(
         ranks: as `rank_by_return` has it.
         num_steps: of a prompt.
     """
-    episode = np.searchsorted(offsets, windows.start, side="right") - 1
+    episode = np.searchsorted(offsets, np.asarray(windows.start), side="right") - 1
     if kind == "goal":
         return last_steps(offsets, episode)
     first = hashed(row_bits(seed, step, rows) ^ SALT)
