@@ -80,8 +80,8 @@ def prepare(
         on_steps: called with the steps written so far, when a training store is made.
 
     Raises:
-        ValueError: for an unknown preset or head, data that cannot be read or do not fit the environment,
-            and a directory that is taken, missing or of another configuration.
+        ValueError: for an unknown preset or head, data that cannot be read or do not fit the
+            environment, and a directory that is taken, missing or of another configuration.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
