@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -19,7 +18,7 @@ from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.parts import Parts
-from dt.spec.bins import MOST_ROWS, bin_edges
+from dt.spec.bins import MOST_ROWS, bin_edges, placement_of
 from dt.spec.codec import Codec
 from dt.spec.exemplars import Exemplars
 from dt.spec.layout import TokenLayout
@@ -195,12 +194,10 @@ def _action_normalizer(data: TrainingData) -> Normalizer:
 
 def _action_edges(data: TrainingData, model: ModelConfig) -> Float[np.ndarray, "A K1"] | None:
     bounded = Parts.of(data.action_space, images=False).bounded
-    if not model.head.startswith("bins-") or not len(bounded):
+    placement = placement_of(model.head)
+    if placement is None or not len(bounded):
         return None
-    kind: Literal["uniform", "quantile"] = (
-        "quantile" if model.head == "bins-quantile" else "uniform"
-    )
     every = -(-data.num_steps // MOST_ROWS)
     values = _action_normalizer(data)(data.rows[::every, data.columns.action])
     low = np.where(bounded, -1.0, -np.inf)
-    return bin_edges(values, kind, model.num_bins, low, -low)
+    return bin_edges(values, placement, model.num_bins, low, -low)
