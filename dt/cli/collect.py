@@ -85,24 +85,25 @@ class CollectConfig:
         return {**kwargs, **limit}
 
 
-def main(args: list[str], load_players: Callable[[], Players]) -> int:
+def main(args: list[str], load_players: Callable[[], Players], prog: str = "collect.py") -> int:
     """Collect a data set.
 
     Args:
         args: the words after the program's name.
         load_players: registers environments, and gives the scripted players by name.
+        prog: what the user typed, for messages.
 
     Returns:
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return _collect(parse_args(CollectConfig, args, "collect.py"), load_players)
+        return _collect(parse_args(CollectConfig, args, prog), load_players)
     except (ValueError, OSError) as error:
-        print(f"collect.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"collect.py: {str(interrupt) or 'stopped before it began'}", file=sys.stderr)
+        print(f"{prog}: {str(interrupt) or 'stopped before it began'}", file=sys.stderr)
         return 130
 
 

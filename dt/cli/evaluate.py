@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from dt.evaluation.card import AnyCard, Card
     from dt.evaluation.comparison import Comparison
     from dt.evaluation.evaluate import FindTask
+    from dt.evaluation.of_run import Playing
+    from dt.spec.spec import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -171,27 +173,28 @@ class EvaluateConfig:
         )
 
 
-def main(args: list[str], load_envs: Callable[[], FindTask]) -> int:
+def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evaluate.py") -> int:
     """Evaluate runs, or compare two cards.
 
     Args:
         args: the words after the program's name.
         load_envs: registers environments, and gives what finds those that run on the device; called
             once JAX may start.
+        prog: what the user typed, for messages and the card.
 
     Returns:
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
     try:
-        config = parse_args(EvaluateConfig, args, "evaluate.py")
+        config = parse_args(EvaluateConfig, args, prog)
         if config.compare is not None:
             return _compare(config, *config.compare)
-        return _evaluate(config, " ".join(["evaluate.py", *args]), load_envs)
+        return _evaluate(config, " ".join([prog, *args]), load_envs)
     except (ValueError, OSError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("evaluate.py: stopped, nothing more written", file=sys.stderr)
+        print(f"{prog}: stopped, nothing more written", file=sys.stderr)
         return 130
 
 
@@ -203,14 +206,12 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
 
     without_screen()  # before MuJoCo is imported
 
-    from dt.acting.request_map import REQUEST_MAP
     from dt.acting.targets import parse_targets, targets_beyond
     from dt.checkpoint.load import find_checkpoint, load_spec
-    from dt.cli.progress import episode_progress
     from dt.evaluation.aggregate import aggregate_cards, check_alike
-    from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
+    from dt.evaluation.of_run import Playing
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
-    from dt.report.card_table import print_card, print_request_map
+    from dt.report.card_table import print_card
     from dt.report.write import card_name, write_card
 
     console = Console(highlight=False)
@@ -221,44 +222,25 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
 
     specs = [load_spec(find_checkpoint(path, config.checkpoint)) for path in config.run_dirs]
     check_alike(list(config.run_dirs), specs)
-    options = config.acting_options()
     words = ["p95"] if config.expert else config.targets
     targets = parse_targets(words, specs[0].dataset)
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
     cards: list[Card] = []
-    for number, run_dir in enumerate(config.run_dirs):
-        played: dict[str, Any] = {
-            "checkpoint": config.checkpoint,
-            "env_id": config.env,
-            "seed": config.seed + number,
-            "options": options,
-        }
-        measured: dict[str, Any] = {
-            **played,
-            "command": command,
-            "on_device": find_task if config.on_device else None,
-            "step_timeout": config.step_timeout,
-            "vectorization": config.vectorization,
-        }
-        if config.fit_request_map:
-            with episode_progress(console, NUM_REQUESTS * config.episodes) as on_step:
-                request_map = fit_request_map(run_dir, config.episodes, on_step=on_step, **measured)
-            print_request_map(request_map, console)
-            written.append(run_dir / REQUEST_MAP)
-            if not config.calibrated:
-                continue
-        with episode_progress(console, len(targets) * config.episodes) as on_step:
-            card = card_of_run(run_dir, targets, config.episodes, on_step=on_step, **measured)
-        print_card(card, console)
-        written += write_card(card, run_dir, card_name(card, specs[number].env_id))
-        cards.append(card)
-        if config.video is not None:
-            several = len(config.run_dirs) > 1
-            folder = config.video / run_dir.resolve().name if several else config.video
-            filmed = film_run(run_dir, targets, folder, **played)
-            console.print(filmed.describe(), markup=False)
-            written += filmed.files
+    for number, (run_dir, spec) in enumerate(zip(config.run_dirs, specs, strict=True)):
+        playing = Playing(
+            checkpoint=config.checkpoint,
+            env_id=config.env,
+            seed=config.seed + number,
+            options=config.acting_options(),
+            on_device=find_task if config.on_device else None,
+            step_timeout=config.step_timeout,
+            vectorization=config.vectorization,
+            command=command,
+        )
+        card, files = _play(config, run_dir, spec, targets, playing, console)
+        cards += [] if card is None else [card]
+        written += files
     last: AnyCard | None = cards[-1] if cards else None
     if len(cards) > 1:
         last = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
@@ -267,6 +249,42 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
         out.mkdir(parents=True, exist_ok=True)
         written += write_card(last, out, card_name(last, specs[0].env_id))
     return _finish(config, last, written, console)
+
+
+def _play(
+    config: EvaluateConfig,
+    run_dir: Path,
+    spec: PolicySpec,
+    targets: list[float],
+    playing: Playing,
+    console: Console,
+) -> tuple[Card | None, list[Path]]:
+    """What is asked of one run: its request map, its card, its films; and the files of them."""
+    from dt.acting.request_map import REQUEST_MAP
+    from dt.cli.progress import episode_progress
+    from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
+    from dt.report.card_table import print_card, print_request_map
+    from dt.report.write import card_name, write_card
+
+    written: list[Path] = []
+    if config.fit_request_map:
+        with episode_progress(console, NUM_REQUESTS * config.episodes) as on_step:
+            request_map = fit_request_map(run_dir, config.episodes, playing, on_step)
+        print_request_map(request_map, console)
+        written.append(run_dir / REQUEST_MAP)
+        if not config.calibrated:
+            return None, written
+    with episode_progress(console, len(targets) * config.episodes) as on_step:
+        card = card_of_run(run_dir, targets, config.episodes, playing, on_step=on_step)
+    print_card(card, console)
+    written += write_card(card, run_dir, card_name(card, spec.env_id))
+    if config.video is not None:
+        several = len(config.run_dirs) > 1
+        folder = config.video / run_dir.resolve().name if several else config.video
+        filmed = film_run(run_dir, targets, folder, playing)
+        console.print(filmed.describe(), markup=False)
+        written += filmed.files
+    return card, written
 
 
 def _compare(config: EvaluateConfig, a: Path, b: Path) -> int:

@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     from dt.data import EpisodeDataset
 
 
-def main(args: list[str], demos: Callable[[str], EpisodeDataset]) -> int:
+def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "train.py") -> int:
     """Train a run and score it.
 
     Args:
         args: the words after the program's name.
         demos: makes the data set of a "demo:" source.
+        prog: what the user typed, for messages and the card.
 
     Returns:
         The exit code: 2 for what cannot be done, 130 for a run that was stopped.
     """
     try:
-        preset, config = parse_train_args(args)
-        return _train(preset, config, " ".join(["train.py", *args]), demos)
+        preset, config = parse_train_args(args, prog)
+        return _train(preset, config, " ".join([prog, *args]), demos)
     except (ValueError, OSError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"train.py: {str(interrupt) or 'stopped'}", file=sys.stderr)
+        print(f"{prog}: {str(interrupt) or 'stopped'}", file=sys.stderr)
         return 130
 
 
@@ -78,7 +79,7 @@ def _train(
     return 0
 
 
-def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
+def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, TrainConfig]:
     """`[PRESET] [--flags]` -> the preset's name and the configuration.
 
     Raises:
@@ -94,16 +95,14 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
     description = (
-        "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
+        f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)} ({DEFAULT} is the default and makes "
         "its own data). The defaults below are the preset's, or those of its --model.recipe and "
         "--model.size."
     )
     default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))
-    return preset, parse_args(
-        TrainConfig, args, "train.py", default=default, description=description
-    )
+    return preset, parse_args(TrainConfig, args, prog, default=default, description=description)
 
 
 def _last_value(args: list[str], flag: str) -> str:
