@@ -158,7 +158,7 @@ def work(job: dict[str, Any]) -> int:
             config,
             run_dir,
             hooks=Hooks(
-                say=lambda line: tell("said", line),
+                on_message=lambda line: tell("said", line),
                 on_round=on_round,
                 on_start=lambda learner, state, feed: tell("training", int(state.step)),
             ),

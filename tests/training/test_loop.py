@@ -154,7 +154,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
     # What is left out on the way on is what sees the step, and nothing else.
     skipping = dataclasses.replace(config, resume=True, on_nonfinite="skip")
     said: list[str] = []
-    state = run(tiny_spec, spoiled(long_dataset, row), skipping, tmp_path, say=said.append)
+    state = run(tiny_spec, spoiled(long_dataset, row), skipping, tmp_path, on_message=said.append)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert sum(line["skipped"] for line in lines) == len([first, *others])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
@@ -182,7 +182,7 @@ def test_damage_everywhere_is_not_skipped(
     broken = dataclasses.replace(tiny_spec, return_normalizer=nowhere)
     skipping = dataclasses.replace(tiny_config, on_nonfinite="skip")
     with pytest.raises(ValueError, match="update [12]: loss nan.*none of the last 2 updates"):
-        run(broken, tiny_dataset, skipping, tmp_path, say=lambda line: None)
+        run(broken, tiny_dataset, skipping, tmp_path, on_message=lambda line: None)
     assert complete_steps(tmp_path / "checkpoints") == []
 
 

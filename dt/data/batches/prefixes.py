@@ -34,7 +34,7 @@ def draw_prefixes(
     step: int,
     rows: range,
 ) -> Windows:
-    """Of each of the windows that `draw_windows` drew with the same seed, step and rows.
+    """Draw what stands before each window that `draw_windows` drew of the same seed, step, rows.
 
     A goal is the last step of the window's own episode. A prompt is of another episode, whose
     return is next to its own or nearly so: it shows what such an episode is like, and never the
@@ -61,7 +61,7 @@ def draw_prefixes(
 
 
 def rank_by_return(returns: Float[np.ndarray, " E"]) -> Int[np.ndarray, "2 E"]:
-    """Episodes in the order of their returns, and the place of each episode in that order."""
+    """Sort episodes by their returns, and find the place of each episode in that order."""
     order = np.argsort(returns, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
@@ -80,7 +80,7 @@ class Exemplars:
 
     @classmethod
     def spread(cls, data: TrainingData, kind: Kind, num_steps: int) -> Exemplars:
-        """Of episodes from the lowest return to the highest."""
+        """Show episodes from the lowest return to the highest."""
         order = rank_by_return(data.returns)[0]
         places = np.linspace(0, len(order) - 1, min(NUM_EXEMPLARS, len(order))).round()
         return cls.of(data, kind, num_steps, order[places.astype(np.int64)])
@@ -89,7 +89,7 @@ class Exemplars:
     def of(
         cls, data: TrainingData, kind: Kind, num_steps: int, episodes: Int[np.ndarray, " X"]
     ) -> Exemplars:
-        """Where these episodes end, or `num_steps` of the middle of each."""
+        """Show where these episodes end, or `num_steps` of the middle of each."""
         if kind == "goal":
             windows, num_steps = _last_steps(data.offsets, episodes), 1
         else:
@@ -102,7 +102,7 @@ class Exemplars:
 
     @property
     def windows(self) -> Windows:
-        """Their lengths and first timesteps; where they lay is forgotten."""
+        """Give their lengths and first timesteps; where they lay is forgotten."""
         return Windows(np.zeros_like(self.lengths), self.lengths, self.timesteps)
 
     def to_text(self) -> str:
@@ -118,7 +118,7 @@ class Exemplars:
 
 
 def cut(values: np.ndarray, windows: Windows, num_steps: int) -> np.ndarray:
-    """Rows of windows, (X, num_steps, ...); what is missing at the end repeats the last."""
+    """Cut out rows of windows, (X, num_steps, ...); what is missing at the end repeats the last."""
     place = np.minimum(np.arange(num_steps), windows.length[:, None] - 1)
     return np.asarray(values[windows.start[:, None] + place])
 

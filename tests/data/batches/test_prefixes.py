@@ -198,7 +198,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     data, config = TrainingData.of(dataset), goal_config(name, "device")
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
-    state = train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
+    state = train(spec, data, config, tmp_path, hooks=Hooks(on_message=pytest.fail))
     policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2
