@@ -68,7 +68,7 @@ class PolicyProgram:
             cache=model.init_cache(batch_size, self.options.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
-            previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
+            previous_action=Action(*map(jnp.asarray, self.spec.codec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
 

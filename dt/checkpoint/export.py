@@ -75,12 +75,12 @@ def export_policy(
         actions, after = policy.program.step(
             params,
             jax.tree.unflatten(structure, state),
-            spec.encode_observation(observations),
+            spec.codec.encode_observation(observations),
             spec.transforms.rewards_while_playing(rewards),
             Start(begins, targets, seeds),
         )
         known = after.timestep <= spec.max_timesteps
-        done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
+        done = jax.tree.map(lambda part: _only(part, known), spec.codec.decode_action(actions))
         return done, jax.tree.leaves(after)
 
     def like(values: Any) -> Any:

@@ -33,15 +33,7 @@ class DecisionTransformer(nnx.Module):
         self.embed = Embed(spec, recipe, rngs=rngs)
         n, self.num_prefix = self.layout.tokens_per_step, spec.num_prefix
         self.transformer = Transformer(config, n, spec.num_prefix, rngs=rngs)
-        self.head = ActionHead(
-            config.width,
-            spec.bounded,
-            spec.action_counts,
-            recipe,
-            config.head,
-            spec.action_edges,
-            rngs=rngs,
-        )
+        self.head = ActionHead(spec, recipe, rngs=rngs)
         self.return_weight = config.return_weight
         self.return_head: ReturnHead
         if self.layout.return_predictor is not None:

@@ -18,7 +18,7 @@ BAR_ROWS = 5
 
 
 def print_data_card(card: DataCard, console: Console) -> None:
-    """Sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
+    """Print sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
     env = f", {card['env_id']}" if card["env_id"] else ""
     console.print(Text(f"{card['name']}{env}", style="bold"))
     facts = Table.grid(padding=(0, 2))
@@ -58,7 +58,7 @@ def print_data_card(card: DataCard, console: Console) -> None:
 
 
 def fact_lines(card: DataCard) -> list[tuple[str, str]]:
-    """What there is, a label and a line each."""
+    """Say what there is, a label and a line each."""
     observations, rewards = card["observations"], card["rewards"]
     lines = [
         ("size", f"{card['episodes']:,} episodes, {card['steps']:,} steps"),
@@ -77,7 +77,7 @@ def fact_lines(card: DataCard) -> list[tuple[str, str]]:
 
 
 def bars(histogram: Histogram, targets: list[float], wide: int, encoding: str) -> list[str]:
-    """The counts as columns `wide` characters wide, a mark under each target, and both ends."""
+    """Draw counts as columns `wide` characters wide, a mark under each target, and both ends."""
     counts, edges = np.array(histogram["counts"]), histogram["edges"]
     eighths = np.ceil(counts / counts.max() * BAR_ROWS * 8).astype(int)  # one episode shows
     blocks = " ▁▂▃▄▅▆▇█" if encoding.lower().startswith("utf") else " ...:::##"

@@ -114,7 +114,7 @@ def _title(card: AnyCard) -> str:
 
 
 def plot_data_card(card: DataCard, returns: np.ndarray, lengths: np.ndarray, path: Path) -> None:
-    """Returns with the targets an evaluation asks for, lengths, and the one against the other."""
+    """Draw returns with an evaluation's targets, lengths, and the one against the other."""
     figure = Figure(figsize=(9.0, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic("RR;LS", height_ratios=[3, 2])

@@ -179,7 +179,7 @@ def test_statistics_stand_beside_the_model_or_are_given(folder: Path) -> None:
     narrow = dt.load_policy(folder, statistics={"action_low": [-2.0, 0.0], "action_high": 3.0})
     assert narrow.spec.env_id == "Some-v0"
     ends = Action(np.array([[1.0, -1.0]]), np.zeros((1, 0), np.int32))
-    np.testing.assert_array_equal(narrow.spec.decode_action(ends), [[3.0, 0.0]])
+    np.testing.assert_array_equal(narrow.spec.codec.decode_action(ends), [[3.0, 0.0]])
 
 
 def test_a_return_range_clips_and_without_one_every_return_is_shown(folder: Path) -> None:

@@ -44,7 +44,7 @@ def build(
     model_ = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (7, 9, 2)))
     batch = jax.tree.map(
-        jnp.asarray, gather(spec.encode(TrainingData.of(dataset).rows), windows, 9)
+        jnp.asarray, gather(spec.codec.encode(TrainingData.of(dataset).rows), windows, 9)
     )
     return model_, batch
 
