@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -65,14 +64,6 @@ CONFIG = TrainConfig(
     optimizer=OptimizerConfig(learning_rate=3e-3, warmup_steps=2, clip_norm=1.0),
     num_steps=20,
 )
-
-
-@pytest.fixture(autouse=True)
-def compiled_in_haste() -> Iterator[None]:
-    """Each pair has programs of its own, which run for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 # Each observation and each action is among those that are always tried.
