@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -99,8 +100,7 @@ def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None
 
 def test_continuous_actions_are_the_host_s_too() -> None:
     policy = make_policy_for(Push())
-    device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
-    assert_equal(device, on_host(policy, Push), rtol=1e-4)
+    assert_equal(played_plainly(), on_host(policy, Push), rtol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -115,10 +115,14 @@ def test_rewards_are_transformed_as_on_the_host(changes: dict[str, Any]) -> None
     policy = make_policy_for(Push(), **changes)
     device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
     assert_equal(device, on_host(policy, Push), rtol=1e-4)
-    plain = run_on_device(
-        make_policy_for(Push()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3
-    )
-    assert not np.allclose(device.returns, plain.returns, rtol=1e-3)
+    assert not np.allclose(device.returns, played_plainly().returns, rtol=1e-3)
+
+
+@functools.cache
+def played_plainly() -> Rollouts:
+    """What the device plays where rewards are as they are."""
+    policy = make_policy_for(Push())
+    return run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
 
 
 def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
@@ -126,6 +130,12 @@ def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
     device = run_on_device(policy, FunctionalTask("Walk", Walk(), 5), TARGETS, SEEDS, 3)
     assert device.lengths.max() == 5
     assert_equal(device, on_host(policy, Walk, limit=5))
+
+
+@functools.cache
+def two_rows_alone() -> Rollouts:
+    policy = make_policy_for(Walk())
+    return run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +146,7 @@ def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
     num_envs: int, chunk: int, num_devices: int, lane: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy, task = make_policy_for(Walk()), FunctionalTask("Walk", Walk())
-    expected = run_on_device(policy, task, TARGETS, SEEDS, 2)
+    expected = two_rows_alone()
     monkeypatch.setattr("dt.acting.on_device.CPU_ROWS", lane)
     devices = jax.devices()[:num_devices]
     lanes = Lanes.of(num_envs, devices)
@@ -192,8 +202,7 @@ class Breaks(Walk):
 
 
 def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() -> None:
-    policy = make_policy_for(Walk())
-    whole = run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
+    policy, whole = make_policy_for(Walk()), two_rows_alone()
     broken = int(np.argmax(whole.lengths > 8))  # rows take episodes in order: the first to break
     with pytest.raises(RolloutFault) as caught:
         run_on_device(policy, FunctionalTask("Breaks-v0", Breaks()), TARGETS, SEEDS, 1)

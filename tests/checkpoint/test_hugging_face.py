@@ -70,7 +70,7 @@ def make_policy(space: spaces.Space | None = None, **model: object) -> ReturnCon
     dataset = make_dataset([7, 2, 11], space)
     config = with_recipe(make_config(**model), "chen2021")
     spec = PolicySpec.of(TrainingData.of(dataset), config.model, max_episode_steps=40)
-    params = jax.jit(lambda: nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))))()
+    params = nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     params = jax.tree.map(
         lambda x: jnp.asarray(x + 0.3 * rng.normal(size=x.shape).astype(np.float32)), params

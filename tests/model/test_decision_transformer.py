@@ -58,26 +58,26 @@ def test_a_prediction_depends_on_its_window_and_nothing_later(layout: str) -> No
             kernel[...] = jax.random.normal(jax.random.key(0), kernel.shape)
     t = 5
 
-    def sensitivity(field: str) -> np.ndarray:
-        def output(values: jax.Array) -> jax.Array:
-            given = getattr(batch, field)
-            given = values if field == "returns_to_go" else given._replace(numbers=values)
-            return jnp.square(model(batch._replace(**{field: given})).numbers[0, t]).sum()
+    def output(inputs: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        replaced = batch._replace(
+            observations=batch.observations._replace(numbers=inputs[0]),
+            actions=batch.actions._replace(numbers=inputs[1]),
+            returns_to_go=inputs[2],
+        )
+        return jnp.square(model(replaced).numbers[0, t]).sum()
 
-        values = getattr(batch, field)
-        values = values if field == "returns_to_go" else values.numbers
-        return np.abs(np.asarray(jax.jit(jax.grad(output))(values)[0])).reshape(9, -1).sum(axis=1)
-
-    def reached(field: str) -> list[int]:
-        return np.flatnonzero(sensitivity(field)).tolist()
-
-    assert reached("observations") == [3, 4, 5]
+    inputs = (batch.observations.numbers, batch.actions.numbers, batch.returns_to_go)
+    observations, actions, returns = (
+        np.flatnonzero(np.abs(np.asarray(gradient[0])).reshape(9, -1).sum(axis=1)).tolist()
+        for gradient in jax.jit(jax.grad(output))(inputs)
+    )
+    assert observations == [3, 4, 5]
     # Action t must not see itself. As a part of the next step's token an action is seen with it.
     carried = model.layout.carries_previous_action
     acted = [2, 3, 4] if carried else [3, 4] if model.layout.has("action") else []
-    assert reached("actions") == acted
+    assert actions == acted
     told = "return" in layout or "fused" in layout
-    assert reached("returns_to_go") == ([3, 4, 5] if told else [])
+    assert returns == ([3, 4, 5] if told else [])
 
 
 @pytest.mark.parametrize("head", ["bins", "expectile"])

@@ -46,8 +46,8 @@ def build(
 
 
 def fresh(spec: PolicySpec) -> Any:
-    """Initial weights, in one program."""
-    return jax.jit(lambda: nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))))()
+    """Initial weights; op by op, as all models' together are few small programs."""
+    return nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0)))
 
 
 def predict(
