@@ -30,25 +30,26 @@ class CollectConfig:
     out: str
     """Id of the new data set, such as cartpole/mixed-v0."""
     policy: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
-    """random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET. Several make a mixture,
-    one policy's episodes after the other's."""
+    """Who plays: random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET. Several make
+    a mixture, one policy's episodes after the other's."""
     weights: list[float] = field(default_factory=list)
     """Shares of the policies in the episodes, in their order; by default all alike."""
     episodes: int = 100
-    """Of all policies together."""
+    """Episodes of all policies together."""
     noise: float = 0.0
-    """Discrete actions: the chance of a uniformly random one instead. Numbers: the standard
-    deviation of a Gaussian that is added, in halves of each number's range; then clipped."""
+    """Noise in the actions. Discrete ones: the chance of a uniformly random one instead. Numbers:
+    the standard deviation of a Gaussian that is added, in halves of each number's range; then
+    clipped."""
     deterministic: bool = False
-    """The mean or likeliest action instead of a sample."""
+    """Take the mean or likeliest action instead of a sample."""
     max_episode_steps: int = 0
-    """Time limit in place of the environment's own; 0: its own."""
+    """Time limit of an episode, in steps; 0: the environment's own."""
     env_kwargs: str = "{}"
     """Further arguments of the environment, as JSON."""
     num_envs: int = 16
     """Environments played at once. Episodes do not depend on it, but for run: by rounding."""
     seed: int = 0
-    """Decides every episode, together with the episode's number."""
+    """Seed that decides every episode, together with the episode's number."""
 
     def __post_init__(self) -> None:
         for name in ("episodes", "num_envs"):

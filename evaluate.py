@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dt.acting.options import ActingOptions
+    from dt.evaluation.card import AnyCard, Card
+    from dt.evaluation.comparison import Comparison
 
 
 @dataclass(frozen=True)
@@ -27,25 +29,28 @@ class EvaluateConfig:
     """Returns (50 100 200), percentiles of the data's returns (p50) or a span (p5:p95:7). 'expert':
     the model chooses at every step, for layouts that predict the return."""
     kappa: float = 10.0
-    """--targets expert: how much better returns are preferred; 0: as they came in the data."""
+    """--targets expert: strength with which better returns are preferred; 0: as in the data."""
     expert_samples: int = 1
-    """--targets expert: ask for the largest of so many drawn returns."""
+    """--targets expert: number of returns that are drawn; the largest is asked for."""
     ood: float = 0.0
-    """1.5: three targets more, beyond the data, up to p5 + 1.5 (p95 - p5); shown unclipped."""
+    """Reach of three targets more, beyond the data, shown unclipped: 1.5 is up to
+    p5 + 1.5 (p95 - p5); 0: none of them."""
     episodes: int = 50
     """Episodes for each target."""
     env: str = ""
     """Environment id; empty: the one the data came from."""
     checkpoint: str = "last"
-    """last, best (the lowest calibration error measured in training) or an update's number."""
+    """Which checkpoint plays: last, best (the lowest calibration error measured in training) or an
+    update's number."""
     baseline: Literal["none", "null"] = "none"
-    """null: the null token in place of the return, which should make targets meaningless."""
+    """What is asked in place of the return; null: the null token, which should make targets
+    meaningless."""
     deterministic: bool = False
     """Take the likeliest action instead of sampling."""
     temperature: float = 1.0
-    """Of sampled actions: below 1 nearer to the likeliest."""
+    """Temperature of sampled actions: below 1 nearer to the likeliest."""
     top_p: float = 1.0
-    """Sample among the likeliest actions that together have this probability, no others."""
+    """Probability of the likeliest actions together, among which alone is sampled; 1: all."""
     fit_request_map: bool = False
     """Measure which request brings which return, on episodes of its own; kept in the run."""
     calibrated: bool = False
@@ -59,8 +64,9 @@ class EvaluateConfig:
     """Folder for films too: an episode of each target, and all side by side, what is left of the
     return drawn in; drawn without a screen."""
     vectorization: Literal["auto", "sync", "async"] = "auto"
-    """auto: MuJoCo's tasks and Atari on threads, others one after the other in this process, as
-    sync has it for all; async: a process a row, for environments that take milliseconds a step."""
+    """How environments step together; auto: MuJoCo's tasks and Atari on threads, others one after
+    the other in this process, as sync has it for all; async: a process a row, for environments that
+    take milliseconds a step."""
     step_timeout: float = 0.0
     """Seconds that a step of all environments may take before it counts as hung; 0: no limit."""
     compare: tuple[Path, Path] | None = None
@@ -70,7 +76,7 @@ class EvaluateConfig:
     json: Path | None = None
     """Write the last card, or the comparison, to this file too."""
     seed: int = 0
-    """Of the first run's episodes; the next run takes the next seed."""
+    """Seed of the first run's episodes; the next run takes the next seed."""
 
     def __post_init__(self) -> None:
         if bool(self.run_dirs) == (self.compare is not None):
@@ -171,7 +177,8 @@ def run(config: EvaluateConfig) -> int:
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
-    from dt.report.sheets import card_name, print_card, print_request_map, write_card
+    from dt.report.card_table import print_card, print_request_map
+    from dt.report.write import card_name, write_card
 
     console = Console(highlight=False)
     use_compilation_cache()
@@ -186,7 +193,7 @@ def run(config: EvaluateConfig) -> int:
     targets = parse_targets(words, specs[0].dataset)
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
-    cards: list[dict[str, Any]] = []
+    cards: list[Card] = []
     for number, run_dir in enumerate(config.run_dirs):
         played: dict[str, Any] = {
             "checkpoint": config.checkpoint,
@@ -219,21 +226,22 @@ def run(config: EvaluateConfig) -> int:
             filmed = film_run(run_dir, targets, folder, **played)
             console.print(filmed.describe(), markup=False)
             written += filmed.files
+    last: AnyCard | None = cards[-1] if cards else None
     if len(cards) > 1:
-        card = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
-        print_card(card, console)
+        last = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
+        print_card(last, console)
         out = config.out or config.run_dirs[0]
         out.mkdir(parents=True, exist_ok=True)
-        written += write_card(card, out, card_name(card, specs[0].env_id))
-        cards.append(card)
-    return finish(config, cards[-1] if cards else None, written, console)
+        written += write_card(last, out, card_name(last, specs[0].env_id))
+    return finish(config, last, written, console)
 
 
 def compare(config: EvaluateConfig) -> int:
     from rich.console import Console
 
     from dt.evaluation.comparison import compare_cards, read_card
-    from dt.report.sheets import print_comparison, write_comparison
+    from dt.report.comparison_table import print_comparison
+    from dt.report.write import write_comparison
 
     assert config.compare is not None
     a, b = config.compare
@@ -246,12 +254,15 @@ def compare(config: EvaluateConfig) -> int:
 
 
 def finish(
-    config: EvaluateConfig, result: dict[str, Any] | None, written: list[Path], console: Console
+    config: EvaluateConfig,
+    result: AnyCard | Comparison | None,
+    written: list[Path],
+    console: Console,
 ) -> int:
-    from dt.checkpoint.manifest import write_json
+    from dt.files import write_json
 
     if config.json is not None and result is not None:
-        write_json(config.json, result)
+        write_json(config.json, result.to_json())
         written.append(config.json)
     console.print("wrote " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
     return 0

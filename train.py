@@ -6,16 +6,18 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dt.cli.train import parse_train_args
 from dt.config import EvaluationConfig, TrainConfig
 from dt.config.presets import PRESETS
 from dt.data import TrainingData
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from dt.evaluation.card import Card
 
 
 def main() -> int:
@@ -40,13 +42,15 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     from dt.acting.targets import parse_targets
     from dt.checkpoint.state import TrainState
     from dt.cli.progress import episode_progress, training_progress
-    from dt.evaluation.evaluate import cut_kwargs, evaluate_policy, time_limit
+    from dt.evaluation.evaluate import evaluate_policy
     from dt.parallel.mesh import one_device
     from dt.parallel.processes import first_decides, is_first, start, to_host
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
+    from dt.play.limits import cut_kwargs, time_limit
     from dt.spaces.environments import why_not_playable
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
+    from dt.training.hooks import Hooks
     from dt.training.loop import train
     from dt.training.run_directory import locked, open_run, write_config
     from dt.training.step import Learner
@@ -81,7 +85,9 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
     def say(line: str) -> None:
         console.print(line, markup=False)
 
-    playing = data.env_kwargs if problem else cut_kwargs(str(data.env_id), data.env_kwargs, spec)
+    playing = data.env_kwargs
+    if not problem:
+        playing = cut_kwargs(str(data.env_id), data.env_kwargs, spec.max_timesteps)
     notes = [*data.notes]
     if playing != data.env_kwargs:
         notes.append(
@@ -98,7 +104,7 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         episodes: int,
         on_step: Callable[[int, int], None] = lambda *_: None,
         choosing: bool = False,
-    ) -> dict[str, Any] | None:
+    ) -> Card | None:
         assert data.env_id is not None
         params = to_host(state.params)  # all processes have a part; the first one plays
         if not is_first():
@@ -123,12 +129,12 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
         except RolloutFault as fault:  # what broke may work the next time, and training can wait
             say(f"no card at update {int(state.step)}: {fault}; training goes on")
             return None
-        return card["calibration"]["mae_over_range"] if card and card["calibration"] else None
+        return card.calibration.mae_over_range.value if card and card.calibration else None
 
     def profile(learner: Learner, state: TrainState, feed: Feed) -> None:
-        from dt.training.profiling import measure_training, print_profile
+        from dt.training.profiling import describe_profile, measure_training
 
-        print_profile(measure_training(learner, state, feed, run_dir / "profile"), console)
+        say(describe_profile(measure_training(learner, state, feed, run_dir / "profile")))
 
     with training_progress(console, config.num_steps) as on_round:
         state = train(
@@ -136,15 +142,15 @@ def run(preset: str, config: TrainConfig, stack: ExitStack) -> int:
             data,
             config,
             run_dir,
-            say=say,
-            on_round=on_round,
+            hooks=Hooks(say, on_round, profile if config.profile else None),
             measure=None if problem else measure,
-            profile=profile if config.profile else None,
         )
     if problem:
         console.print(f"trained {run_dir}", markup=False)
         return 0
-    from dt.report.sheets import print_card, write_card  # pictures: not before training starts
+    # Pictures: not before training starts.
+    from dt.report.card_table import print_card
+    from dt.report.write import write_card
 
     with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
         try:

@@ -1,4 +1,4 @@
-"""How fast do windows come off the disk, ours and others'? `python benchmarks/data_reading.py`
+"""Windows a second off the disk, ours and others': `python benchmarks/data_reading.py`
 
 Warm: batches of 256 windows of 20 steps, 11 + 3 numbers and a return-to-go a step, from 2 million
 steps, by the training store, separate arrays in memory, Grain, h5py and Minari, one after another
@@ -281,6 +281,7 @@ def _cold_trainer(folder: Path, limit: int, queue) -> None:  # type: ignore[no-u
     limited = _limit_memory(limit, room=0)
     from dt.config import DataConfig, ModelConfig, TrainConfig
     from dt.spec.spec import PolicySpec
+    from dt.training.hooks import Hooks
     from dt.training.loop import train
 
     data = open_store(folder / "large")
@@ -293,8 +294,10 @@ def _cold_trainer(folder: Path, limit: int, queue) -> None:  # type: ignore[no-u
         data,
         config,
         folder / "run",
-        say=lambda line: None,
-        on_round=lambda step, metrics: losses.append(metrics["loss"]),
+        hooks=Hooks(
+            say=lambda line: None,
+            on_round=lambda step, metrics: losses.append(metrics["loss"]),
+        ),
     )
     how = f"in {limit / 2**30:.2f} GiB of memory" if limited else "(memory NOT limited)"
     queue.put(f"trained {state.step} updates {how}: loss {losses[0]:.3f} to {losses[-1]:.3f}")

@@ -1,4 +1,4 @@
-"""How often do a score card's 95 % intervals hold the truth? Simulated, where the truth is known.
+"""How often a score card's 95 % intervals hold the truth, simulated, where the truth is known.
 
     python benchmarks/interval_coverage.py               about four minutes
     python benchmarks/interval_coverage.py --trials 500

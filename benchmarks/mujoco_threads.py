@@ -1,4 +1,4 @@
-"""How much faster are MuJoCo's threads than one environment after another, and are they the same?
+"""MuJoCo's threads against one environment after another: how much faster, and whether the same.
 
     python benchmarks/mujoco_threads.py              speed against Gymnasium's sync environments
     python benchmarks/mujoco_threads.py --equality   every task against Gymnasium's, 1000 steps

@@ -1,4 +1,4 @@
-"""How many environment steps a second does a policy play, and how many do others?
+"""Environment steps a second that a policy plays, against others' policies.
 
     python benchmarks/rollout.py                        all parts
     python benchmarks/rollout.py --part hopper          64 Hopper environments, 200 steps of each

@@ -1,4 +1,4 @@
-"""On how long a segment should a model be trained that acts from a ring cache?
+"""How long the segments should be that a model which acts from a ring cache is trained on.
 
     python benchmarks/segments.py --out DIR                       CartPole, on its own data
     python benchmarks/segments.py --out DIR --hopper FILE.npz     and Hopper, on this data
@@ -26,11 +26,13 @@ import envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.config.presets import PRESETS
 from dt.evaluation.aggregate import aggregate_cards
+from dt.evaluation.card import AnyCard, Card, flat, rising
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
+from dt.evaluation.parts import AnyTargetScore, RunsTargetScore
+from dt.files import write_json
 from dt.parallel.startup import use_compilation_cache
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
@@ -117,7 +119,7 @@ def trained(config: Config, preset: str, words: list[str], windows: int, seed: i
     return run_dir
 
 
-def play(config: Config, runs: list[Path], recompute: bool) -> list[dict[str, Any]]:
+def play(config: Config, runs: list[Path], recompute: bool) -> list[Card]:
     """A card of each run, all on the same episodes' seeds."""
     dataset = load_spec(find_checkpoint(runs[0])).dataset
     targets = parse_targets([f"p5:p95:{config.num_targets}"], dataset)
@@ -125,36 +127,35 @@ def play(config: Config, runs: list[Path], recompute: bool) -> list[dict[str, An
     return [card_of_run(run, targets, config.episodes, options=options) for run in runs]
 
 
-def row_of(windows: int, acting: str, cards: list[dict[str, Any]]) -> dict[str, Any]:
+def row_of(windows: int, acting: str, cards: list[Card]) -> dict[str, Any]:
     card = aggregate_cards(cards, [str(number) for number in range(len(cards))])
-    calibration, top = card["calibration"], _top(card)
+    calibration, top = card.calibration, _top(card)
+    assert calibration is not None and isinstance(top, RunsTargetScore)
+    error = calibration.mae_over_range.scaled(100.0)
     return {
         "windows": windows,
         "acting": acting,
-        "slope": calibration["slope"],
-        "slope_ci95": calibration["slope_ci95"],
-        "error": 100 * calibration["mae_over_range"],
-        "error_ci95": [100 * end for end in calibration["mae_over_range_ci95"]],
-        "top_target": top["target"],
-        "top_return": top["return_iqm"],
-        "top_return_ci95": top["return_ci95"],
-        "top_run_means": top["run_means"],
-        "steps_per_second": card["env_steps_per_second"],
+        **flat("slope", calibration.slope),
+        **flat("error", error),
+        "top_target": top.target,
+        "top_return": top.return_iqm,
+        "top_return_ci95": top.return_ci95,
+        "top_run_means": top.run_means,
+        "steps_per_second": card.env_steps_per_second,
     }
 
 
-def difference(cache: list[dict[str, Any]], window: list[dict[str, Any]]) -> dict[str, Any]:
+def difference(cache: list[Card], window: list[Card]) -> dict[str, Any]:
     """What the cache brings more at the top target, over all episodes, which are paired."""
     a, b = (
-        np.concatenate([_top(card)["episode_returns"] for card in cards])[None]
-        for cards in (cache, window)
+        np.concatenate([_top(card).sample for card in cards])[None] for cards in (cache, window)
     )
     interval = mean_interval(a - b, np.random.default_rng(0))[0]
     return {"mean": float((a - b).mean()), "ci95": interval.tolist()}
 
 
-def _top(card: dict[str, Any]) -> dict[str, Any]:
-    return max(card["targets"], key=lambda row: row["target"])
+def _top(card: AnyCard) -> AnyTargetScore:
+    return rising(card)[-1]
 
 
 def line(row: dict[str, Any]) -> str:

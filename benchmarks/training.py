@@ -1,4 +1,4 @@
-"""How many updates a second, against others' training of the same model, and how does cost grow?
+"""Updates a second against others' training of the same model, and how the cost grows.
 
     python benchmarks/training.py              Chen et al.'s gym model: 20 x 3 tokens, batch 64
     python benchmarks/training.py --atari      their Atari model: 30 x 3 tokens, pictures, batch 64
@@ -143,6 +143,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     from dt.parallel.mesh import make_mesh, place, shardings, usable_devices
     from dt.spec.spec import PolicySpec
     from dt.training.feed import Feed
+    from dt.training.program import make_train_steps
     from dt.training.step import Learner
 
     spec = PolicySpec.of(data, run.model, max_episode_steps=EPISODE)
@@ -150,10 +151,10 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
     rows = run.data.num_segments // run.data.num_micro_batches
     mesh = make_mesh(usable_devices(rows, run.mesh), run.mesh)
     state = learner.init()
-    layout = shardings(state, mesh, DIVIDED)
-    state = place(state, layout)
+    state_shardings = shardings(state, mesh, DIVIDED)
+    state = place(state, state_shardings)
     feed = Feed(data, spec, run, mesh)
-    train_steps = learner.make_train_steps(layout)
+    train_steps = make_train_steps(learner, state_shardings)
     done = 0
 
     def train(updates: int) -> None:
@@ -163,7 +164,7 @@ def ours(run: TrainConfig, data: TrainingData) -> Train:
             draw = feed.round(begin, end)
             state, metrics = train_steps(state, feed.steps, draw, np.int32(end - begin))
         done += updates
-        float(metrics["loss"])  # waits for the device
+        float(metrics.means["loss"])  # waits for the device
 
     return train
 

@@ -1,4 +1,4 @@
-"""How do others train the same models? Their own classes in the plainest loop; see training.py.
+"""The same models trained by others' own classes in the plainest loop; see training.py.
 
 What a peer needs of a batch is made before the clock runs, so only their updates are timed.
 """

@@ -1,4 +1,4 @@
-"""What do variants of the model reach on the same data? DT, BC, 10 % BC, RvS, its own choice.
+"""What variants of the model reach on the same data: DT, BC, 10 % BC, RvS, its own choice.
 
     python benchmarks/variants.py --out DIR
 
@@ -21,12 +21,13 @@ import tyro
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
-from dt.checkpoint.manifest import write_json
 from dt.data.batches.windows import draw_windows, gather
 from dt.data.store.rows import TrainingData
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.of_run import card_of_run
+from dt.evaluation.parts import TargetScore
 from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
+from dt.files import write_json
 from dt.model.heads import ReturnChoice
 from dt.parallel.startup import use_compilation_cache
 from envs.cartpole import collect_cartpole
@@ -100,10 +101,12 @@ def played(config: Config, name: str, run_dir: Path) -> list[dict[str, Any]]:
     card = card_of_run(
         run_dir, targets if steered else targets[-1:], config.episodes, seed=config.seed
     )
-    best = max(card["targets"], key=lambda row: row["return_mean"])
+    best = max(card.targets, key=lambda row: row.return_mean)
     row = {"variant": name, **summary(best)}
-    if card["calibration"] is not None:
-        row |= {key: card["calibration"][key] for key in ("slope", "mae_over_range", "monotone")}
+    if card.calibration is not None:
+        follows = card.calibration
+        row |= {"slope": follows.slope.value, "mae_over_range": follows.mae_over_range.value}
+        row["monotone"] = follows.scores["monotone"]
     rows = [row]
     if spec.layout.return_predictor is not None:
         rows[0] |= calibration(run_dir)
@@ -115,15 +118,15 @@ def played(config: Config, name: str, run_dir: Path) -> list[dict[str, Any]]:
                 seed=config.seed,
                 options=ActingOptions(expert=ReturnChoice(kappa)),
             )
-            own = {"variant": f"{name}: expert, kappa {kappa:g}", **summary(card["targets"][0])}
-            rows.append(own | {"chosen": card["targets"][0]["target"], "says": card["verdict"]})
+            own = {"variant": f"{name}: expert, kappa {kappa:g}", **summary(card.targets[0])}
+            rows.append(own | {"chosen": card.targets[0].target, "says": card.verdict})
     return rows
 
 
-def summary(row: dict[str, Any]) -> dict[str, Any]:
-    returns = np.array([row["episode_returns"]])
+def summary(row: TargetScore) -> dict[str, Any]:
+    returns = np.array([row.episode_returns])
     low, high = mean_interval(returns, np.random.default_rng(0))[0].tolist()
-    return {"asked": row["target"], "mean": row["return_mean"], "low": low, "high": high}
+    return {"asked": row.target, "mean": row.return_mean, "low": low, "high": high}
 
 
 def calibration(run_dir: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How do Atari games give stacks of small grey frames, a whole batch at a time?
+"""Atari games as rows of one batch that give stacks of small grey frames.
 
 Through ALE's own vector environment, which steps its rows on threads of C++: by default the newest
 4 frames, each the brighter of the last two of 4 that an action lasts, grey and 84x84. It begins
@@ -21,9 +21,11 @@ from ale_py.vector_env import AtariVectorEnv
 from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from dt.play.faults import Infos
+
 # Rewards as the game gives them: a clipped return is not the score.
-OURS: dict[str, Any] = {"reward_clipping": False}
-SCREEN: dict[str, Any] = {
+OURS: dict[str, object] = {"reward_clipping": False}
+SCREEN: dict[str, object] = {
     "img_height": 210,
     "img_width": 160,
     "grayscale": False,
@@ -86,8 +88,8 @@ class AtariRows(VectorEnv):
                 setattr(self, space, getattr(self._rows, space))
 
     def reset(
-        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self, *, seed: int | list[int | None] | None = None, options: Infos | None = None
+    ) -> tuple[np.ndarray, Infos]:
         """Start episodes in all rows, or in those of `options["reset_mask"]`.
 
         Args:
@@ -113,8 +115,8 @@ class AtariRows(VectorEnv):
 
     def step(
         self, actions: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every row, `frameskip` frames of the game."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        """Step every row by `frameskip` frames of the game."""
         if self._by_hand and self._ended.any():
             rows = np.flatnonzero(self._ended).tolist()
             raise ResetNeeded(f"rows {rows} have ended; reset them with a reset_mask")
@@ -131,7 +133,7 @@ class AtariRows(VectorEnv):
         return observations, rewards.astype(np.float64), terminations, truncations, infos
 
     def render(self) -> tuple[np.ndarray, ...] | None:
-        """The screens as they are now, (210, 160, 3) each."""
+        """Give the screens as they are, (210, 160, 3) bytes each; None without a render_mode."""
         if self._screens is None:
             return None
         return tuple(self._screens[:, 0])

@@ -101,12 +101,12 @@ class _Player:
 
 
 def lapse_chance(skill: np.ndarray | float) -> np.ndarray | float:
-    """Of losing attention in a step, so that it lasts 10 steps on average to 260; skill 0 to 1."""
+    """Give the chance to lose attention in a step, so that it lasts 10 to 260; skill 0 to 1."""
     return 1.0 / (10.0 + 250.0 * skill)
 
 
 def push(observations: np.ndarray, skilled: np.ndarray, otherwise: np.ndarray) -> np.ndarray:
-    """Left 0 or right 1 in every row: where it keeps the pole up, or as said otherwise."""
+    """Push every row left (0) or right (1): where it keeps the pole up, or as said otherwise."""
     return np.where(skilled, observations @ GAINS > 0, otherwise).astype(np.int64)
 
 

@@ -1,15 +1,20 @@
-"""How does an environment of brax look like a FuncEnv?"""
+"""Let an environment of brax look like a FuncEnv."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
+import jax
 import numpy as np
 from gymnasium import spaces
 from gymnasium.experimental.functional import FuncEnv
 
 from dt.acting.on_device import FunctionalTask
-from dt.spaces.environments import first_line
+from dt.files import first_line
+
+# Classes of brax, which is an extra.
+BraxEnvironment: TypeAlias = Any
+State: TypeAlias = Any
 
 TIME_LIMIT = 1000  # brax.envs.create's own; the environments themselves have none
 
@@ -17,7 +22,7 @@ TIME_LIMIT = 1000  # brax.envs.create's own; the environments themselves have no
 class BraxEnv(FuncEnv):
     """brax's state holds observation, reward and end already."""
 
-    def __init__(self, env: Any):
+    def __init__(self, env: BraxEnvironment):
         super().__init__()
         self.env = env
         if not isinstance(env.observation_size, int):
@@ -26,24 +31,33 @@ class BraxEnv(FuncEnv):
         # Whatever its actuators take: brax's environments scale from here.
         self.action_space = spaces.Box(-1.0, 1.0, (env.action_size,), np.float32)
 
-    def initial(self, rng: Any, params: Any = None) -> Any:
+    def initial(self, rng: jax.Array, params: None = None) -> State:
         return self.env.reset(rng)
 
-    def transition(self, state: Any, action: Any, rng: Any, params: Any = None) -> Any:
+    def transition(
+        self, state: State, action: jax.Array, rng: jax.Array, params: None = None
+    ) -> State:
         return self.env.step(state, action)
 
-    def observation(self, state: Any, rng: Any, params: Any = None) -> Any:
+    def observation(self, state: State, rng: jax.Array, params: None = None) -> jax.Array:
         return state.obs
 
-    def reward(self, state: Any, action: Any, next_state: Any, rng: Any, params: Any = None) -> Any:
+    def reward(
+        self,
+        state: State,
+        action: jax.Array,
+        next_state: State,
+        rng: jax.Array,
+        params: None = None,
+    ) -> jax.Array:
         return next_state.reward
 
-    def terminal(self, state: Any, rng: Any, params: Any = None) -> Any:
+    def terminal(self, state: State, rng: jax.Array, params: None = None) -> jax.Array:
         return state.done > 0
 
 
 def brax_task(name: str, kwargs: dict[str, Any]) -> FunctionalTask:
-    """brax's environment of this name, ended after 1000 steps unless told otherwise.
+    """Make brax's environment of this name, ended after 1000 steps unless told otherwise.
 
     Args:
         kwargs: `max_episode_steps`, and what brax's environment takes, such as `backend`.

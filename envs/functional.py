@@ -1,4 +1,4 @@
-"""Which environments can run on the device, in one program with the policy?"""
+"""Environments that can run on the device, in one program with the policy."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ LIBRARIES: dict[str, Callable[[str, dict[str, Any]], FunctionalTask]] = {
 
 
 def functional_task(env_id: str, env_kwargs: dict[str, Any] | None = None) -> FunctionalTask:
-    """The environment of this id as pure functions.
+    """Give the environment of this id as pure functions.
 
     Args:
         env_kwargs: `max_episode_steps` sets the time limit, -1 for none. The rest goes to the

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+
+from dt.play.faults import Infos
 
 # What each arm pays, and how often. The mean falls from arm to arm as the best that can come rises:
 # whoever asks for the best return that was ever logged pulls the worst arm.
@@ -28,11 +28,11 @@ class Gamble(gymnasium.Env):
         self.action_space = spaces.Discrete(len(CHANCES))
 
     def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self, *, seed: int | None = None, options: Infos | None = None
+    ) -> tuple[np.ndarray, Infos]:
         super().reset(seed=seed)
         return np.zeros(1, np.float32), {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, Infos]:
         won = self.np_random.random() < CHANCES[action]
         return np.ones(1, np.float32), float(PRIZES[action][0 if won else 1]), True, False, {}

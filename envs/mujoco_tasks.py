@@ -1,4 +1,4 @@
-"""What do Gymnasium's MuJoCo tasks observe, pay and end at, for many rows at once?
+"""Compute what Gymnasium's MuJoCo tasks observe, pay and end at, for many rows at once.
 
 Each formula is that of `step` in gymnasium/envs/mujoco/NAME.py, in the same order and with the
 same types, so that it rounds alike: float32 actions give a float32 control cost. A formula's
@@ -7,11 +7,14 @@ same types, so that it rounds alike: float32 actions give a float32 control cost
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from gymnasium.envs.mujoco import MujocoEnv
 from jaxtyping import Bool, Float
+
+# A MujocoEnv of Gymnasium's; its base class does not declare the weights and ranges of the tasks.
+Task: TypeAlias = Any
 
 
 class Motion(NamedTuple):
@@ -34,31 +37,31 @@ class Outcome(NamedTuple):
     infos: dict[str, np.ndarray]
 
 
-def hopper_v4(env: Any, motion: Motion) -> Outcome:
+def hopper_v4(env: Task, motion: Motion) -> Outcome:
     return _walking_v4(env, motion, _hopper_is_healthy(env, motion))
 
 
-def hopper_v5(env: Any, motion: Motion) -> Outcome:
+def hopper_v5(env: Task, motion: Motion) -> Outcome:
     return _walking_v5(env, motion, _hopper_is_healthy(env, motion))
 
 
-def walker2d_v4(env: Any, motion: Motion) -> Outcome:
+def walker2d_v4(env: Task, motion: Motion) -> Outcome:
     return _walking_v4(env, motion, _is_upright(env, motion))
 
 
-def walker2d_v5(env: Any, motion: Motion) -> Outcome:
+def walker2d_v5(env: Task, motion: Motion) -> Outcome:
     return _walking_v5(env, motion, _is_upright(env, motion))
 
 
-def half_cheetah_v4(env: Any, motion: Motion) -> Outcome:
+def half_cheetah_v4(env: Task, motion: Motion) -> Outcome:
     return _running(env, motion, "reward_run")
 
 
-def half_cheetah_v5(env: Any, motion: Motion) -> Outcome:
+def half_cheetah_v5(env: Task, motion: Motion) -> Outcome:
     return _running(env, motion, "reward_forward")
 
 
-def ant_v4(env: Any, motion: Motion) -> Outcome:
+def ant_v4(env: Task, motion: Motion) -> Outcome:
     forward = _velocity(env, motion)[:, 0]
     healthy = _ant_is_healthy(env, motion)
     survive = (healthy | env._terminate_when_unhealthy) * env._healthy_reward
@@ -85,7 +88,7 @@ def ant_v4(env: Any, motion: Motion) -> Outcome:
     )
 
 
-def ant_v5(env: Any, motion: Motion) -> Outcome:
+def ant_v5(env: Task, motion: Motion) -> Outcome:
     forward = _velocity(env, motion)[:, 0] * env._forward_reward_weight
     healthy = _ant_is_healthy(env, motion)
     survive = healthy * env._healthy_reward
@@ -109,7 +112,7 @@ def ant_v5(env: Any, motion: Motion) -> Outcome:
     )
 
 
-def _walking_v4(env: Any, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Outcome:
+def _walking_v4(env: Task, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Outcome:
     velocity = _velocity(env, motion)[:, 0]
     # v4 pays for health even in the step that ends the episode for want of it.
     survive = (healthy | env._terminate_when_unhealthy) * env._healthy_reward
@@ -121,7 +124,7 @@ def _walking_v4(env: Any, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Ou
     )
 
 
-def _walking_v5(env: Any, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Outcome:
+def _walking_v5(env: Task, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Outcome:
     velocity = _velocity(env, motion)[:, 0]
     forward = env._forward_reward_weight * velocity
     survive = healthy * env._healthy_reward
@@ -142,7 +145,7 @@ def _walking_v5(env: Any, motion: Motion, healthy: Bool[np.ndarray, " n"]) -> Ou
     )
 
 
-def _running(env: Any, motion: Motion, forward_name: str) -> Outcome:
+def _running(env: Task, motion: Motion, forward_name: str) -> Outcome:
     velocity = _velocity(env, motion)[:, 0]
     forward = env._forward_reward_weight * velocity
     control_cost = _control_cost(env, motion)
@@ -164,23 +167,23 @@ def _velocity(env: MujocoEnv, motion: Motion) -> Float[np.ndarray, "n axes"]:
     return (motion.after - motion.before) / env.dt
 
 
-def _control_cost(env: Any, motion: Motion) -> Float[np.ndarray, " n"]:
+def _control_cost(env: Task, motion: Motion) -> Float[np.ndarray, " n"]:
     return env._ctrl_cost_weight * np.sum(np.square(motion.actions), axis=1)
 
 
-def _is_upright(env: Any, motion: Motion) -> Bool[np.ndarray, " n"]:
+def _is_upright(env: Task, motion: Motion) -> Bool[np.ndarray, " n"]:
     z, angle = motion.qpos[:, 1], motion.qpos[:, 2]
     (min_z, max_z), (min_angle, max_angle) = env._healthy_z_range, env._healthy_angle_range
     return (min_z < z) & (z < max_z) & (min_angle < angle) & (angle < max_angle)
 
 
-def _hopper_is_healthy(env: Any, motion: Motion) -> Bool[np.ndarray, " n"]:
+def _hopper_is_healthy(env: Task, motion: Motion) -> Bool[np.ndarray, " n"]:
     state = np.concatenate([motion.qpos[:, 2:], motion.qvel], axis=1)
     low, high = env._healthy_state_range
     return _is_upright(env, motion) & ((low < state) & (state < high)).all(axis=1)
 
 
-def _ant_is_healthy(env: Any, motion: Motion) -> Bool[np.ndarray, " n"]:
+def _ant_is_healthy(env: Task, motion: Motion) -> Bool[np.ndarray, " n"]:
     z = motion.qpos[:, 2]
     low, high = env._healthy_z_range
     finite = np.isfinite(motion.qpos).all(axis=1) & np.isfinite(motion.qvel).all(axis=1)
@@ -188,26 +191,26 @@ def _ant_is_healthy(env: Any, motion: Motion) -> Bool[np.ndarray, " n"]:
 
 
 def _planar_observations(
-    env: Any, motion: Motion, velocity: Float[np.ndarray, "n nv"]
+    env: Task, motion: Motion, velocity: Float[np.ndarray, "n nv"]
 ) -> Float[np.ndarray, "n O"]:
     hidden = 1 if env._exclude_current_positions_from_observation else 0
     return np.concatenate([motion.qpos[:, hidden:], velocity], axis=1)
 
 
 def _ant_observations(
-    env: Any, motion: Motion, forces: Float[np.ndarray, "n F"] | None
+    env: Task, motion: Motion, forces: Float[np.ndarray, "n F"] | None
 ) -> Float[np.ndarray, "n O"]:
     hidden = 2 if env._exclude_current_positions_from_observation else 0
-    felt = [] if forces is None else [forces]
-    return np.concatenate([motion.qpos[:, hidden:], motion.qvel, *felt], axis=1)
+    contacts = [] if forces is None else [forces]
+    return np.concatenate([motion.qpos[:, hidden:], motion.qvel, *contacts], axis=1)
 
 
-def _clipped_forces(env: Any, motion: Motion) -> Float[np.ndarray, "n F"]:
+def _clipped_forces(env: Task, motion: Motion) -> Float[np.ndarray, "n F"]:
     assert motion.contact_forces is not None
     return np.clip(motion.contact_forces, *env._contact_force_range)
 
 
-def _contact_cost(env: Any, forces: Float[np.ndarray, "n F"]) -> Float[np.ndarray, " n"]:
+def _contact_cost(env: Task, forces: Float[np.ndarray, "n F"]) -> Float[np.ndarray, " n"]:
     return env._contact_cost_weight * np.sum(np.square(forces), axis=1)
 
 

@@ -1,4 +1,4 @@
-"""How do many rows of a MuJoCo task of Gymnasium's step on all cores, and stay the same episodes?
+"""Step many rows of Gymnasium's MuJoCo tasks on all cores, the same episodes to the last bit.
 
 MuJoCo's own threads step the rows (`mujoco.batch`). What a row carries from step to step is what
 a Gymnasium environment carries, the constraint solver's warm start included, so that both walk
@@ -32,6 +32,7 @@ from gymnasium.vector.utils import batch_space
 from jaxtyping import Bool, Float, Int
 from mujoco.batch import Batch
 
+from dt.play.faults import Infos
 from envs import mujoco_tasks
 from envs.mujoco_tasks import Motion, Outcome
 
@@ -103,7 +104,7 @@ class MujocoVectorEnv(VectorEnv):
         *,
         seed: int | list[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[Float[np.ndarray, "B O"], dict[str, Any]]:
+    ) -> tuple[Float[np.ndarray, "B O"], Infos]:
         """Start episodes in all rows, or in those of `options["reset_mask"]`.
 
         Args:
@@ -124,14 +125,14 @@ class MujocoVectorEnv(VectorEnv):
                     f"at least one of them true"
                 )
             rows = np.flatnonzero(mask)
-        infos: dict[str, Any] = {}
+        infos: Infos = {}
         self._start(rows, infos, seed)
         return self._observations.copy(), infos
 
     def step(
         self, actions: Float[np.ndarray, "B A"]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """One step of every row; under NEXT_STEP a row that has ended starts anew instead."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Infos]:
+        """Step every row; under NEXT_STEP a row that has ended starts anew instead."""
         actions = np.ascontiguousarray(actions)
         if actions.shape != self.action_space.shape:
             raise ValueError(
@@ -168,7 +169,7 @@ class MujocoVectorEnv(VectorEnv):
         self._env.close()
 
     def _move(self, rows: Int[np.ndarray, " n"], actions: Float[np.ndarray, "n A"]) -> Outcome:
-        """`frame_skip` steps of physics for these rows, and what they are worth."""
+        """Step the physics of these rows `frame_skip` times, and compute what that is worth."""
         before = self._position[rows]
         self._controls[rows] = actions
         self._batch.step(rows, nstep=self._env.frame_skip)
@@ -185,7 +186,7 @@ class MujocoVectorEnv(VectorEnv):
     def _start(
         self,
         rows: Int[np.ndarray, " n"],
-        infos: dict[str, Any],
+        infos: Infos,
         seeds: list[int | None] | None = None,
     ) -> None:
         """Start an episode in each of these rows as Gymnasium's own `reset` does, by calling it."""
@@ -200,8 +201,8 @@ class MujocoVectorEnv(VectorEnv):
         self._elapsed[rows] = 0
         self._ended[rows] = False
 
-    def _final_infos(self, done: Outcome, ended: Bool[np.ndarray, " B"]) -> dict[str, Any]:
-        """The last observations and infos of rows that start anew in the step they end in."""
+    def _final_infos(self, done: Outcome, ended: Bool[np.ndarray, " B"]) -> Infos:
+        """Collect the last observations and infos of rows that start anew as they end."""
         if not ended.any():
             return {}
         observations = np.full(self.num_envs, None, object)
@@ -215,11 +216,11 @@ class MujocoVectorEnv(VectorEnv):
         }
 
     def _paid_position(self) -> Float[np.ndarray, "B axes"]:
-        """A live view of what is paid for its speed: x, unless a task says otherwise."""
+        """View, alive, what is paid for its speed: x, unless a task says otherwise."""
         return self._qpos[:, :1]
 
     def _contact_forces(self, rows: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n F"]:
-        """As they were in the last step of physics, which is when Gymnasium takes them."""
+        """Compute them as they were in the last step of physics, when Gymnasium takes them."""
         model, data = self._env.model, self._env.data
         forces = np.empty((len(rows), data.cfrc_ext.size))
         for index, row in enumerate(rows.tolist()):
@@ -281,9 +282,9 @@ def unwarned() -> Iterator[None]:
 
 def _spread(
     values: dict[str, np.ndarray], rows: Int[np.ndarray, " n"], chosen: np.ndarray
-) -> dict[str, Any]:
-    """Infos as Gymnasium's vector environments give them: an array over all rows and its mask."""
-    infos: dict[str, Any] = {}
+) -> Infos:
+    """Give infos as Gymnasium's vector environments do: an array over all rows and its mask."""
+    infos: Infos = {}
     if not chosen.any():
         return infos
     kept = chosen[rows]

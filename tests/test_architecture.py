@@ -104,6 +104,13 @@ def test_dt_never_imports_what_stands_on_it() -> None:
         assert not users, package
 
 
+def test_dt_imports_nothing_that_only_some_systems_have() -> None:
+    for package in ("fcntl", "grp", "msvcrt", "pwd", "resource", "termios"):
+        assert not {
+            m for m, tree in TREES.items() if any(within(n, package) for n in imports(tree))
+        }
+
+
 def room(module: str) -> str:
     """The room a module stands in: dt.data.store.rows stands in data."""
     return module.split(".")[1] if "." in module else ""

@@ -13,7 +13,8 @@ import numpy as np
 from gymnasium.vector.utils import concatenate, create_empty_array
 
 from dt.data import EpisodeDataset
-from dt.spaces.records import build, leaves, to_records
+from dt.spaces.parts import leaves
+from dt.spaces.records import build, to_records
 
 NUM_STEPS = 4  # of an episode
 

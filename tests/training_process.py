@@ -31,6 +31,7 @@ from dt.config import (
 from dt.data import EpisodeDataset, TrainingData
 from dt.parallel.processes import first_decides, is_first, start, to_host
 from dt.spec.spec import PolicySpec
+from dt.training.hooks import Hooks
 from dt.training.loop import train
 from dt.training.run_directory import locked, open_run, write_config
 
@@ -150,9 +151,11 @@ def work(job: dict[str, Any]) -> int:
             data,
             config,
             run_dir,
-            say=lambda line: tell("said", line),
-            on_round=on_round,
-            profile=lambda *pieces: tell("training", int(pieces[1].step)),
+            hooks=Hooks(
+                say=lambda line: tell("said", line),
+                on_round=on_round,
+                on_start=lambda learner, state, feed: tell("training", int(state.step)),
+            ),
         )
     except (ValueError, OSError) as error:
         tell("error", str(error))

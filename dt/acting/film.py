@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from dt.files import first_line
+from dt.files import first_line, written_whole
 
 
 def suffix() -> str:
@@ -113,11 +113,10 @@ class Film:
 @contextmanager
 def writing(file: Path, fps: float) -> Iterator[Film]:
     """Write a film beside its place, which it takes when it is whole."""
-    film = Film(file.with_name(f".part-{file.name}"), fps)
-    try:
-        yield film
-        film.close()
-        film.file.replace(file)
-    finally:
-        film.abandon()
-        film.file.unlink(missing_ok=True)
+    with written_whole(file) as beside:
+        film = Film(beside, fps)
+        try:
+            yield film
+            film.close()
+        finally:
+            film.abandon()

@@ -99,24 +99,25 @@ class ActingOptions:
             )
         return dataclasses.replace(self, recompute=self.recompute and recipe.cached)
 
-    def to_card(self, model: ModelConfig) -> dict[str, Any]:
+    def return_expectile(self, model: ModelConfig) -> float | None:
+        """The number that `expert` goes by where the return head predicts no other: an expectile
+        leaves nothing to choose."""
+        chosen = self.expert is not None and model.return_head == "expectile"
+        return model.return_expectile if chosen else None
+
+    def to_card(self, return_expectile: float | None = None) -> dict[str, Any]:
         """The entries CARD_KEYS of a card, as JSON has them.
 
         Args:
-            model: whose return head says what `expert` chooses by: an expectile is one number, with
-                nothing to choose.
+            return_expectile: as of the method of that name.
         """
-        expert: dict[str, float] | None = None
-        if self.expert is not None:
-            chooses = model.return_head != "expectile"
-            expectile = {"expectile": model.return_expectile}
-            expert = dataclasses.asdict(self.expert) if chooses else expectile
+        expert = None if self.expert is None else dataclasses.asdict(self.expert)
         return {
             "baseline": "null" if self.null else None,
             "deterministic": self.deterministic,
             "temperature": self.temperature,
             "top_p": self.top_p,
-            "expert": expert,
+            "expert": expert if return_expectile is None else {"expectile": return_expectile},
             "calibrated": self.calibrated,
             "clipped": self.clip,
             "recomputed": self.recompute,
@@ -124,6 +125,22 @@ class ActingOptions:
 
 
 AS_TRAINED = ActingOptions()  # as training shows it the data: sampled, clipped, from the cache
+
+
+def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of ActingOptions that `to_card` wrote, unchecked; an expert that went by an
+    expectile has no fields of its own."""
+    expert = card["expert"]
+    return {
+        "deterministic": card["deterministic"],
+        "temperature": card["temperature"],
+        "top_p": card["top_p"],
+        "null": card["baseline"] is not None,
+        "clip": card["clipped"],
+        "recompute": card["recomputed"],
+        "expert": {} if expert and "expectile" in expert else expert,
+        "calibrated": card["calibrated"],
+    }
 
 
 def file_words(card: Mapping[str, Any]) -> list[str]:

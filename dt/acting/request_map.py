@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dt.acting.options import MEASURED_KEYS, ActingOptions
-from dt.config import ModelConfig
 
 REQUEST_MAP = "request_map.json"
 FORMAT = 2
@@ -45,34 +44,44 @@ class RequestMap:
             raise ValueError("a request map's requests must rise, and its returns must not fall")
 
     @classmethod
-    def fit(cls, card: dict[str, Any]) -> RequestMap:
-        """The rising function nearest to a card's mean returns (pool adjacent violators).
+    def fit(
+        cls,
+        requests: Float[np.ndarray, " N"],
+        means: Float[np.ndarray, " N"],
+        *,
+        checkpoint_step: int,
+        options: ActingOptions,
+        env_id: str,
+        env_kwargs: dict[str, Any],
+        measured: dict[str, Any],
+    ) -> RequestMap:
+        """The rising function nearest to the mean returns (pool adjacent violators).
+
+        Args:
+            requests: in any order, with the mean return that each brought.
+            measured: how they were measured, besides the means.
 
         Raises:
-            ValueError: for a card with fewer than two targets.
+            ValueError: for fewer than two requests, or two that are the same.
         """
         from scipy.optimize import isotonic_regression  # takes as long to import as JAX
 
-        rows = sorted(card["targets"], key=lambda row: row["target"])
-        means = np.array([row["return_mean"] for row in rows], np.float64)
-        requests = np.array([row["target"] for row in rows], np.float64)
+        order = np.argsort(requests, kind="stable")
+        requests, means = requests[order], means[order]
         if len(requests) < 2 or not (np.diff(requests) > 0).all():
             raise ValueError(
                 f"a request map needs two or more different requests, not {requests.tolist()}; "
                 f"the data's returns are too alike to choose from"
             )
+        entries = options.to_card()
         return cls(
             requests=requests,
             achieved=np.asarray(isotonic_regression(means).x, np.float64),
-            checkpoint_step=card["checkpoint_step"],
-            acting={name: card[name] for name in MEASURED_KEYS},
-            env_id=card["env_id"],
-            env_kwargs=card["env_kwargs"],
-            measured={
-                "means": means.tolist(),
-                **{name: card[name] for name in ("episodes", "seed", "versions")},
-                **{name: card[name] for name in ("command", "commit")},
-            },
+            checkpoint_step=checkpoint_step,
+            acting={name: entries[name] for name in MEASURED_KEYS},
+            env_id=env_id,
+            env_kwargs=env_kwargs,
+            measured={"means": means.tolist(), **measured},
         )
 
     def request_for(self, wanted: Float[np.ndarray, " B"]) -> Float[np.ndarray, " B"]:
@@ -93,13 +102,13 @@ class RequestMap:
         slack = 0.01 * (high - low)
         return (wanted >= low - slack) & (wanted <= high + slack)
 
-    def check(self, checkpoint_step: int, options: ActingOptions, model: ModelConfig) -> None:
+    def check(self, checkpoint_step: int, options: ActingOptions) -> None:
         """Refuse to stand before another policy than the one that was measured.
 
         Raises:
             ValueError: naming what differs.
         """
-        have = {"checkpoint_step": checkpoint_step, **options.to_card(model)}
+        have = {"checkpoint_step": checkpoint_step, **options.to_card()}
         want = {"checkpoint_step": self.checkpoint_step, **self.acting}
         for name, value in want.items():
             if have[name] != value:

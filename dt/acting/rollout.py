@@ -15,7 +15,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.data.transforms import Transforms
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import Group, Step, play_in_turns
-from dt.spaces.records import leaves
+from dt.spaces.parts import leaves
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
 _ACTION_SEED = 1_000_003

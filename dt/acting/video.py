@@ -67,9 +67,9 @@ def film(
     """
     check_spaces(policy, envs.single_observation_space, envs.single_action_space)
     assert envs.num_envs == len(targets)
-    asked, seeds = np.asarray(targets, np.float64), np.full(len(targets), seed)
-    requests = np.array(policy.requests(asked))
-    tally = Tally(asked, seeds, policy.spec.transforms)
+    wanted, seeds = np.asarray(targets, np.float64), np.full(len(targets), seed)
+    requests = np.array(policy.requests(wanted))
+    tally = Tally(wanted, seeds, policy.spec.transforms)
     per_second = float(envs.metadata.get("render_fps") or MOST_FPS)
     stride = max(1, round(per_second / MOST_FPS))
     fps = per_second / stride
@@ -83,7 +83,7 @@ def film(
         camera = _Camera(draw, [stack.enter_context(writing(file, fps)) for file in files])
 
         def start(where: Bool[np.ndarray, " B"], episodes: Int[np.ndarray, " B"]) -> None:
-            policy.reset(asked, seeds=action_seeds(seeds), where=where)
+            policy.reset(wanted, seeds=action_seeds(seeds), where=where)
 
         def act(observations: np.ndarray) -> np.ndarray:
             actions = policy.act(observations)

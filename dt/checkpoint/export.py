@@ -32,6 +32,8 @@ from gymnasium import spaces
 from jax import export
 
 from dt.acting.policy import ReturnConditionedPolicy
+from dt.acting.program import Start
+from dt.files import written_whole
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -56,7 +58,7 @@ def export_policy(
     if policy.request_map is not None:
         raise ValueError("a request map is not exported; load the policy without calibrated")
     spec = policy.spec
-    state = policy.initial_state(batch_size)
+    state = policy.program.initial_state(batch_size)
     leaves, structure = jax.tree.flatten(state)
     weights, weights_structure = jax.tree.flatten(policy.params)
 
@@ -70,12 +72,12 @@ def export_policy(
         seeds: Any,
     ) -> Any:
         params = jax.tree.unflatten(weights_structure, weights)
-        actions, after = policy.pure_step(
+        actions, after = policy.program.step(
             params,
             jax.tree.unflatten(structure, state),
             spec.encode_observation(observations),
             spec.transforms.rewards_while_playing(rewards),
-            (begins, targets, seeds),
+            Start(begins, targets, seeds),
         )
         known = after.timestep <= spec.max_timesteps
         done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
@@ -122,8 +124,5 @@ def _shapes(space: Any, batch_size: int) -> Any:
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """All of it or nothing."""
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as file:
+    with written_whole(path) as beside, beside.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
-    part.replace(path)

@@ -64,7 +64,7 @@ def load_policy(
     nnx.replace_by_pure_dict(params, trees["params"])
     policy = ReturnConditionedPolicy(params, spec, options, request_map)
     if request_map is not None:
-        request_map.check(int(folder.name), policy.options, spec.model)
+        request_map.check(int(folder.name), policy.options)
     return policy
 
 

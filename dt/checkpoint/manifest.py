@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
+
+from dt.files import flush_to_disk, json_text, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 
@@ -53,7 +54,7 @@ def verify(folder: Path) -> None:
         if name not in present:
             raise ValueError(f"{folder}: {name} is missing; this checkpoint cannot be trusted")
         try:
-            same = name in written and _sha256(folder / name) == written[name]
+            same = name in written and sha256_of(folder / name) == written[name]
         except OSError as error:
             raise ValueError(
                 f"{folder}: {name} is unreadable ({error.strerror}); "
@@ -101,20 +102,10 @@ def set_aside(folder: Path) -> None:
     folder.rename(aside)
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Write beside and rename, so that a reader finds the old file or the new one, whole."""
-    beside = path.with_name(path.name + ".tmp")
-    with beside.open("w") as file:
-        file.write(_text(values))
-        file.flush()
-        os.fsync(file.fileno())  # or the new name may outlive a power failure without its content
-    beside.replace(path)
-
-
 def _sealed(manifest: dict[str, Any]) -> dict[str, Any]:
     """The manifest with the hash of all else that it says."""
     content = {name: value for name, value in manifest.items() if name != "sha256"}
-    return {**content, "sha256": hashlib.sha256(_text(content).encode()).hexdigest()}
+    return {**content, "sha256": hashlib.sha256(json_text(content).encode()).hexdigest()}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -124,28 +115,18 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         manifest = json.loads(text)
     except (ValueError, OSError):
         return {}
-    if not isinstance(manifest, dict) or _text(manifest) != text:
+    if not isinstance(manifest, dict) or json_text(manifest) != text:
         return {}
     # Manifests were not sealed at first; no flipped bit makes one that is look like those.
     sealed = set(manifest) != {"step", "metric", "files"}
     return manifest if not sealed or _sealed(manifest) == manifest else {}
 
 
-def _text(values: Any) -> str:
-    return json.dumps(values, indent=1) + "\n"
-
-
 def _kept(path: Path) -> str:
     """The hash of a file that outlives a power failure from here on."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-    return _sha256(path)
+    flush_to_disk(path)
+    return sha256_of(path)
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

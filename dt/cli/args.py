@@ -1,20 +1,21 @@
-"""How do the words of a command line become a configuration, and a mistake one line?"""
+"""The words of a command line as a configuration, or one line that says what is wrong with them."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
+import dataclasses
+import difflib
 import sys
-from typing import Any, TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_type_hints
 
 import tyro
+from tyro import _errors as events
 
 Config = TypeVar("Config")
 
 
 def parse_args(config: type[Config], args: list[str] | None, prog: str, **options: Any) -> Config:
-    """tyro's command line for a dataclass, whose boxed explanations become one line.
+    """Parse a command line for a dataclass with tyro, whose boxed errors become one line.
 
     Args:
         options: for `tyro.cli`, such as default or description.
@@ -23,33 +24,43 @@ def parse_args(config: type[Config], args: list[str] | None, prog: str, **option
         ValueError: for a flag or a value that is not allowed, saying which.
         SystemExit: after --help.
     """
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):
-            return tyro.cli(config, args=args, prog=prog, **options)
-    except SystemExit as stop:
-        if not stop.code:
-            sys.stderr.write(said.getvalue())
-            raise
     words = list(sys.argv[1:] if args is None else args)
-    strangers = _strangers(config, words, prog, options)
+
+    def refuse(event: events.ParseErrorEvent) -> None:
+        if line := _one_line(event):
+            raise ValueError(f"{line}; see {prog} --help") from None
+
+    with events.on_parse_error(refuse):
+        parsed, strangers = tyro.cli(
+            config, args=words, prog=prog, return_unknown_args=True, **options
+        )
+    if not strangers:
+        return parsed
     together = _together(words, strangers)
     if together != words:
         return parse_args(config, together, prog, **options)
-    raise ValueError(f"{_one_line(said.getvalue(), strangers)}; see {prog} --help")
+    line = f"Unrecognized options: {', '.join(strangers)}"
+    if near := difflib.get_close_matches(strangers[0].partition("=")[0], flags_of(config), n=1):
+        line += f"; did you mean {near[0]}?"
+    raise ValueError(f"{line}; see {prog} --help")
 
 
-def _strangers(config: Any, words: list[str], prog: str, options: dict[str, Any]) -> list[str]:
-    """The words that tyro has no place for."""
-    try:
-        with contextlib.redirect_stderr(io.StringIO()):
-            return tyro.cli(config, args=words, prog=prog, return_unknown_args=True, **options)[1]
-    except SystemExit:
-        return []  # something else is wrong
+def flags_of(config: type) -> Iterator[str]:
+    """List the flags of a dataclass and of those within it."""
+    hints = get_type_hints(config, include_extras=True)
+    for field in dataclasses.fields(config):
+        name = f"--{field.name.replace('_', '-')}"
+        part = hints[field.name]
+        if isinstance(part, type) and dataclasses.is_dataclass(part):
+            yield from (f"{name}.{flag.removeprefix('--')}" for flag in flags_of(part))
+        else:
+            yield name
+            for each in getattr(part, "__metadata__", ()):
+                yield from getattr(each, "aliases", None) or ()
 
 
 def _together(words: list[str], strangers: list[str]) -> list[str]:
-    """Words without a flag moved to the others at the front: tyro takes them at one place only."""
+    """Move words without a flag to the others at the front: tyro takes them at one place only."""
     if any(word.startswith("-") for word in strangers):
         return words
     rest = list(reversed(words))
@@ -60,21 +71,24 @@ def _together(words: list[str], strangers: list[str]) -> list[str]:
     return [*rest[: flags[0]], *strangers, *rest[flags[0] :]]
 
 
-def _one_line(box: str, strangers: list[str]) -> str:
-    """The first part of tyro's box, and the flag that it thinks was meant.
+def _one_line(event: events.ParseErrorEvent) -> str:
+    """Say what is wrong and with which flag; empty for what tyro's own box shall explain."""
+    match event:
+        # The check of a whole dataclass names the field itself.
+        case events.InstantiationFailure(argument=None, message=message):
+            return message
+        case events.InstantiationFailure(argument=argument, message=message):
+            return f"{_name(argument)}: {message}"
+        case events.InvalidChoice(argument=argument, value=value, choices=choices):
+            return f"{_name(argument)} is {value}; it must be one of {', '.join(choices)}"
+        case events.BadValue(argument=argument):
+            return f"{_name(argument)} lacks a value, or has one that it cannot take"
+        case events.MissingArgs(missing_arguments=missing):
+            return f"missing: {', '.join(_name(each.arg) for each in missing)}"
+    return ""
 
-    Args:
-        strangers: words that it has no place for, which it breaks where its lines end.
-    """
-    lines = [line.strip("│ \t") for line in box.splitlines()]
-    lines = [line for line in lines if line and not line.startswith(("╭", "╰"))]
-    if "╭" not in box:  # a terminal without line drawing: the title and a rule stand first
-        lines = lines[2:]
-    rules = [i for i, line in enumerate(lines) if line.startswith(("─", "---"))] or [len(lines)]
-    text = " ".join(lines[: rules[0]])
-    if strangers:
-        text = f"Unrecognized options: {', '.join(strangers)}"
-    if lines[rules[0] + 1 :][:1] == ["Perhaps you meant:"]:
-        text += f"; did you mean {lines[rules[0] + 2]}?"
-    # The check of a whole dataclass names the field itself; the class's name says nothing more.
-    return re.sub(r"^Error parsing (\w+Config|[a-z.]+): ", "", text).rstrip(".")
+
+def _name(argument: Any) -> str:
+    """Spell an argument as --help does, such as --count or RUN_DIR."""
+    name = argument.display_name()
+    return name if name.startswith("-") else name.replace("-", "_").upper()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +16,7 @@ from typing import Annotated
 import tyro
 
 from dt.cli.args import parse_args
+from dt.files import written_whole
 
 PROG = "dt data"
 
@@ -39,7 +39,7 @@ class CardConfig:
     picture: Path | None = None
     """The picture's .png file; by default NAME-data.png beside --json, or in this folder."""
     draw: bool = True
-    """Draw the picture."""
+    """Draw the card's picture too."""
 
     def __post_init__(self) -> None:
         for flag, path, suffix in (("json", self.json, ".json"), ("picture", self.picture, ".png")):
@@ -56,7 +56,7 @@ class ConvertConfig:
     """Write a data set in the format that OUT's name asks for."""
 
     source: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """What --data takes."""
+    """What is read, as --data takes it."""
     out: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """What is to be made: NAME.npz, NAME.hdf5 (D4RL's), or a Minari id (NAME-v0)."""
     env: str = ""
@@ -92,7 +92,7 @@ def run_card(config: CardConfig) -> int:
     from rich.markup import escape
 
     from dt.data.card.card import data_card
-    from dt.data.episodes import unchecked_values
+    from dt.data.checks import unchecked_values
     from dt.data.formats.sources import open_source, source_files
     from dt.report.data_card import print_data_card
     from dt.report.plots import plot_data_card
@@ -110,9 +110,11 @@ def run_card(config: CardConfig) -> int:
     print_data_card(card, console)
     if config.json is not None:
         text = json.dumps(card, indent=1, allow_nan=False) + "\n"
-        write_whole(config.json, lambda path: path.write_text(text))
+        with written_whole(config.json) as beside:
+            beside.write_text(text)
     if picture is not None:
-        write_whole(picture, lambda path: plot_data_card(card, table.returns, table.lengths, path))
+        with written_whole(picture) as beside:
+            plot_data_card(card, table.returns, table.lengths, beside)
     files = [str(path) for path in (config.json, picture) if path is not None]
     if files:
         console.print("wrote " + ", ".join(files), markup=False, soft_wrap=True)
@@ -127,16 +129,6 @@ def picture_path(config: CardConfig) -> Path | None:
     name = Path(config.source).name if Path(config.source).exists() else config.source
     name = re.sub(r"[^\w.+-]+", "-", re.sub(r"\.(npz|h5|hdf5|pkl|gz)$", "", name)).strip("-.*")
     return config.picture or folder / f"{name or 'all'}-data.png"
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write beside and rename: a file is there whole or, where the disk is full, not at all."""
-    beside = path.with_name(path.name + ".tmp")
-    try:
-        write(beside)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

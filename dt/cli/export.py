@@ -22,6 +22,7 @@ class ExportConfig:
     """Write a run's policy as one file that JAX alone can load and run."""
 
     run_dir: Annotated[Path, tyro.conf.Positional]
+    """Run directory that holds the policy."""
     out: Annotated[Path, tyro.conf.Positional]
     """The file, such as policy.npz."""
     batch_size: int = 1
@@ -29,10 +30,11 @@ class ExportConfig:
     weights: Literal["in", "beside"] = "in"
     """Where the weights lie: in the program, or in OUT.weights.npz and given to it."""
     checkpoint: str = "last"
-    """last, best or an update's number."""
+    """Which checkpoint is written: last, best or an update's number."""
     deterministic: bool = False
     """Take the likeliest action instead of sampling."""
     platforms: tuple[Platform, ...] = PLATFORMS
+    """Kinds of device that the program is compiled for."""
 
     def __post_init__(self) -> None:
         if self.batch_size < 1:

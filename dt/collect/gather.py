@@ -14,7 +14,7 @@ from dt.collect.plan import Collection, episode_seeds
 from dt.data.episodes import Episode
 from dt.play.faults import Tree
 from dt.play.turns import Step, play
-from dt.spaces.records import leaves
+from dt.spaces.parts import leaves
 
 _ACTIONS = 1  # tells an episode's generator of actions from its environment's
 

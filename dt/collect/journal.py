@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from dt.collect.packing import is_image_like, packed, unpacked
 from dt.data.episodes import Episode
+from dt.files import locked
 
 # Of each record: the episode's number, the bytes that follow, and the checksum of both.
 _HEADER = struct.Struct("<QQI")
@@ -32,12 +33,13 @@ class Journal:
         Raises:
             ValueError: when another process has it open.
         """
-        self._file = path.open("a+b")
+        self._held = ExitStack()
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
+            # Not the log's own: Windows keeps a locked file from being read, too.
+            self._held.enter_context(locked(path.with_name(f"{path.name}.lock")))
+        except BlockingIOError as error:
             raise ValueError(f"{path}: another process is collecting into it") from error
+        self._file = self._held.enter_context(path.open("a+b"))
         self.num_steps = 0
         self._places: dict[int, int] = {}  # an episode's number -> where its record begins
         self._recover()
@@ -70,7 +72,7 @@ class Journal:
         return record[1]
 
     def close(self) -> None:
-        self._file.close()
+        self._held.close()
 
     def __enter__(self) -> Journal:
         return self

@@ -13,6 +13,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from dt.files import written_whole
+
 LEVEL = 1  # of deflate: higher ones take several times as long and save little
 CHUNK_BYTES = 1 << 20  # what a reader of a single step has to unpack
 _ZLIB = b"\x78"  # how its streams begin, and no array that NumPy writes does
@@ -35,10 +37,9 @@ def unpacked(payload: bytes) -> bytes:
 
 def pack_file(path: Path) -> None:
     """Pack all images of an HDF5 file. It is replaced when the packed one is whole."""
-    beside = path.with_name(f".packed-{path.name}")
-    with h5py.File(path, "r") as source, h5py.File(beside, "w", track_order=True) as target:
-        _copy(source, target)
-    beside.replace(path)
+    with written_whole(path) as beside:
+        with h5py.File(path, "r") as source, h5py.File(beside, "w", track_order=True) as target:
+            _copy(source, target)
 
 
 def _copy(source: h5py.Group, target: h5py.Group) -> None:

@@ -24,6 +24,7 @@ from minari.storage import get_dataset_path
 
 from dt.collect.journal import Journal
 from dt.data.formats.minari import is_minari_id
+from dt.files import write_json
 
 PLAN, LOG = "collection.json", "episodes.log"
 
@@ -157,9 +158,7 @@ def _settle_plan(work: Path, plan: Plan, dataset_id: str, started: bool) -> None
                 f"--out {dataset_id} is half collected with {name.replace('_', ' ')} {value}, not "
                 f"{now.get(name)}; give that again or another --out, or remove {work} to start over"
             )
-    beside = work / f"{PLAN}.tmp"
-    beside.write_text(json.dumps(now, indent=1) + "\n")
-    beside.replace(work / PLAN)
+    write_json(work / PLAN, now)
 
 
 def _read_plan(folder: Path) -> dict[str, Any] | None:

@@ -1,25 +1,22 @@
 """What can be chosen: frozen dataclasses with defaults, checked where they are made."""
 
-from dt.config.run import (
-    DataConfig,
-    DistributedConfig,
-    EvaluationConfig,
-    MeshConfig,
-    ModelConfig,
-    OptimizerConfig,
-    TrainConfig,
-    cache_home,
-    from_json,
-    to_json,
-)
+from dt.config.data import DataConfig, cache_home
+from dt.config.evaluation import EvaluationConfig
+from dt.config.model import HeadName, ModelConfig, RecipeName, SizeName
+from dt.config.optimizer import OptimizerConfig
+from dt.config.run import DistributedConfig, MeshConfig, TrainConfig
+from dt.config.serialize import from_json, to_json
 
 __all__ = [
     "DataConfig",
     "DistributedConfig",
     "EvaluationConfig",
+    "HeadName",
     "MeshConfig",
     "ModelConfig",
     "OptimizerConfig",
+    "RecipeName",
+    "SizeName",
     "TrainConfig",
     "cache_home",
     "from_json",

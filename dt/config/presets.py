@@ -10,6 +10,8 @@ from dt.config import (
     EvaluationConfig,
     ModelConfig,
     OptimizerConfig,
+    RecipeName,
+    SizeName,
     TrainConfig,
 )
 
@@ -34,7 +36,7 @@ def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
 # Heads and optimiser. chen2021: table 8 of Chen et al. 2021, and the authors' code, which decays
 # all parameters; its 10,000 updates of warm-up are a tenth of its 100,000. atari-chen2021: table 7;
 # its 10,240 tokens of warm-up are three updates of its batch.
-RECIPES: dict[str, tuple[int, OptimizerConfig]] = {
+RECIPES: dict[RecipeName, tuple[int, OptimizerConfig]] = {
     "chen2021": (
         1,
         OptimizerConfig(
@@ -64,7 +66,7 @@ RECIPES: dict[str, tuple[int, OptimizerConfig]] = {
 
 
 # Layers, heads and width: Chen et al. 2021's for the gym tasks, and table 3 of Lee et al. 2022.
-SIZES: dict[str, tuple[int, int, int]] = {
+SIZES: dict[SizeName, tuple[int, int, int]] = {
     "small": (3, 1, 128),
     "base": (6, 12, 768),
     "large": (10, 20, 1280),

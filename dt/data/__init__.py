@@ -1,8 +1,9 @@
 """Logged episodes, and the batches cut out of them. NumPy only."""
 
 from dt.data.batches.windows import Batch, Steps, Windows, draw_windows, gather
-from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
+from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.formats.sources import load_dataset, open_source
+from dt.data.reference import Reference
 from dt.data.store.rows import TrainingData
 from dt.data.streams import EpisodeStream
 from dt.data.transforms import Transforms, returns_to_go
@@ -12,7 +13,6 @@ __all__ = [
     "Episode",
     "EpisodeDataset",
     "EpisodeStream",
-    "Normalizer",
     "Reference",
     "Steps",
     "TrainingData",

@@ -1,34 +1,20 @@
-"""What is an episode, and how do many of them lie in memory?"""
+"""Hold logged episodes in memory: one, and many of them end to end."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
 from jaxtyping import Float, Int
 
+from dt.data.checks import check_values
+from dt.data.reference import Reference
 from dt.spaces.environments import EnvKwargs
-from dt.spaces.records import Leaf, form, is_composite, leaves
-
-_VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
-
-
-@contextmanager
-def unchecked_values() -> Iterator[None]:
-    """Within it NaN, infinity and actions that a space lacks are read: for who is to name them."""
-    token = _VALUES_CHECKED.set(False)
-    try:
-        yield
-    finally:
-        _VALUES_CHECKED.reset(token)
+from dt.spaces.records import Form, form
 
 
 @dataclass(frozen=True)
@@ -47,30 +33,6 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.rewards)
-
-
-@dataclass(frozen=True)
-class Reference:
-    """Two returns that define a normalised score: 0 is `low` (random), 100 is `high` (expert)."""
-
-    source: str
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        if not -np.inf < self.low < self.high < np.inf:
-            raise ValueError(
-                f"{self.source}: reference {self.low} to {self.high}; give two finite returns, the "
-                f"second above the first"
-            )
-
-    def normalize(self, returns: np.ndarray | float) -> np.ndarray | float:
-        return 100.0 * (returns - self.low) / (self.high - self.low)
-
-
-def task_of(env_id: str | None) -> str | None:
-    """An id without its version: a task's reference is used for all of them."""
-    return env_id and re.sub(r"-v\d+$", "", env_id)
 
 
 @dataclass(frozen=True)
@@ -166,9 +128,10 @@ class EpisodeDataset:
         return (self[e] for e in range(len(self)))
 
     def select(self, episodes: Int[np.ndarray, " kept"]) -> EpisodeDataset:
-        """These episodes alone, in this order; neighbours share this one's memory."""
+        """Keep these episodes alone, in this order; neighbours share this one's memory."""
         if len(episodes) and (np.diff(episodes) == 1).all():
-            rows: Any = slice(self.offsets[episodes[0]], self.offsets[episodes[-1] + 1])
+            begin, end = self.offsets[episodes[0]], self.offsets[episodes[-1] + 1]
+            rows: slice | np.ndarray = slice(begin, end)
         else:
             spans = [np.arange(self.offsets[e], self.offsets[e + 1]) for e in episodes]
             rows = np.concatenate([np.zeros(0, np.int64), *spans])
@@ -228,16 +191,16 @@ class EpisodeDataset:
             )
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The (episode, step) of a row of the flat arrays, as the log numbers its episodes."""
+        """Find the (episode, step) of a row of the flat arrays, as the log numbers its episodes."""
         episode = int(np.searchsorted(self.offsets, row, side="right")) - 1
         return self.first_episode + episode, int(row - self.offsets[episode])
 
 
-Shapes = dict[str, Any]
+Shapes: TypeAlias = dict[str, Form]
 
 
 def step_shapes(episode: Episode) -> Shapes:
-    """The shape of one step in each field that has numbers; of records, those of their parts."""
+    """Find the shape of one step in each field that has numbers; of records, of their parts."""
     names = ("observations", "actions", "rewards")
     return {name: form(getattr(episode, name)) for name in names}
 
@@ -264,113 +227,3 @@ def check_shapes(name: str, index: int, episode: Episode, usual: Shapes) -> None
                 f"{name}: episode {index} has {field_name} of shape {shape} a step, others have "
                 f"{usual[field_name]}; give data of one environment"
             )
-
-
-def check_values(
-    name: str,
-    field_name: str,
-    values: np.ndarray,
-    space: gymnasium.Space | None,
-    locate: Callable[[int], tuple[int, int]],
-) -> None:
-    """Refuse values that are no finite numbers of the space; of records, part by part.
-
-    Args:
-        locate: turns a row into its (episode, step), for the message.
-    """
-    if space is not None and is_composite(space):
-        for leaf in leaves(space):
-            try:
-                part = leaf.of(values)
-            except (KeyError, IndexError, ValueError):
-                held = form(values) if values.dtype.names else "plain arrays"
-                raise ValueError(
-                    f"{name}: {field_name} have no part {leaf.name}, but are {held}; "
-                    f"give data of an environment with the space {space}"
-                ) from None
-            check_values(name, f"{field_name}/{leaf.name}", part, leaf.space, locate)
-        return
-    if values.dtype.kind not in "biuf":
-        what = "records" if values.dtype.names else values.dtype
-        raise ValueError(f"{name}: {field_name} are {what}; give numbers")
-    if space is not None and values.shape[1:] != space.shape:
-        raise ValueError(
-            f"{name}: {field_name} have shape {values.shape[1:]} a step, "
-            f"but the environment's space is {space}; give data of the same environment"
-        )
-    if isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        _check_categories(name, field_name, values, Leaf((), space, "categories"), locate)
-    if _VALUES_CHECKED.get() and np.issubdtype(values.dtype, np.floating):
-        _check_finite(name, field_name, values, locate)
-
-
-def _check_categories(
-    name: str,
-    field_name: str,
-    values: np.ndarray,
-    leaf: Leaf,
-    locate: Callable[[int], tuple[int, int]],
-) -> None:
-    if values.dtype.kind not in "biu":
-        raise ValueError(
-            f"{name}: {field_name} are {values.dtype}, but the space is {leaf.space}; give integers"
-        )
-    if not _VALUES_CHECKED.get() or not len(values):
-        return
-    rows = values.reshape(len(values), leaf.size)
-    low, high = leaf.starts, leaf.starts + leaf.counts - 1
-    if (rows.min(axis=0) < low).any() or (rows.max(axis=0) > high).any():
-        row = int(np.argmax(((rows < low) | (rows > high)).any(axis=1)))
-        episode, step = locate(row)
-        raise ValueError(
-            f"{name}: {field_name} at episode {episode}, step {step} is {values[row]}, "
-            f"outside {leaf.space}; remove the episode, or name the environment it is from"
-        )
-
-
-def _check_finite(
-    name: str, field_name: str, values: np.ndarray, locate: Callable[[int], tuple[int, int]]
-) -> None:
-    with np.errstate(invalid="ignore", over="ignore"):
-        total = values.sum(dtype=np.float64)  # one pass, no copy: the common case
-    if np.isfinite(total):
-        return
-    finite = np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-    if finite.all():  # the sum overflowed, the values did not
-        return
-    row = int(np.argmin(finite))
-    episode, step = locate(row)
-    value = values[row] if values[row].size <= 8 else "a row with NaN or infinity"
-    raise ValueError(
-        f"{name}: {field_name} at episode {episode}, step {step} is not finite "
-        f"({value}); repair or remove the episode"
-    )
-
-
-@dataclass(frozen=True)
-class Normalizer:
-    """x -> (x - mean) / scale, feature by feature; works on NumPy and JAX arrays alike."""
-
-    mean: np.ndarray
-    scale: np.ndarray
-
-    @classmethod
-    def of(cls, mean: np.ndarray, std: np.ndarray, dust: float = 1e-6) -> Normalizer:
-        """By mean and standard deviation; a constant feature gets scale 1.
-
-        Args:
-            dust: what varies no more than this counts as constant.
-        """
-        floor = np.maximum(dust, 1e-6 * np.abs(mean))
-        scale = np.where(std > floor, std, 1.0)
-        return cls(np.asarray(mean, np.float32), np.asarray(scale, np.float32))
-
-    @classmethod
-    def identity(cls, shape: tuple[int, ...]) -> Normalizer:
-        return cls(np.zeros(shape, np.float32), np.ones(shape, np.float32))
-
-    def __call__(self, values: Any) -> Any:
-        return (values - self.mean) / self.scale
-
-    def invert(self, values: Any) -> Any:
-        return values * self.scale + self.mean

@@ -9,14 +9,9 @@ from typing import TypeAlias
 import gymnasium
 import numpy as np
 
-from dt.data.episodes import (
-    Episode,
-    EpisodeDataset,
-    Reference,
-    check_shapes,
-    check_values,
-    step_shapes,
-)
+from dt.data.checks import check_values
+from dt.data.episodes import Episode, EpisodeDataset, check_shapes, step_shapes
+from dt.data.reference import Reference
 from dt.spaces.environments import EnvKwargs
 
 PIECE_BYTES = 64 * 2**20  # episodes are written together until they fill this much

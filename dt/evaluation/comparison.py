@@ -1,23 +1,95 @@
-"""Is one card better than another? Differences with intervals; nothing is played."""
+"""Comparisons of two cards: differences with intervals; nothing is played."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from dt.evaluation.evaluate import Card
+from dt.evaluation.card import AggregateCard, AnyCard, Card, Json, card_from_json, flat, rising
 from dt.evaluation.intervals import improvement_interval, mean_interval, slope, welch_interval
-
-# Without these a file is no card, or one that an older version wrote.
-NEEDED = ("env_id", "env_kwargs", "episodes", "targets", "calibration", "verdict")
+from dt.evaluation.parts import AnyTargetScore, Estimate
 
 
-def read_card(path: Path) -> Card:
-    """A card from its file, or the `card.json` of a run directory.
+@dataclass(frozen=True)
+class Change:
+    """What is different from A to B."""
+
+    difference: Estimate  # of mean returns, B - A
+    higher: Estimate  # the chance that a draw of B brings a higher return than one of A
+    closer: Estimate  # and that it comes nearer to the target
+
+    def to_json(self) -> Json:
+        return {
+            **flat("difference", self.difference),
+            **flat("probability_higher", self.higher),
+            **flat("probability_closer", self.closer),
+        }
+
+
+@dataclass(frozen=True)
+class TargetChange:
+    """What is different at one target."""
+
+    target: float
+    ood: bool
+    a_mean: float
+    b_mean: float
+    change: Change
+
+    def to_json(self) -> Json:
+        own = {"target": self.target, "ood": self.ood}
+        return {**own, "a_mean": self.a_mean, "b_mean": self.b_mean, **self.change.to_json()}
+
+
+@dataclass(frozen=True)
+class SlopeChange:
+    """What is different in the slopes of achieved over asked."""
+
+    a: float
+    b: float
+    difference: Estimate
+
+    def to_json(self) -> Json:
+        return {"a": self.a, "b": self.b, **flat("difference", self.difference)}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changes from card A to card B, at the targets that both asked for."""
+
+    names: tuple[str, str]
+    a: AnyCard
+    b: AnyCard
+    paired: bool  # episode by episode, which began alike
+    targets: tuple[TargetChange, ...]
+    num_targets: int  # those that `overall` is over
+    overall: Change
+    slope: SlopeChange | None
+
+    @property
+    def unit(self) -> str:
+        """What was drawn."""
+        return "runs" if isinstance(self.a, AggregateCard) else "episodes"
+
+    def to_json(self) -> Json:
+        return {
+            "env_id": self.a.env_id,
+            "a": _origin(self.a, self.names[0]),
+            "b": _origin(self.b, self.names[1]),
+            "unit": self.unit,
+            "paired": self.paired,
+            "targets": [row.to_json() for row in self.targets],
+            "overall": {"targets": self.num_targets, **self.overall.to_json()},
+            "slope": self.slope and self.slope.to_json(),
+        }
+
+
+def read_card(path: Path) -> AnyCard:
+    """Read a card from its file, or the `card.json` of a run directory.
 
     Raises:
         ValueError: when there is none, or the file holds something else.
@@ -26,93 +98,113 @@ def read_card(path: Path) -> Card:
     if not file.is_file():
         raise ValueError(f"{file}: no such card; make one with evaluate.py RUN_DIR")
     try:
-        card = json.loads(file.read_text())
+        values = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file}: is no card: {error}") from None
-    missing = [name for name in NEEDED if not isinstance(card, dict) or name not in card]
-    if missing:
-        raise ValueError(f"{file}: is no card of this version: it has no {missing[0]}")
-    return card
+    try:
+        return card_from_json(values if isinstance(values, dict) else {})
+    except ValueError as error:
+        raise ValueError(f"{file}: is no card of this version: {error}") from None
 
 
-def compare_cards(a: Card, b: Card, names: tuple[str, str]) -> dict[str, Any]:
-    """What changes from a to b, at the targets that both asked for.
+def compare_cards(a: AnyCard, b: AnyCard, names: tuple[str, str]) -> Comparison:
+    """Compare two cards at the targets that both asked for.
 
     A card's sample is its episodes, or its runs where it is an aggregate. Two cards of the same
     environment and seed played the same starts, and are compared episode by episode.
-
-    P(B > A): a draw of B brings a higher return than one of A; P(B closer): one nearer to the
-    target, which is what a low target asks for.
 
     Raises:
         ValueError: for cards of two environments, with no target in common, or of which one is an
             aggregate.
     """
-    for name in ("env_id", "env_kwargs"):
-        if a[name] != b[name]:
-            raise ValueError(
-                f"--compare: {names[0]} played {a[name]}, {names[1]} {b[name]}; "
-                f"returns of two environments do not compare"
-            )
-    if ("runs" in a) != ("runs" in b):
-        raise ValueError(
-            f"--compare: {names['runs' in b]} aggregates runs, {names['runs' in a]} is a single "
-            f"one's; compare two of a kind"
-        )
+    _check_comparable(a, b, names)
     pairs = _shared_targets(a, b)
     if not pairs:
         raise ValueError(
             f"--compare: the cards share no target ({_asked(a)}; {_asked(b)}); evaluate both with "
             f"the same --targets"
         )
-    unit = "runs" if "runs" in a else "episodes"
-    field = "run_means" if "runs" in a else "episode_returns"
-    returns_a = np.array([row[field] for row, _ in pairs], np.float64)  # (T, n)
-    returns_b = np.array([row[field] for _, row in pairs], np.float64)
-    # On the device a seed starts another episode than on the host.
-    alike = all(a.get(name) == b.get(name) for name in ("seed", "episodes", "on_device"))
-    paired = unit == "episodes" and alike
-    targets = np.array([row["target"] for row, _ in pairs])
-    ood = np.array([row["ood"] for row, _ in pairs])
+    returns_a = np.array([row.sample for row, _ in pairs], np.float64)  # (T, n)
+    returns_b = np.array([row.sample for _, row in pairs], np.float64)
+    targets = np.array([row.target for row, _ in pairs])
+    ood = np.array([row.ood for row, _ in pairs])
+    paired = _played_alike(a, b)
     rng = np.random.default_rng(0)
+    rows = _compare_targets(targets, ood, returns_a, returns_b, paired, rng)
+    # Over the targets within the data; an episode counts with all that its seed came to.
+    kept = ~ood if (~ood).any() else ood
+    targets, returns_a, returns_b = targets[kept], returns_a[kept], returns_b[kept]
+    mean_a, mean_b = returns_a.mean(axis=0), returns_b.mean(axis=0)
+    interval = _difference(mean_a, mean_b, paired, rng)
+    difference = _estimate(float(mean_b.mean() - mean_a.mean()), interval)
+    return Comparison(
+        names=names,
+        a=a,
+        b=b,
+        paired=paired,
+        targets=rows,
+        num_targets=int(kept.sum()),
+        overall=_change(difference, targets, returns_a, returns_b, paired),
+        slope=_slopes(targets, returns_a, returns_b, paired, rng),
+    )
 
-    differences = _difference(returns_a, returns_b, paired, rng)
-    misses_a, misses_b = (np.abs(r - targets[:, None]) for r in (returns_a, returns_b))
+
+def _check_comparable(a: AnyCard, b: AnyCard, names: tuple[str, str]) -> None:
+    for played in ((a.env_id, b.env_id), (a.env_kwargs, b.env_kwargs)):
+        if played[0] != played[1]:
+            raise ValueError(
+                f"--compare: {names[0]} played {played[0]}, {names[1]} {played[1]}; "
+                f"returns of two environments do not compare"
+            )
+    if isinstance(a, Card) != isinstance(b, Card):
+        runs, single = names if isinstance(b, Card) else names[::-1]
+        raise ValueError(
+            f"--compare: {runs} aggregates runs, {single} is a single one's; compare two of a kind"
+        )
+
+
+def _played_alike(a: AnyCard, b: AnyCard) -> bool:
+    """Whether episode i of both cards began alike."""
+    if not isinstance(a, Card) or not isinstance(b, Card):
+        return False
+    # On the device a seed starts another episode than on the host.
+    return (a.seed, a.episodes, a.on_device) == (b.seed, b.episodes, b.on_device)
+
+
+def _compare_targets(
+    targets: Float[np.ndarray, " T"],
+    ood: np.ndarray,
+    a: Float[np.ndarray, "T n"],
+    b: Float[np.ndarray, "T m"],
+    paired: bool,
+    rng: np.random.Generator,
+) -> tuple[TargetChange, ...]:
+    intervals = _difference(a, b, paired, rng)
     rows = []
     for t, target in enumerate(targets):
         own = slice(t, t + 1)
+        difference = _estimate(float(b[t].mean() - a[t].mean()), intervals[t])
         rows.append(
-            {
-                "target": float(target),
-                "ood": bool(ood[t]),
-                "a_mean": float(returns_a[t].mean()),
-                "b_mean": float(returns_b[t].mean()),
-                "difference": float(returns_b[t].mean() - returns_a[t].mean()),
-                "difference_ci95": _pair(differences[t]),
-                **_probability("higher", returns_a[own], returns_b[own], paired),
-                **_probability("closer", -misses_a[own], -misses_b[own], paired),
-            }
+            TargetChange(
+                target=float(target),
+                ood=bool(ood[t]),
+                a_mean=float(a[t].mean()),
+                b_mean=float(b[t].mean()),
+                change=_change(difference, targets[own], a[own], b[own], paired),
+            )
         )
-    # Over the targets within the data; an episode counts with all that its seed came to.
-    kept = ~ood if (~ood).any() else ood
-    mean_a, mean_b = returns_a[kept].mean(axis=0), returns_b[kept].mean(axis=0)
-    overall = {
-        "targets": int(kept.sum()),
-        "difference": float(mean_b.mean() - mean_a.mean()),
-        "difference_ci95": _pair(_difference(mean_a, mean_b, paired, rng)),
-        **_probability("higher", returns_a[kept], returns_b[kept], paired),
-        **_probability("closer", -misses_a[kept], -misses_b[kept], paired),
-    }
-    return {
-        "env_id": a["env_id"],
-        "a": _origin(a, names[0]),
-        "b": _origin(b, names[1]),
-        "unit": unit,
-        "paired": paired,
-        "targets": rows,
-        "overall": overall,
-        "slope": _slopes(targets[kept], returns_a[kept], returns_b[kept], paired, rng),
-    }
+    return tuple(rows)
+
+
+def _change(
+    difference: Estimate,
+    targets: Float[np.ndarray, " T"],
+    a: Float[np.ndarray, "T n"],
+    b: Float[np.ndarray, "T m"],
+    paired: bool,
+) -> Change:
+    misses_a, misses_b = (np.abs(returns - targets[:, None]) for returns in (a, b))
+    return Change(difference, _chance(a, b, paired), _chance(-misses_a, -misses_b, paired))
 
 
 def _difference(
@@ -130,49 +222,48 @@ def _slopes(
     b: Float[np.ndarray, "T m"],
     paired: bool,
     rng: np.random.Generator,
-) -> dict[str, Any] | None:
+) -> SlopeChange | None:
     if np.ptp(targets) == 0:
         return None
     slopes_a, slopes_b = slope(targets, a.T), slope(targets, b.T)
-    return {
-        "a": float(slopes_a.mean()),
-        "b": float(slopes_b.mean()),
-        "difference": float(slopes_b.mean() - slopes_a.mean()),
-        "difference_ci95": _pair(_difference(slopes_a, slopes_b, paired, rng)),
-    }
+    mean_a, mean_b = float(slopes_a.mean()), float(slopes_b.mean())
+    interval = _difference(slopes_a, slopes_b, paired, rng)
+    value = float(slopes_b.mean() - slopes_a.mean())
+    return SlopeChange(mean_a, mean_b, _estimate(value, interval))
 
 
-def _probability(
-    name: str, a: Float[np.ndarray, "T n"], b: Float[np.ndarray, "T m"], paired: bool
-) -> dict[str, Any]:
+def _chance(a: Float[np.ndarray, "T n"], b: Float[np.ndarray, "T m"], paired: bool) -> Estimate:
+    """Of a draw of b being above one of a."""
     p, interval = improvement_interval(a, b, paired)
-    return {f"probability_{name}": p, f"probability_{name}_ci95": _pair(np.array(interval))}
+    return _estimate(p, np.array(interval))
 
 
-def _pair(interval: Float[np.ndarray, " 2"]) -> list[float] | None:
-    """As JSON, which knows no NaN: a single episode or run has no interval."""
-    return interval.tolist() if np.isfinite(interval).all() else None
+def _estimate(value: float, interval: Float[np.ndarray, " 2"]) -> Estimate:
+    """A single episode or run has no interval, and JSON knows no NaN."""
+    if not np.isfinite(interval).all():
+        return Estimate(value)
+    return Estimate(value, (float(interval[0]), float(interval[1])))
 
 
-def _shared_targets(a: Card, b: Card) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def _shared_targets(a: AnyCard, b: AnyCard) -> list[tuple[AnyTargetScore, AnyTargetScore]]:
     """Rows of both cards that asked for the same return, the lowest first; those of models that
     chose it themselves stand side by side."""
-    if a.get("expert") and b.get("expert"):
-        return list(zip(a["targets"], b["targets"], strict=True))
+    if a.acting.expert and b.acting.expert:
+        return list(zip(rising(a), rising(b), strict=True))
     return [
         (row, other)
-        for row in sorted(a["targets"], key=lambda row: row["target"])
-        for other in b["targets"]
-        if np.isclose(row["target"], other["target"], rtol=1e-6, atol=1e-9)
+        for row in rising(a)
+        for other in b.targets
+        if np.isclose(row.target, other.target, rtol=1e-6, atol=1e-9)
     ]
 
 
-def _asked(card: Card) -> str:
-    return ", ".join(f"{row['target']:.5g}" for row in card["targets"])
+def _asked(card: AnyCard) -> str:
+    return ", ".join(f"{row.target:.5g}" for row in card.targets)
 
 
-def _origin(card: Card, name: str) -> dict[str, Any]:
+def _origin(card: AnyCard, name: str) -> Json:
     """Which card it was; an aggregate's runs stand for its update."""
+    values = card.to_json()
     kept = ("checkpoint_step", "runs", "selection", "baseline", "calibrated", "episodes", "seed")
-    facts = {key: card[key] for key in (*kept, "commit") if key in card}
-    return {"name": name, **facts}
+    return {"name": name, **{key: values[key] for key in (*kept, "commit") if key in values}}

@@ -1,36 +1,35 @@
-"""Did the agent do what return it was asked for? Targets in, score card out."""
+"""Evaluations: a policy is played at target returns, and scored on a card."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import gymnasium
 import jax
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
 from dt.acting.on_device import FunctionalTask, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
 from dt.acting.rollout import Rollouts, run_episodes
-from dt.data.episodes import Reference, task_of
+from dt.data.reference import Reference, task_of
+from dt.data.summary import DatasetSummary
+from dt.evaluation.card import Card
 from dt.evaluation.intervals import mean_interval
-from dt.evaluation.verdict import ONE_TARGET, beyond, calibrate, expected
+from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
+from dt.evaluation.provenance import code_commit
+from dt.evaluation.scores import calibrate
+from dt.evaluation.verdict import ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
 from dt.play.make import Vectorization, make_groups
-from dt.spaces.environments import has_own_rows, is_registered
 from dt.spec.spec import PolicySpec, code_versions
 
 MAX_ENVS = 512  # rows of one batch where memory allows; more episodes than this queue for a row
 PROCESSES_A_CORE = 4  # rows where each is a process
-
-Card = dict[str, Any]
 
 
 def episode_seeds(seed: int, count: int, fitting: bool = False) -> Int[np.ndarray, " E"]:
@@ -77,82 +76,89 @@ def evaluate_policy(
     """
     if policy.request_map is not None:
         policy.request_map.check_environment(env_id, env_kwargs)
-    spec = dataclasses.replace(policy.spec, reference=reference_for(env_id, policy.spec))
     if policy.options.expert is not None:
         if on_device is not None:
             raise ValueError("the model's own returns (expert) are played on the host only")
         targets = [policy.spec.return_range[1]]  # ignored
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
-    num_envs = num_rows(policy, len(asked))
-    if vectorization == "async":
-        num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
-    if on_device is not None:
-        task = on_device(env_id, env_kwargs)
-        begin = time.perf_counter()
-        rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
-    else:
-        groups = make_groups(env_id, num_envs, env_kwargs, vectorization)
-        begin = time.perf_counter()
-        try:
-            rollouts = run_episodes(policy, groups, asked, seeds, on_step, step_timeout)
-        finally:
-            for envs in groups:
-                envs.close()
-    seconds = time.perf_counter() - begin
+    task = None if on_device is None else on_device(env_id, env_kwargs)
+    host = _Host(env_id, env_kwargs, vectorization, step_timeout)
+    rollouts, seconds = _play(policy, asked, seeds, task, host, on_step)
+    expectation = None
     if policy.options.expert is not None:
         targets = [float(rollouts.targets.mean())]
-    card = {
-        "env_id": env_id,
-        "env_kwargs": env_kwargs,
-        "checkpoint_step": checkpoint_step,
-        "selection": selection,
-        **policy.options.to_card(policy.spec.model),
-        "on_device": on_device is not None,
-        "layout": policy.spec.model.layout,
-        "prefix": policy.spec.model.prefix,
-        "episodes": episodes,
-        "seed": seed,
-        "wall_seconds": round(seconds, 3),
-        "env_steps_per_second": round(float(rollouts.lengths.sum()) / seconds, 1),
-        **score(rollouts, targets, spec, seed, policy.request_map),
-        "versions": code_versions(),
-        "command": command,
-        "commit": code_commit(),
-    }
-    if policy.options.expert is not None:
         expectation = expected(rollouts.targets, rollouts.returns)
-        card |= {"expectation": expectation, "verdict": expectation["verdict"]}
-    return card
+    model = policy.spec.model
+    reference = reference_for(env_id, policy.spec)
+    results = score(
+        rollouts, targets, policy.spec.dataset, reference, seed, request_map=policy.request_map
+    )
+    if expectation is not None:
+        results = results._replace(verdict=expectation.verdict)
+    return Card(
+        env_id=env_id,
+        env_kwargs=env_kwargs,
+        checkpoint_step=checkpoint_step,
+        selection=selection,
+        acting=policy.options,
+        return_expectile=policy.options.return_expectile(model),
+        on_device=on_device is not None,
+        layout=model.layout,
+        prefix=model.prefix,
+        episodes=episodes,
+        seed=seed,
+        wall_seconds=round(seconds, 3),
+        env_steps_per_second=round(float(rollouts.lengths.sum()) / seconds, 1),
+        reference=reference,
+        **results._asdict(),
+        dataset=dataset_facts(policy.spec.dataset),
+        versions=code_versions(),
+        command=command,
+        commit=code_commit(),
+        expectation=expectation,
+    )
+
+
+class _Host(NamedTuple):
+    """Where episodes are played when not on the device."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    vectorization: Vectorization
+    step_timeout: float
+
+
+def _play(
+    policy: ReturnConditionedPolicy,
+    asked: Float[np.ndarray, " N"],
+    seeds: Int[np.ndarray, " N"],
+    task: FunctionalTask | None,
+    host: _Host,
+    on_step: Callable[[int, int], None],
+) -> tuple[Rollouts, float]:
+    """All episodes, and how many seconds they took; on the device where there is a task."""
+    num_envs = num_rows(policy, len(asked))
+    if host.vectorization == "async":
+        num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
+    if task is not None:
+        begin = time.perf_counter()
+        rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
+        return rollouts, time.perf_counter() - begin
+    groups = make_groups(host.env_id, num_envs, host.env_kwargs, host.vectorization)
+    begin = time.perf_counter()
+    try:
+        rollouts = run_episodes(policy, groups, asked, seeds, on_step, host.step_timeout)
+    finally:
+        for envs in groups:
+            envs.close()
+    return rollouts, time.perf_counter() - begin
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
     """How many episodes play at once: all, as far as half of the device's free memory goes."""
-    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.bytes_a_row)
+    fitting = free_bytes(jax.devices()[:1]) // (2 * policy.program.bytes_per_row)
     return min(episodes, MAX_ENVS, max(1, fitting))
-
-
-def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
-    """The longest an episode can last, where the environment says."""
-    if env_id is None:
-        return None
-    if "max_episode_steps" in env_kwargs:
-        return int(env_kwargs["max_episode_steps"])
-    try:
-        return gymnasium.spec(env_id).max_episode_steps
-    except (gymnasium.error.Error, ImportError):
-        return None  # not installed here: only the data says
-
-
-def cut_kwargs(env_id: str, env_kwargs: dict[str, Any], spec: PolicySpec) -> dict[str, Any]:
-    """The environment's arguments, with a time limit where it has none: what the model knows.
-
-    A policy may wander for ever where the logged agents arrived.
-    """
-    endless = time_limit(env_id, env_kwargs) in (None, -1)
-    if not endless or not is_registered(env_id) or has_own_rows(env_id, env_kwargs):
-        return env_kwargs
-    return {**env_kwargs, "max_episode_steps": spec.max_timesteps}
 
 
 def reference_for(env_id: str, spec: PolicySpec) -> Reference | None:
@@ -161,79 +167,91 @@ def reference_for(env_id: str, spec: PolicySpec) -> Reference | None:
     return spec.reference if same else None
 
 
+class Results(NamedTuple):
+    """What a card says of how the episodes went."""
+
+    targets: tuple[TargetScore, ...]
+    calibration: Calibration | None
+    beyond: Beyond | None
+    verdict: str
+
+
 def score(
     rollouts: Rollouts,
     targets: list[float],
-    spec: PolicySpec,
+    data: DatasetSummary,
+    reference: Reference | None,
     seed: int,
     request_map: RequestMap | None = None,
-) -> Card:
-    """The card's numbers: each target's returns, and how returns follow the targets in the data."""
+) -> Results:
+    """Score each target's returns, and how returns follow the targets within the data."""
     asked = np.asarray(targets, np.float64)
     returns = rollouts.returns.reshape(len(targets), -1)
     lengths = rollouts.lengths.reshape(len(targets), -1)
-    data, reference = spec.dataset, spec.reference
     rng = np.random.default_rng(seed)
-    intervals = mean_interval(returns, rng)
     ood = (asked < data.percentile(0)) | (asked > data.percentile(100))
-    rows: list[dict[str, Any]] = []
-    for i, row in enumerate(returns):
-        mean = float(row.mean())
-        several = len(row) > 1
-        rows.append(
-            {
-                "target": float(asked[i]),
-                "ood": bool(ood[i]),
-                "return_mean": mean,
-                "return_std": float(row.std(ddof=1)) if several else 0.0,
-                "return_ci95": intervals[i].tolist() if several else None,
-                "normalized_score": None if reference is None else reference.normalize(mean),
-                "length_mean": float(lengths[i].mean()),
-                "episode_returns": row.tolist(),
-            }
-        )
+    rows = _rows(asked, ood, returns, lengths, reference, rng)
     if request_map is not None:
         requests, reached = request_map.request_for(asked), request_map.reaches(asked)
-        for i, entry in enumerate(rows):
-            entry.update(request=float(requests[i]), reachable=bool(reached[i]))
+        rows = tuple(
+            dataclasses.replace(row, request=float(request), reachable=bool(reaches))
+            for row, request, reaches in zip(rows, requests, reached, strict=True)
+        )
     calibration = None
     if not ood.all():
         size = reference.high - reference.low if reference else None
         calibration = calibrate(asked[~ood], returns[~ood], data, rng, size)
-    return {
-        "reference": None if reference is None else dataclasses.asdict(reference),
-        "targets": rows,
-        "calibration": calibration,
+    return Results(
+        targets=rows,
+        calibration=calibration,
         # Requests stay within the data, whatever is wanted.
-        "beyond": None if request_map is not None else beyond(asked, returns, ood, rng),
-        "verdict": _no_spread(asked) if calibration is None else calibration["verdict"],
-        "dataset": {
-            "id": data.name,
-            "episodes": data.episodes,
-            "steps": data.steps,
-            "return_mean": data.return_mean,
-            "return_percentiles": {
-                f"p{p}": data.percentile(p) for p in (0, 5, 25, 50, 75, 90, 95, 100)
-            },
-            "return_histogram": {
-                "edges": list(data.histogram_edges),
-                "counts": list(data.histogram_counts),
-            },
-        },
-    }
+        beyond=None if request_map is not None else beyond(asked, returns, ood, rng),
+        verdict=_no_spread(asked) if calibration is None else calibration.verdict,
+    )
+
+
+def _rows(
+    asked: Float[np.ndarray, " T"],
+    ood: Bool[np.ndarray, " T"],
+    returns: Float[np.ndarray, "T E"],
+    lengths: Int[np.ndarray, "T E"],
+    reference: Reference | None,
+    rng: np.random.Generator,
+) -> tuple[TargetScore, ...]:
+    intervals = mean_interval(returns, rng)
+    several = returns.shape[1] > 1
+    rows = []
+    for i, row in enumerate(returns):
+        mean = float(row.mean())
+        interval: Interval = (float(intervals[i, 0]), float(intervals[i, 1]))
+        rows.append(
+            TargetScore(
+                target=float(asked[i]),
+                ood=bool(ood[i]),
+                return_mean=mean,
+                return_std=float(row.std(ddof=1)) if several else 0.0,
+                return_ci95=interval if several else None,
+                normalized_score=None if reference is None else float(reference.normalize(mean)),
+                length_mean=float(lengths[i].mean()),
+                episode_returns=tuple(row.tolist()),
+            )
+        )
+    return tuple(rows)
+
+
+def dataset_facts(data: DatasetSummary) -> DatasetFacts:
+    """What a card says of the data that was learned from."""
+    return DatasetFacts(
+        id=data.name,
+        episodes=data.episodes,
+        steps=data.steps,
+        return_mean=data.return_mean,
+        return_percentiles={f"p{p}": data.percentile(p) for p in (0, 5, 25, 50, 75, 90, 95, 100)},
+        return_histogram=Histogram(data.histogram_edges, data.histogram_counts),
+    )
 
 
 def _no_spread(asked: np.ndarray) -> str:
     if len(asked) == 1 or np.ptp(asked) > 0:
         return ONE_TARGET
     return f"all targets are {asked[0]:.5g}: name different ones to see whether returns follow"
-
-
-def code_commit() -> str | None:
-    """The commit of the code that ran, "-dirty" if changed since; None outside a checkout."""
-    root = Path(__file__).resolve().parent
-    try:
-        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None

@@ -1,10 +1,11 @@
-"""How sure is a number that comes from a few episodes, or from a few runs?
+"""Intervals of numbers that come from a few episodes or a few runs, and the numbers themselves.
 
 `benchmarks/interval_coverage.py` measures how often each of these intervals holds the truth.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import numpy as np
@@ -52,16 +53,21 @@ def mean_interval(
 def welch_interval(
     a: Float[np.ndarray, "*T n"], b: Float[np.ndarray, "*T m"], level: float = LEVEL
 ) -> Float[np.ndarray, "*T 2"]:
-    """Interval of mean(b) - mean(a) for samples that have nothing in common (Welch 1947)."""
-    n, m = a.shape[-1], b.shape[-1]
+    """Interval of mean(b) - mean(a) for samples that have nothing in common (Welch 1947).
+
+    NaN where one of them is a single number; without width where neither varies.
+    """
+    from scipy.stats import ttest_ind  # takes as long to import as JAX
+
     difference = b.mean(axis=-1) - a.mean(axis=-1)
-    if min(n, m) == 1:
+    if min(a.shape[-1], b.shape[-1]) == 1:
         return np.full((*difference.shape, 2), np.nan)
-    va, vb = a.var(axis=-1, ddof=1) / n, b.var(axis=-1, ddof=1) / m
-    total = va + vb
-    freedom = total**2 / np.maximum(va**2 / (n - 1) + vb**2 / (m - 1), 1e-300)
-    half = -stdtrit(np.maximum(freedom, 1.0), (1 - level) / 2) * np.sqrt(total)
-    return np.stack([difference - half, difference + half], axis=-1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numbers that are alike, as below
+        interval = ttest_ind(b, a, axis=-1, equal_var=False).confidence_interval(level)
+    alike = (np.ptp(a, axis=-1) == 0) & (np.ptp(b, axis=-1) == 0)
+    ends = [np.where(alike, difference, end) for end in (interval.low, interval.high)]
+    return np.stack(ends, axis=-1)
 
 
 def interquartile_mean(values: Float[np.ndarray, "*T n"]) -> Float[np.ndarray, "*T"]:
@@ -145,16 +151,17 @@ def slope(x: Float[np.ndarray, " T"], y: Float[np.ndarray, "*B T"]) -> Float[np.
 
 
 def correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float | None:
+    """Pearson's correlation; None where one of both is constant, which correlates with nothing."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None  # a constant correlates with nothing
+        return None
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def ranks(values: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-    """Ranks from 0, ties sharing their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return (last - (counts - 1) / 2)[inverse]
+def rank_correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float | None:
+    """Spearman's correlation, ties sharing their mean rank; None as in `correlation`."""
+    from scipy.stats import rankdata
+
+    return correlation(rankdata(x), rankdata(y))
 
 
 def _resample_counts(n: int, rng: np.random.Generator) -> Float[np.ndarray, "R n"]:

@@ -1,4 +1,4 @@
-"""What does a run directory score? Its policy is loaded, played, and if wished mapped."""
+"""Evaluations of a run directory: its policy is loaded, played, and if wished mapped."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dt.acting.on_device import FunctionalTask
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.request_map import REQUEST_MAP, RequestMap
@@ -14,9 +16,11 @@ from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
-from dt.checkpoint.manifest import write_json
-from dt.evaluation.evaluate import Card, cut_kwargs, episode_seeds, evaluate_policy
+from dt.evaluation.card import Card
+from dt.evaluation.evaluate import episode_seeds, evaluate_policy
+from dt.files import write_json
 from dt.play.faults import EnvironmentFault
+from dt.play.limits import cut_kwargs
 from dt.play.make import Vectorization, make_envs
 from dt.spec.spec import PolicySpec
 
@@ -118,7 +122,8 @@ def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[s
     env_id = env_id or spec.env_id or ""
     if not env_id:
         raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
-    return env_id, cut_kwargs(env_id, spec.env_kwargs if env_id == spec.env_id else {}, spec)
+    kwargs = spec.env_kwargs if env_id == spec.env_id else {}
+    return env_id, cut_kwargs(env_id, kwargs, spec.max_timesteps)
 
 
 def fit_request_map(
@@ -146,6 +151,29 @@ def fit_request_map(
         fitting=True,
         **others,
     )
-    request_map = RequestMap.fit(card)
+    request_map = request_map_of(card)
     write_json(run_dir / REQUEST_MAP, request_map.to_json())
     return request_map
+
+
+def request_map_of(card: Card) -> RequestMap:
+    """Fit a request map on what a card's targets brought.
+
+    Raises:
+        ValueError: as `RequestMap.fit`.
+    """
+    return RequestMap.fit(
+        np.array([row.target for row in card.targets]),
+        np.array([row.return_mean for row in card.targets]),
+        checkpoint_step=card.checkpoint_step,
+        options=card.acting,
+        env_id=card.env_id,
+        env_kwargs=card.env_kwargs,
+        measured={
+            "episodes": card.episodes,
+            "seed": card.seed,
+            "versions": card.versions,
+            "command": card.command,
+            "commit": card.commit,
+        },
+    )

@@ -1,17 +1,17 @@
-"""Does the achieved return follow the one that was asked for? In numbers, and in one line."""
+"""Verdicts in one line: whether achieved returns follow what was asked for, and where not."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from dt.data.card.steerability import MIN_SPREAD
 from dt.data.summary import DatasetSummary
-from dt.evaluation.intervals import correlation, mean_interval, ranks, slope
+from dt.evaluation.intervals import mean_interval, slope
+from dt.evaluation.parts import Beyond, Estimate, Expectation
 
 ONE_TARGET = "one target: ask for two or more to see whether returns follow"
 
@@ -21,50 +21,34 @@ _SHORT = 0.10  # the top target missed by more than this is out of reach, if the
 _FLAT = 1 / 3  # of what is asked for more: less than this share comes
 
 
-def calibrate(
+def judge(
     targets: Float[np.ndarray, " T"],
     returns: Float[np.ndarray, "T E"],
+    line: Estimate,
     data: DatasetSummary,
-    rng: np.random.Generator,
     size: float | None = None,
-) -> dict[str, Any] | None:
-    """How the achieved return follows the target; None for a single target.
-
-    slope: of the least-squares line through all episodes (1 is perfect, 0 ignores the target),
-    with a bootstrap interval over seeds, which all targets share. mae_over_range: mean
-    |achieved - target| over the span of the targets, as in RADT's return alignment. monotone:
-    "k/n" neighbouring pairs in which more was asked and more came. coverage: share of the targets'
-    span that the achieved means span.
+) -> str:
+    """The line that says whether returns follow their targets; targets rise.
 
     Args:
-        size: what the spread of the data's returns is held against, such as a reference's range;
-            the returns' own size by default.
+        line: the slope of achieved over asked.
+        size: as of `calibrate`.
     """
-    span = float(targets.max() - targets.min())
-    if span == 0.0:
-        return None
-    order = np.argsort(targets, kind="stable")
-    targets, returns = targets[order], returns[order]
-    means = returns.mean(axis=1)
-    # The line through all episodes is the mean of the lines through the episodes of one seed.
-    slopes = slope(targets, returns.T)
-    steps = np.diff(targets) > 0
-    rises = int((np.diff(means)[steps] > 0).sum())
-    reached = np.clip(means, targets.min(), targets.max())
-    numbers = {
-        "slope": float(slope(targets, means)),
-        "slope_ci95": mean_interval(slopes, rng).tolist() if len(slopes) > 1 else None,
-        "pearson": correlation(targets, means),
-        "spearman": correlation(ranks(targets), ranks(means)),
-        "mae_over_range": float(np.abs(means - targets).mean() / span),
-        "monotone": f"{rises}/{steps.sum()}",
-        "coverage": float(reached.max() - reached.min()) / span,
-    }
-    return {**numbers, "verdict": _verdict(targets, returns, numbers, data, size)}
+    if not np.isfinite(returns).all():
+        return "returns are not finite"
+    low, high = data.percentile(5), data.percentile(95)
+    if high - low <= MIN_SPREAD * (size or max(abs(low), abs(high))):
+        return f"no coverage in the data: 90 % of its returns lie from {low:.5g} to {high:.5g}"
+    if line.ci95 is None:
+        return "one episode a target: too few to say"
+    if line.ci95[0] <= 0 or line.value < 0.1:
+        return "ignores the return"
+    errors = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
+    return describe(targets, returns.mean(axis=1), errors)
 
 
-def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) -> dict[str, Any]:
-    """Did what a model expected of itself come? Its own choice of returns, against what came.
+def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) -> Expectation:
+    """Hold the returns that a model chose for itself against what came.
 
     Where good returns are luck, a model that asks for the best of them gets the average, and only
     this difference tells (Paster et al. 2022, "You can't count on luck").
@@ -82,8 +66,7 @@ def expected(chosen: Float[np.ndarray, " E"], returns: Float[np.ndarray, " E"]) 
         verdict = f"{came}, {mean / max(error, 1e-12):.1f} standard errors less: luck in the data?"
     else:
         verdict = f"{came}: what it expects of itself holds"
-    numbers = {"chosen_mean": float(chosen.mean()), "difference": mean, "standard_error": error}
-    return {**numbers, "verdict": verdict}
+    return Expectation(float(chosen.mean()), mean, error, verdict)
 
 
 def describe(
@@ -133,7 +116,7 @@ def beyond(
     returns: Float[np.ndarray, "T E"],
     ood: Bool[np.ndarray, " T"],
     rng: np.random.Generator,
-) -> dict[str, Any] | None:
+) -> Beyond | None:
     """What asking for more than the data holds does; None unless both kinds of target are there.
 
     The episodes (or runs) of the highest target are compared with those of the highest within the
@@ -148,42 +131,20 @@ def beyond(
     if len(gains) == 1:
         interval, says = None, "one episode a target: too few to say"
     else:
-        interval = mean_interval(gains, rng).tolist()
-        if interval[0] <= 0 <= interval[1]:
+        low, high = interval = tuple(mean_interval(gains, rng).tolist())
+        if low <= 0 <= high:
             says = "changes nothing that shows"
         else:
             says = f"brings {abs(gain):.3g} {'more' if gain > 0 else 'less'}"
-        says += f" ({interval[0]:+.3g} to {interval[1]:+.3g})"
-    return {
-        "target": float(targets[last]),
-        "against": float(targets[first]),
-        "gain": gain,
-        "gain_ci95": interval,
-        "verdict": (
-            f"beyond the data: asking for {targets[last]:.4g} instead of {targets[first]:.4g} "
-            f"{says}"
-        ),
-    }
-
-
-def _verdict(
-    targets: np.ndarray,
-    returns: np.ndarray,
-    numbers: dict[str, Any],
-    data: DatasetSummary,
-    size: float | None,
-) -> str:
-    if not np.isfinite(returns).all():
-        return "returns are not finite"
-    low, high = data.percentile(5), data.percentile(95)
-    if high - low <= MIN_SPREAD * (size or max(abs(low), abs(high))):
-        return f"no coverage in the data: 90 % of its returns lie from {low:.5g} to {high:.5g}"
-    if numbers["slope_ci95"] is None:
-        return "one episode a target: too few to say"
-    if numbers["slope_ci95"][0] <= 0 or numbers["slope"] < 0.1:
-        return "ignores the return"
-    errors = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
-    return describe(targets, returns.mean(axis=1), errors)
+        says += f" ({low:+.3g} to {high:+.3g})"
+    asked = f"asking for {targets[last]:.4g} instead of {targets[first]:.4g}"
+    return Beyond(
+        target=float(targets[last]),
+        against=float(targets[first]),
+        gain=gain,
+        gain_ci95=interval,
+        verdict=f"beyond the data: {asked} {says}",
+    )
 
 
 def _kind(verdict: str) -> str:

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 from jaxtyping import Array
 
-from dt.config import ModelConfig
+from dt.config import ModelConfig, RecipeName
 from dt.model.layers import LayerNorm, Linear
 
 EMBEDDING_INIT = nnx.initializers.normal(0.02)
@@ -65,7 +65,7 @@ class Recipe:
         return LayerNorm(width, epsilon=self.epsilon, rngs=rngs)
 
 
-_RECIPES = {
+_RECIPES: dict[RecipeName, Recipe] = {
     "default": Recipe(
         number_waves=True,
         timestep_waves=True,

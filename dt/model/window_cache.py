@@ -1,4 +1,4 @@
-"""What does a model remember that computes its last timesteps anew at every step? The timesteps.
+"""What a model remembers that computes its last timesteps anew at every step: the timesteps.
 
 As Chen et al. 2021 act. Unlike a ring cache, which keeps what was computed of them, each step costs
 the whole window; it is for models that were trained on windows alone, such as imported ones.
@@ -6,56 +6,69 @@ the whole window; it is for models that were trained on windows alone, such as i
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float, Int
 
-from dt.data.batches.windows import Action, Batch
+from dt.data.batches.windows import Action, Observation
+from dt.model.attention import Prefix
+
+Tree = TypeVar("Tree")
 
 
 class Moment(NamedTuple):
     """What is new at one step of acting: the action just taken, and what it led to."""
 
     previous_action: Action  # (B, ...)
-    observation: Any  # an `Observation`, (B, ...); in a window the vector of one, (B, D)
-    return_to_go: Any  # (B,) float32
-    timestep: Any  # (B,) int32
-    previous_return: Any = None  # (B,) float32: what was asked for when the action was taken
+    observation: Observation  # (B, ...)
+    return_to_go: Float[Array, " B"]
+    timestep: Int[Array, " B"]
+    # The return that was asked for when the action was taken; None: the same as now.
+    previous_return: Float[Array, " B"] | None = None
 
 
 class Window(NamedTuple):
     """The last K timesteps of every row, the newest last; places not yet taken stand first."""
 
-    steps: Batch  # (B, K, ...); `mask` says which places are taken
-    prefix: Any = None  # a `dt.model.attention.Prefix`: the tokens before all of them
+    # Embedded: they depend on nothing else, and to embed 30 pictures anew would cost more than all
+    # the rest.
+    observations: Float[Array, "B K D"]
+    actions: Action  # (B, K, ...)
+    returns_to_go: Float[Array, "B K"]
+    timesteps: Int[Array, "B K"]
+    mask: Bool[Array, "B K"]  # which places are taken
+    prefix: Prefix | None = None  # the tokens before all of them
 
     @classmethod
-    def empty(cls, num_steps: int, moment: Moment, prefix: Any = None) -> Window:
-        """Nothing yet, in the shapes of what is to come."""
+    def empty(
+        cls, num_steps: int, width: int, action: Action, prefix: Prefix | None = None
+    ) -> Window:
+        """Make a window that holds nothing yet.
 
-        def zeros(values: Any) -> Any:
-            return jax.tree.map(
-                lambda new: jnp.zeros((len(new), num_steps, *new.shape[1:]), new.dtype), values
-            )
-
+        Args:
+            action: any, (B, ...): the window's have the shapes and types of this one's parts.
+        """
+        shape = (len(action.numbers), num_steps)
         return cls(
-            Batch(
-                observations=zeros(moment.observation),
-                actions=zeros(moment.previous_action),
-                returns_to_go=zeros(moment.return_to_go),
-                timesteps=zeros(moment.timestep),
-                mask=jnp.zeros((len(moment.timestep), num_steps), bool),
+            observations=jnp.zeros((*shape, width)),
+            actions=jax.tree.map(
+                lambda part: jnp.zeros((*shape, *part.shape[1:]), part.dtype), action
             ),
-            prefix,
+            returns_to_go=jnp.zeros(shape, jnp.float32),
+            timesteps=jnp.zeros(shape, jnp.int32),
+            mask=jnp.zeros(shape, bool),
+            prefix=prefix,
         )
 
     def emptied(self, rows: Bool[Array, " B"]) -> Window:
         """Forget all of these rows. Zeros, not only the mask: a NaN would outlast masking."""
-        return self._replace(steps=jax.tree.map(lambda past: _zeroed(past, rows), self.steps))
+        steps = self._replace(prefix=None)
+        emptied = jax.tree.map(lambda past: _zeroed(past, rows), steps)
+        return emptied._replace(prefix=self.prefix)
 
-    def begun(self, rows: Bool[Array, " B"], prefix: Any) -> Window:
+    def begun(self, rows: Bool[Array, " B"], prefix: Prefix) -> Window:
         """Put before these rows what all of their tokens shall see."""
 
         def chosen(new: Array, old: Array) -> Array:
@@ -63,34 +76,34 @@ class Window(NamedTuple):
 
         return self._replace(prefix=jax.tree.map(chosen, prefix, self.prefix))
 
-    def advanced(self, moment: Moment) -> Window:
-        """One timestep on: the action just taken completes the newest, and the oldest falls out.
+    def advanced(self, moment: Moment, observed: Float[Array, "B D"]) -> Window:
+        """Go one timestep on: the oldest falls out, and the action taken completes the newest.
 
         The new timestep's own action is not known yet: a zero that nothing attends to stands for
         it.
+
+        Args:
+            observed: the vector of the moment's observation.
         """
-        first = ~self.steps.mask[:, -1]  # an episode's first step has no action before it
-
-        def pushed(past: Any, new: Any) -> Any:
-            return jax.tree.map(
-                lambda p, n: jnp.concatenate([p[:, 1:], n[:, None]], axis=1), past, new
-            )
-
+        first = ~self.mask[:, -1]  # an episode's first step has no action before it
         actions = jax.tree.map(
             lambda past, taken: past.at[:, -1].set(_zeroed(taken, first)),
-            self.steps.actions,
+            self.actions,
             moment.previous_action,
         )
         return Window(
-            Batch(
-                observations=pushed(self.steps.observations, moment.observation),
-                actions=pushed(actions, jax.tree.map(jnp.zeros_like, moment.previous_action)),
-                returns_to_go=pushed(self.steps.returns_to_go, moment.return_to_go),
-                timesteps=pushed(self.steps.timesteps, moment.timestep),
-                mask=pushed(self.steps.mask, jnp.ones(len(self.steps.mask), bool)),
-            ),
-            self.prefix,
+            observations=_pushed(self.observations, observed),
+            actions=_pushed(actions, jax.tree.map(jnp.zeros_like, moment.previous_action)),
+            returns_to_go=_pushed(self.returns_to_go, moment.return_to_go),
+            timesteps=_pushed(self.timesteps, moment.timestep),
+            mask=_pushed(self.mask, jnp.ones(len(self.mask), bool)),
+            prefix=self.prefix,
         )
+
+
+def _pushed(past: Tree, new: Tree) -> Tree:
+    """Drop the oldest timestep and append the new one."""
+    return jax.tree.map(lambda p, n: jnp.concatenate([p[:, 1:], n[:, None]], axis=1), past, new)
 
 
 def _zeroed(values: Array, rows: Bool[Array, " B"]) -> Array:

@@ -31,12 +31,16 @@ class _Given(TypedDict):
 def start(config: DistributedConfig) -> None:
     """Join the run's other processes, before any other call of JAX; alone, nothing happens.
 
+    Nor does anything happen where this process has joined them before.
+
     Slurm, Open MPI and TPU pods are found by JAX. Flags come before the variables
     JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, and both before what is found.
 
     Raises:
         ValueError: when it is not known which process this is, or the others do not answer.
     """
+    if jax.distributed.is_initialized():
+        return
     given: _Given = {
         "coordinator_address": config.coordinator or os.environ.get("JAX_COORDINATOR_ADDRESS"),
         "num_processes": config.num_processes or _variable("JAX_NUM_PROCESSES"),

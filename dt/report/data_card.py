@@ -1,4 +1,4 @@
-"""How does the card of a data set look in a terminal?"""
+"""Cards of data sets in a terminal: what is in the data, and whether its returns can steer."""
 
 from __future__ import annotations
 

@@ -1,70 +1,86 @@
-"""What does a card look like, of a policy's scores or of a data set?"""
+"""Pictures of cards: of a policy's scores, and of a data set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dt.evaluation.card import AggregateCard, AnyCard, rising
+from dt.evaluation.parts import AnyTargetScore
+
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
 
 
-def plot_calibration(card: dict[str, Any], path: Path) -> None:
-    """Target against achieved return, its interval, and the data's returns beneath.
+def plot_calibration(card: AnyCard, path: Path) -> None:
+    """Draw target against achieved return, its interval, and the data's returns beneath.
 
     Of several runs each is a faint line, and the interquartile mean the bold one. Targets beyond
     the data stand on a shaded ground, with hollow marks.
     """
-    rows = sorted(card["targets"], key=lambda row: row["target"])
-    targets = np.array([row["target"] for row in rows])
-    centres = np.array([row.get("return_iqm", row["return_mean"]) for row in rows])
-    # A single episode has no interval: its band has no width.
-    bands = [row["return_ci95"] or [centre] * 2 for row, centre in zip(rows, centres, strict=True)]
-    low, high = np.array(bands).T
+    rows = rising(card)
+    targets = np.array([row.target for row in rows])
+    centres = np.array([row.centre for row in rows])
+    ood = np.array([row.ood for row in rows])
     figure = Figure(figsize=(6.4, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     main, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
 
-    span = [min(targets.min(), centres.min()), max(targets.max(), centres.max())]
-    main.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="asked = achieved")
-    if "runs" in card:
-        lines = np.array([row["run_means"] for row in rows])  # (T, R)
-        main.plot(targets, lines, color=INK, alpha=0.35, linewidth=1)
-        main.plot([], [], color=INK, alpha=0.35, linewidth=1, label="each run")
-        label = "interquartile mean and 95 % interval"
-    else:
-        for row in rows:
-            returns = row["episode_returns"]
-            main.plot([row["target"]] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
-        label = "mean and 95 % interval"
-    main.fill_between(targets, low, high, color=ACCENT, alpha=0.2, linewidth=0)
-    main.plot(targets, centres, "o-", color=ACCENT, label=label, linewidth=2)
-    if "runs" in card:  # the interval of two or three runs may be far wider than what they did
-        points = np.concatenate([lines.ravel(), span])
-        pad = 0.15 * (np.ptp(points) or 1.0)
-        bottom, top = main.get_ylim()
-        main.set_ylim(max(bottom, points.min() - pad), min(top, points.max() + pad))
-    ood = np.array([row["ood"] for row in rows])
+    _draw_returns(main, rows, targets, centres, aggregate=isinstance(card, AggregateCard))
     if ood.any():
         main.plot(targets[ood], centres[ood], "o", color=ACCENT, mfc="white", zorder=3)
     main.set_ylabel("achieved return")
     main.set_title(_title(card), fontsize=10, color=INK, loc="left")
 
-    _draw_histogram(below, card["dataset"]["return_histogram"])
+    histogram = card.dataset.return_histogram
+    _draw_histogram(below, histogram.counts, histogram.edges)
     if ood.any():
-        _shade_beyond(main, card["dataset"]["return_percentiles"])
+        _shade_beyond(main, card.dataset.return_percentiles)
     main.legend(frameon=False, loc="upper left")
     below.set_ylabel("episodes")
     below.set_xlabel("target return (above) and returns in the data (below)")
     for axes in (main, below):
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path)
+
+
+def _draw_returns(
+    axes: Axes,
+    rows: Sequence[AnyTargetScore],
+    targets: Float[np.ndarray, " T"],
+    centres: Float[np.ndarray, " T"],
+    aggregate: bool,
+) -> None:
+    """Every episode as a dot or every run as a line, and the mean with its interval over them."""
+    # A single episode has no interval: its band has no width.
+    bands = [row.return_ci95 or (centre,) * 2 for row, centre in zip(rows, centres, strict=True)]
+    low, high = np.array(bands).T
+    span = [min(targets.min(), centres.min()), max(targets.max(), centres.max())]
+    axes.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="asked = achieved")
+    samples = [row.sample for row in rows]
+    if aggregate:
+        axes.plot(targets, np.array(samples), color=INK, alpha=0.35, linewidth=1)
+        axes.plot([], [], color=INK, alpha=0.35, linewidth=1, label="each run")
+        label = "interquartile mean and 95 % interval"
+    else:
+        for target, returns in zip(targets, samples, strict=True):
+            axes.plot([target] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
+        label = "mean and 95 % interval"
+    axes.fill_between(targets, low, high, color=ACCENT, alpha=0.2, linewidth=0)
+    axes.plot(targets, centres, "o-", color=ACCENT, label=label, linewidth=2)
+    if aggregate:  # the interval of two or three runs may be far wider than what they did
+        points = np.concatenate([np.ravel(samples), span])
+        pad = 0.15 * (np.ptp(points) or 1.0)
+        bottom, top = axes.get_ylim()
+        axes.set_ylim(max(bottom, points.min() - pad), min(top, points.max() + pad))
 
 
 def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
@@ -78,19 +94,20 @@ def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
     axes.set_xlim(left, right)
 
 
-def _title(card: dict[str, Any]) -> str:
-    who = f"{len(card['runs'])} runs" if "runs" in card else f"update {card['checkpoint_step']}"
-    first = f"{card['env_id']}, {who} ({card['selection']})"
-    if card["baseline"]:
-        first += f", baseline {card['baseline']}"
-    if card["calibrated"]:
-        first += ", calibrated"
-    calibration = card["calibration"]
+def _title(card: AnyCard) -> str:
+    if isinstance(card, AggregateCard):
+        who = f"{len(card.runs)} runs"
+    else:
+        who = f"update {card.checkpoint_step}"
+    first = f"{card.env_id}, {who} ({card.selection})"
+    first += ", baseline null" if card.acting.null else ""
+    first += ", calibrated" if card.acting.calibrated else ""
+    calibration = card.calibration
     if calibration is None:
         return first
     second = (
-        f"slope {calibration['slope']:.2f}, error {100 * calibration['mae_over_range']:.1f} % of "
-        f"the range, {calibration['verdict']}"
+        f"slope {calibration.slope.value:.2f}, error {100 * calibration.mae_over_range.value:.1f} "
+        f"% of the range, {calibration.verdict}"
     )
     return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 80)])
 
@@ -105,12 +122,12 @@ def plot_data_card(
     figure.suptitle(_data_title(card), fontsize=10, color=INK, x=0.01, ha="left")
 
     if card["returns"] is not None:
-        _draw_histogram(panels["R"], card["returns"]["histogram"])
+        _draw_histogram(panels["R"], **card["returns"]["histogram"])
         _draw_targets(panels["R"], card["steerability"])
     panels["R"].set_xlabel("return")
     panels["R"].set_ylabel("episodes")
 
-    _draw_histogram(panels["L"], card["lengths"]["histogram"])
+    _draw_histogram(panels["L"], **card["lengths"]["histogram"])
     panels["L"].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     if np.ptp(lengths) == 0:  # a bar among other lengths, not a wall
         panels["L"].set_xlim(lengths[0] - 5, lengths[0] + 5)
@@ -134,8 +151,8 @@ def plot_data_card(
     figure.savefig(path, format="png")
 
 
-def _draw_histogram(axes: Axes, histogram: dict[str, Any]) -> None:
-    axes.stairs(histogram["counts"], histogram["edges"], fill=True, color=MUTED)
+def _draw_histogram(axes: Axes, counts: Sequence[int], edges: Sequence[float]) -> None:
+    axes.stairs(counts, edges, fill=True, color=MUTED)
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
     axes.ticklabel_format(axis="x", useOffset=False)

@@ -1,16 +1,13 @@
-"""Which spaces does a data set live in: the environment's, or those its arrays suggest?"""
+"""Find out which environments can be made here, and what their spaces are."""
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import gymnasium
-import numpy as np
-from gymnasium import spaces
 from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
@@ -22,7 +19,7 @@ EnvKwargs: TypeAlias = dict[str, Any]  # what `gymnasium.make` takes besides the
 def environment_spaces(
     env_id: str, env_kwargs: EnvKwargs | None = None
 ) -> tuple[gymnasium.Space, gymnasium.Space]:
-    """Observation and action space of a registered environment, as a row of it is played.
+    """Find the observation and action space of a registered environment, as a row of it is played.
 
     Raises:
         ValueError: when Gymnasium cannot make it, with Gymnasium's reason.
@@ -45,7 +42,7 @@ def environment_spaces(
 
 
 def has_own_rows(env_id: str, env_kwargs: EnvKwargs) -> bool:
-    """Whether the id has a vector environment that says it can be reset by hand, as ours do.
+    """Tell whether the id has a vector environment that says it can be reset by hand, as ours do.
 
     It also says which pictures it draws (`render_modes`), and which arguments only a single
     environment takes (`single_only`).
@@ -85,30 +82,10 @@ def making(env_id: str) -> Iterator[None]:
         raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
 
 
-def infer_spaces(
-    observations: np.ndarray, actions: np.ndarray
-) -> tuple[gymnasium.Space, gymnasium.Space]:
-    """Spaces for arrays of an environment that cannot be made here.
-
-    Bytes in two or three axes are images. Integer actions become Discrete(largest + 1). Float
-    actions within [-1, 1] become that Box, the convention of every continuous Gymnasium task;
-    others an unbounded Box.
-    """
-    shape = observations.shape[1:]
-    observation_space: gymnasium.Space = spaces.Box(-np.inf, np.inf, shape, np.float32)
-    if observations.dtype == np.uint8 and len(shape) in (2, 3):
-        observation_space = spaces.Box(0, 255, shape, np.uint8)
-    if np.issubdtype(actions.dtype, np.integer) and actions.ndim == 1:
-        return observation_space, spaces.Discrete(int(actions.max(initial=0)) + 1)
-    inside = actions.min(initial=0.0) >= -1.0 and actions.max(initial=0.0) <= 1.0
-    bound = 1.0 if inside else np.inf
-    return observation_space, spaces.Box(-bound, bound, actions.shape[1:], np.float32)
-
-
 def known_spaces(
     env_id: str | None, env_kwargs: EnvKwargs
 ) -> tuple[gymnasium.Space, gymnasium.Space] | None:
-    """The environment's spaces where it is installed here."""
+    """Find the environment's spaces where it is installed here."""
     if env_id is not None and is_registered(env_id):
         try:
             return environment_spaces(env_id, env_kwargs)
@@ -117,43 +94,8 @@ def known_spaces(
     return None
 
 
-def space_to_text(space: gymnasium.Space) -> str:
-    """Minari's JSON of a space, with the integer types of Discrete ones."""
-    from minari.serialization import serialize_space  # an import that most readers skip
-
-    def with_types(part: gymnasium.Space, facts: dict[str, Any]) -> dict[str, Any]:
-        if isinstance(part, spaces.Dict):
-            inner: Any = facts["subspaces"]
-            subspaces: Any = {key: with_types(part[key], inner[key]) for key in inner}
-            return {**facts, "subspaces": subspaces}
-        if isinstance(part, spaces.Tuple):
-            pairs = zip(part.spaces, facts["subspaces"], strict=True)
-            return {**facts, "subspaces": [with_types(*pair) for pair in pairs]}
-        return {**facts, "dtype": str(part.dtype)} if isinstance(part, spaces.Discrete) else facts
-
-    return json.dumps(with_types(space, json.loads(serialize_space(space))))
-
-
-def space_from_text(text: str) -> gymnasium.Space:
-    from minari.serialization import deserialize_space
-
-    def read(facts: dict[str, Any]) -> gymnasium.Space:
-        inner: Any = facts.get("subspaces")
-        if facts["type"] == "Dict":
-            return spaces.Dict({key: read(value) for key, value in inner.items()})
-        if facts["type"] == "Tuple":
-            return spaces.Tuple([read(value) for value in inner])
-        space = deserialize_space(facts)
-        if isinstance(space, spaces.Discrete):
-            dtype: Any = np.dtype(facts.get("dtype", "int64")).type
-            return spaces.Discrete(space.n, start=space.start, dtype=dtype)
-        return space
-
-    return read(json.loads(text))
-
-
 def is_registered(env_id: str) -> bool:
-    """Whether Gymnasium knows the id. A data file's "module:Name-v0" does not import the module."""
+    """Tell whether Gymnasium knows the id; a data file's "module:Name-v0" imports no module."""
     return env_id in gymnasium.registry
 
 
@@ -169,7 +111,7 @@ def known_step_limit(env_id: str | None, env_kwargs: EnvKwargs) -> int | None:
 
 
 def why_not_playable(env_id: str, env_kwargs: EnvKwargs) -> str | None:
-    """Gymnasium's reason that the environment cannot be made here; None when it can."""
+    """Give Gymnasium's reason that the environment cannot be made here; None when it can."""
     try:
         environment_spaces(env_id, env_kwargs)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What parts does a space have, and how do steps of several parts lie in one array? As records.
+"""Keep steps of several parts in one array, as records, and turn them into trees and back.
 
 Observations and actions of a Dict or Tuple space are NumPy record arrays: a field for each key
 ("0", "1", ... of a Tuple), records within records where spaces are nested. Length, slices and
@@ -8,122 +8,21 @@ and Minari have trees instead: dictionaries and tuples of arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from jaxtyping import Bool, Int
 
-Kind = Literal["numbers", "categories", "image"]
-Path = tuple[str, ...]
+from dt.spaces.arrays import Tree
+from dt.spaces.parts import Leaf, Path, child, children, is_composite, leaves
 
-MIN_SIDE = 3  # a byte matrix with a shorter side is numbers, not a picture
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """A space without parts, and where it stands in the whole."""
-
-    path: Path  # the keys that lead to it
-    space: gymnasium.Space
-    kind: Kind
-
-    @property
-    def name(self) -> str:
-        return "/".join(self.path)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.space.shape or ()
-
-    @cached_property
-    def size(self) -> int:
-        """Numbers, categories or bytes of a step."""
-        return int(np.prod(self.shape))
-
-    @cached_property
-    def counts(self) -> Int[np.ndarray, " n"]:
-        """How many values each of its categories can take."""
-        if isinstance(self.space, spaces.Discrete):
-            return np.array([self.space.n], np.int64)
-        if isinstance(self.space, spaces.MultiDiscrete):
-            return self.space.nvec.reshape(-1).astype(np.int64)
-        return np.full(self.size, 2)
-
-    @cached_property
-    def starts(self) -> Int[np.ndarray, " n"]:
-        """The lowest value of each of its categories."""
-        if isinstance(self.space, spaces.Discrete):
-            return np.array([self.space.start], np.int64)
-        if isinstance(self.space, spaces.MultiDiscrete):
-            return self.space.start.reshape(-1).astype(np.int64)
-        return np.zeros(self.size, np.int64)
-
-    def of(self, values: Any) -> Any:
-        """Its values within those of the whole space, be they records or a tree."""
-        for key in self.path:
-            values = child(values, key)
-        return values
+Form: TypeAlias = tuple[int, ...] | dict[str, Any]  # a shape; of records one for each field
 
 
-def leaves(space: gymnasium.Space, images: bool = True) -> tuple[Leaf, ...]:
-    """The parts of a space, by their keys in alphabetical order; a plain space is its own part.
-
-    Args:
-        images: whether bytes in two or more axes are pictures; of actions they are numbers.
-
-    Raises:
-        ValueError: naming the part that no model here reads or writes.
-    """
-    found = tuple(_walk(space, (), images))
-    names = [leaf.name for leaf in found]
-    if len(set(names)) < len(names) or any("" in leaf.path for leaf in found):
-        raise ValueError(f"space {space}: its keys must be words, and joined by '/' differ")
-    return found
-
-
-def is_composite(space: gymnasium.Space) -> bool:
-    """Whether the space has parts, so that its values are records."""
-    return isinstance(space, spaces.Dict | spaces.Tuple)
-
-
-def is_image(space: gymnasium.Space) -> bool:
-    """Whether a space's values are pictures: bytes in a plane, of channels, of several frames."""
-    return (
-        isinstance(space, spaces.Box)
-        and space.dtype == np.uint8
-        and space.shape is not None
-        and len(space.shape) in (2, 3, 4)
-        and min(plane(space.shape)[:2]) >= MIN_SIDE
-    )
-
-
-def plane(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Height, width and channels of pictures of this shape.
-
-    Of three axes the first holds the channels if it is shorter than the last, as in (4, 84, 84),
-    else the last does. A fourth, in front, holds frames, whose channels are stacked.
-    """
-    if len(shape) == 4:
-        height, width, channels = plane(shape[1:])
-        return height, width, shape[0] * channels
-    if len(shape) == 2:
-        return shape[0], shape[1], 1
-    first, second, third = shape
-    return (second, third, first) if channels_first(shape) else (first, second, third)
-
-
-def channels_first(shape: tuple[int, ...]) -> bool:
-    """Whether the channels stand before the plane; `shape` is without an axis of frames."""
-    return len(shape) == 3 and shape[0] < shape[2]
-
-
-def to_records(space: gymnasium.Space, values: Any) -> np.ndarray:
-    """Steps as trees have them -> one array with an item a step; arrays stay as they are.
+def to_records(space: gymnasium.Space, values: Tree) -> np.ndarray:
+    """Turn steps as trees have them into one array, an item a step; arrays stay as they are.
 
     Raises:
         ValueError: when parts are of unequal lengths.
@@ -131,7 +30,7 @@ def to_records(space: gymnasium.Space, values: Any) -> np.ndarray:
     """
     if isinstance(values, np.ndarray) or not is_composite(space):
         return np.asarray(values)
-    columns = {key: to_records(sub, child(values, key)) for key, sub in _children(space)}
+    columns = {key: to_records(sub, child(values, key)) for key, sub in children(space)}
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the parts of {space} have unequal lengths: {lengths}")
@@ -142,143 +41,32 @@ def to_records(space: gymnasium.Space, values: Any) -> np.ndarray:
     return records
 
 
-def to_tree(space: gymnasium.Space, records: Any) -> Any:
-    """The inverse of `to_records`."""
+def to_tree(space: gymnasium.Space, records: Tree) -> Tree:
+    """Turn records into a tree: the inverse of `to_records`."""
     return build(space, lambda leaf: leaf.of(records))
 
 
-def build(space: gymnasium.Space, values_of: Callable[[Leaf], Any]) -> Any:
-    """A tree of the space with these values in its leaves; of a plain space its value."""
+def build(space: gymnasium.Space, values_of: Callable[[Leaf], Tree]) -> Tree:
+    """Make a tree of the space with these values in its leaves; of a plain space its value."""
     made = {leaf.path: values_of(leaf) for leaf in leaves(space, images=False)}
 
-    def fill(part: gymnasium.Space, path: Path) -> Any:
+    def fill(part: gymnasium.Space, path: Path) -> Tree:
         if not is_composite(part):
             return made[path]
-        filled = {key: fill(sub, (*path, key)) for key, sub in _children(part)}
+        filled = {key: fill(sub, (*path, key)) for key, sub in children(part)}
         return filled if isinstance(part, spaces.Dict) else tuple(filled.values())
 
     return fill(space, ())
 
 
-def child(values: Any, key: str) -> Any:
-    """One part of records, a dictionary or a tuple."""
-    return values[int(key)] if isinstance(values, tuple | list) else values[key]
-
-
-def form(values: np.ndarray) -> Any:
-    """The shape of one step; of records by field."""
+def form(values: np.ndarray) -> Form:
+    """Find the shape of one step; of records by field."""
     return _form(values.dtype, values.shape[1:])
 
 
-def _form(dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+def _form(dtype: np.dtype, shape: tuple[int, ...]) -> Form:
     if dtype.names is None:
         return shape
     assert dtype.fields is not None
     parts = {name: dtype.fields[name][0] for name in dtype.names}
     return {name: _form(part.base, part.shape) for name, part in parts.items()}
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The leaves of a space by kind, and how their values lie side by side."""
-
-    numbers: tuple[Leaf, ...]
-    categories: tuple[Leaf, ...]
-    images: tuple[Leaf, ...]
-
-    @classmethod
-    def of(cls, space: gymnasium.Space, images: bool = True) -> Parts:
-        found = leaves(space, images)
-        kinds: tuple[Kind, ...] = ("numbers", "categories", "image")
-        return cls(*(tuple(leaf for leaf in found if leaf.kind == kind) for kind in kinds))
-
-    @cached_property
-    def num_numbers(self) -> int:
-        return sum(leaf.size for leaf in self.numbers)
-
-    @cached_property
-    def num_pixels(self) -> int:
-        """Bytes of a step's pictures."""
-        return sum(leaf.size for leaf in self.images)
-
-    @cached_property
-    def counts(self) -> Int[np.ndarray, " C"]:
-        """How many values each category can take."""
-        return np.concatenate([np.zeros(0, np.int64), *(leaf.counts for leaf in self.categories)])
-
-    @cached_property
-    def starts(self) -> Int[np.ndarray, " C"]:
-        """The lowest value of each category."""
-        return np.concatenate([np.zeros(0, np.int64), *(leaf.starts for leaf in self.categories)])
-
-    @cached_property
-    def bounded(self) -> Bool[np.ndarray, " A"]:
-        """Which numbers lie in a box that bounds all of its own."""
-        parts = (np.full(leaf.size, _bounds_all(leaf.space)) for leaf in self.numbers)
-        return np.concatenate([np.zeros(0, bool), *parts])
-
-    @cached_property
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The lowest and the highest value of each number, float64."""
-        boxes = [leaf.space for leaf in self.numbers if isinstance(leaf.space, spaces.Box)]
-        low = [box.low.reshape(-1).astype(np.float64) for box in boxes]
-        high = [box.high.reshape(-1).astype(np.float64) for box in boxes]
-        return np.concatenate([np.zeros(0), *low]), np.concatenate([np.zeros(0), *high])
-
-    def number_columns(self, values: Any) -> Any:
-        """(n, O) float32 of records or a tree; NumPy's or JAX's arrays, as they were."""
-        return self._columns(self.numbers, values, np.float32)
-
-    def category_columns(self, values: Any) -> Any:
-        """(n, C) int32, each counted from 0."""
-        return (self._columns(self.categories, values, int) - self.starts).astype(np.int32)
-
-    def pixel_columns(self, values: Any) -> Any:
-        """(n, P) uint8: the bytes of all pictures."""
-        return self._columns(self.images, values, np.uint8)
-
-    def _columns(self, chosen: tuple[Leaf, ...], values: Any, dtype: Any) -> Any:
-        if not chosen:
-            every = (*self.numbers, *self.categories, *self.images)
-            return np.zeros((len(every[0].of(values)), 0), dtype)
-        arrays = [leaf.of(values) for leaf in chosen]
-        flat = [
-            array.reshape(len(array), leaf.size).astype(dtype, copy=False)
-            for array, leaf in zip(arrays, chosen, strict=True)
-        ]
-        return flat[0] if len(flat) == 1 else flat[0].__array_namespace__().concatenate(flat, 1)
-
-
-def _walk(space: gymnasium.Space, path: Path, images: bool) -> Iterator[Leaf]:
-    if is_composite(space):
-        parts = _children(space)
-        if not parts:
-            raise ValueError(f"space {space}{_at(path)}: has no parts")
-        for key, part in parts:
-            yield from _walk(part, (*path, key), images)
-    elif images and is_image(space):
-        yield Leaf(path, space, "image")
-    elif isinstance(space, spaces.Box):
-        yield Leaf(path, space, "numbers")
-    elif isinstance(space, spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
-        yield Leaf(path, space, "categories")
-    else:
-        raise ValueError(
-            f"space {space}{_at(path)}: is none of Box, Discrete, MultiDiscrete, MultiBinary, and "
-            f"Dict and Tuple of these"
-        )
-
-
-def _children(space: gymnasium.Space) -> list[tuple[str, gymnasium.Space]]:
-    if isinstance(space, spaces.Dict):
-        return sorted(space.spaces.items())  # whatever order it was made in
-    assert isinstance(space, spaces.Tuple)
-    return [(str(index), part) for index, part in enumerate(space.spaces)]
-
-
-def _bounds_all(space: gymnasium.Space) -> bool:
-    return isinstance(space, spaces.Box) and space.is_bounded()
-
-
-def _at(path: Path) -> str:
-    return f" at {'/'.join(path)}" if path else ""

@@ -18,14 +18,19 @@ from jaxtyping import Float, UInt8
 from dt.config import ModelConfig
 from dt.data.batches.prefixes import Exemplars
 from dt.data.batches.windows import Action, Batch, Observation, Steps, as_batch, map_arrays
-from dt.data.episodes import Episode, EpisodeDataset, Normalizer, Reference
-from dt.data.store.rows import Columns, Moments, TrainingData
+from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.reference import Reference
+from dt.data.store.moments import Moments
+from dt.data.store.rows import Columns, TrainingData
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
-from dt.spaces.environments import space_from_text, space_to_text
-from dt.spaces.records import Leaf, Parts, build
+from dt.files import structured
+from dt.spaces.parts import Leaf, Parts
+from dt.spaces.records import build
+from dt.spaces.text import space_from_text, space_to_text
 from dt.spec.bins import MOST_ROWS, bin_edges
 from dt.spec.layout import TokenLayout
+from dt.spec.normalizer import Normalizer
 
 FORMAT = 3
 # Format 2 had the columns of queries, keys and values of several heads in another order.
@@ -301,11 +306,8 @@ class PolicySpec:
                 f"spec.json has format {values['format']}, this code reads {FORMAT}; "
                 f"use the version of dt that wrote it"
             )
-        summary: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in values["dataset"].items()
-        }
         return cls(
-            model=ModelConfig(**values["model"]),
+            model=structured(ModelConfig, values["model"], "model"),
             observation_space=space_from_text(values["observation_space"]),
             action_space=space_from_text(values["action_space"]),
             observation_normalizer=_normalizer_from_json(values["observation_normalizer"]),
@@ -313,11 +315,12 @@ class PolicySpec:
             action_normalizer=_normalizer_from_json(values["action_normalizer"]),
             return_range=tuple(values["return_range"]),
             max_timesteps=values["max_timesteps"],
-            dataset=DatasetSummary(**summary),
+            dataset=structured(DatasetSummary, values["dataset"], "dataset"),
             env_id=values["env_id"],
             env_kwargs=values["env_kwargs"],
-            reference=Reference(**values["reference"]) if values["reference"] else None,
-            transforms=Transforms(**values["transforms"]),
+            reference=values["reference"]
+            and structured(Reference, values["reference"], "reference"),
+            transforms=structured(Transforms, values["transforms"], "transforms"),
             action_edges=_edges_from_json(values["action_edges"]),
             exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
         )

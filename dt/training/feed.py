@@ -1,16 +1,17 @@
-"""How do batches reach the devices? The data lies there, or a thread reads ahead."""
+"""The way of batches to the devices: the data lies there, or a thread reads ahead."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import TypeAlias, TypeVar
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dt.config import TrainConfig
 from dt.data.batches.prefixes import draw_prefixes, rank_by_return
-from dt.data.batches.windows import Batch, Windows, as_batch, draw_windows, map_arrays
+from dt.data.batches.windows import Batch, Steps, Windows, as_batch, draw_windows, map_arrays
 from dt.data.store.reading import RowFile, read_rows
 from dt.data.store.rows import TrainingData
 from dt.data.store.store import IMAGES, ROWS
@@ -18,6 +19,10 @@ from dt.parallel.memory import free_bytes, free_host_bytes
 from dt.parallel.mesh import Mesh, along_rows, place, replicated
 from dt.parallel.processes import largest
 from dt.spec.spec import PolicySpec
+
+Draw: TypeAlias = Windows | Batch
+"""Windows (U, B) to cut out of the data on the devices, or batches (U, B, T, ...) themselves."""
+AnyDraw = TypeVar("AnyDraw", Windows, Batch)
 
 ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given
 
@@ -39,12 +44,12 @@ class Feed:
         self._sharding = along_rows(mesh, axis=1)
         # Of a batch's rows, those that this process's devices hold: all there is, if it is alone.
         shape = (1, config.data.num_segments)
-        held: Any = self._sharding.addressable_devices_indices_map(shape)
-        slices = [range(*rows.indices(shape[1])) for _, rows in held.values()]
+        held = self._sharding.addressable_devices_indices_map(shape).values()
+        slices = [range(*index[1].indices(shape[1])) for index in held if index is not None]
         self.rows = range(min(s.start for s in slices), max(s.stop for s in slices))
         self._ahead: tuple[int, Future[Batch]] | None = None
         self.updates_per_round = min(config.log_interval, config.num_steps)
-        self.steps = None
+        self.steps: Steps | None = None
         if self.on_device:
             self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
         else:
@@ -58,7 +63,7 @@ class Feed:
                 size = data.images.shape[1]
                 self._files.append(RowFile(data.folder / IMAGES, size, np.uint8))
 
-    def round(self, step: int, next_step: int) -> Any:
+    def round(self, step: int, next_step: int) -> Draw:
         """The draw of the updates from `step` on, on the devices.
 
         Args:
@@ -85,15 +90,16 @@ class Feed:
             f"{', '.join(places[:8])}{more}"
         )
 
-    def _place(self, tree: Any) -> Any:
+    def _place(self, draw: AnyDraw) -> AnyDraw:
         """This process's rows (U, b, ...) onto its devices, as its part of all rows' arrays."""
         num_rows = self.config.data.num_segments
-        return jax.tree.map(
+        placed: AnyDraw = jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(
                 self._sharding, x, (len(x), num_rows, *x.shape[2:])
             ),
-            tree,
+            draw,
         )
+        return placed
 
     def close(self) -> None:
         if not self.on_device:
@@ -101,7 +107,7 @@ class Feed:
         for file in self._files:
             file.close()
 
-    def _windows(self, step: int, start_dtype: Any = np.int64) -> Windows:
+    def _windows(self, step: int, start_dtype: DTypeLike = np.int64) -> Windows:
         """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
         seed, updates = self.config.seed, range(step, step + self.updates_per_round)
         draws = [self._draw(seed, step) for step in updates]
@@ -139,7 +145,7 @@ class Feed:
         return as_batch(self.spec.encode(*read), flat, num_steps)
 
 
-def _with_starts(windows: Windows, dtype: Any) -> Windows:
+def _with_starts(windows: Windows, dtype: DTypeLike) -> Windows:
     return windows._replace(start=windows.start.astype(dtype))
 
 

@@ -1,11 +1,13 @@
-"""Where do numbers go while training runs? JSON lines are the truth, the others are views."""
+"""The log of a run's numbers: JSON lines are the truth, TensorBoard's events a view of them."""
 
 from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+from dt.files import written_whole
 
 
 class MetricWriter:
@@ -20,14 +22,13 @@ class MetricWriter:
         if resume_at is not None and self.path.exists():
             lines = self.path.read_text().splitlines()
             kept = [line for line in lines if _step(line) <= resume_at]
-            beside = self.path.with_name(self.path.name + ".tmp")
-            beside.write_text("".join(line + "\n" for line in kept))
-            beside.replace(self.path)  # whole, whenever the process is killed
+            with written_whole(self.path) as beside:  # whenever the process is killed
+                beside.write_text("".join(line + "\n" for line in kept))
         self._file = self.path.open("a")
         self._board: Board | None = None
         self._resume_at = resume_at
 
-    def write(self, step: int, values: dict[str, Any]) -> None:
+    def write(self, step: int, values: Mapping[str, float]) -> None:
         """Log the values; when this returns, killing the process does not lose them.
 
         Raises:
@@ -68,7 +69,7 @@ class Board:
             log = SessionLog(status=SessionLog.START)
             self._events.write_event(Event(step=resume_at, session_log=log, wall_time=time.time()))
 
-    def write(self, step: int, now: float, values: dict[str, Any]) -> None:
+    def write(self, step: int, now: float, values: Mapping[str, float]) -> None:
         from tensorboardX.proto.event_pb2 import Event
         from tensorboardX.summary import scalar
 

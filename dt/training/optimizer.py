@@ -1,8 +1,8 @@
-"""How do gradients change the weights? Schedule, clipping, decay mask: the only optax."""
+"""The optimiser: schedule, clipping, and which parameters decay."""
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import optax
@@ -11,7 +11,7 @@ from dt.config import OptimizerConfig
 from dt.model.parameter_names import KERNEL
 
 Transformation: TypeAlias = optax.GradientTransformation
-OptimizerState: TypeAlias = optax.OptState
+Tree = TypeVar("Tree")
 
 
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
@@ -45,7 +45,7 @@ def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     return optax.join_schedules([warmup, after], [warmup_steps])
 
 
-def decay_mask(params: Any) -> Any:
+def decay_mask(params: Tree) -> Tree:
     """Decay matrices of linear layers; never biases, norms, embeddings or learned tokens.
 
     Raises:

@@ -1,24 +1,28 @@
-"""Where does an update's time go, and how near is that to what the devices can do?"""
+"""The time that an update takes, by its parts, beside what the devices can do."""
 
 from __future__ import annotations
 
+import io
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Jaxpr, Literal, Var
 from rich.console import Console
 from rich.table import Table
 
 from dt.checkpoint.state import TrainState
-from dt.data.batches.windows import gather
-from dt.training.feed import Feed
+from dt.data.batches.windows import Batch, Steps
+from dt.training.feed import Draw, Feed
+from dt.training.loss import Loss, Params, loss_and_gradient
+from dt.training.program import Measured, batch_at, make_train_steps
 from dt.training.step import Learner
 
 # Dense bf16 operations a second of one JAX device, from the makers' data sheets (float16 where
@@ -88,60 +92,86 @@ def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Pa
     begin = time.perf_counter()
     draw = jax.block_until_ready(feed.round(step, step + feed.updates_per_round))
     feeding = (time.perf_counter() - begin) / feed.updates_per_round
-
-    layout = jax.tree.map(lambda leaf: leaf.sharding, state)
-    one = np.int32(1)
-    program: Any = learner.make_train_steps(layout)
-    compiled = program.lower(state, feed.steps, draw, one, one * 0)
-    train_steps = compiled.compile()
-    batch = jax.tree.map(lambda field: field[0], draw)
-    if feed.steps is not None:
-        cut = jax.jit(gather, static_argnums=(2, 3))
-        batch = cut(feed.steps, batch, learner.num_steps_of_window, learner.spec.prefix_steps)
-    is_null = jnp.zeros(len(batch.mask), bool)
-    args = (state.params, batch, is_null, jax.random.key(0))
-    gradient = jax.jit(learner.loss_and_gradient)
-    # What only the gradient needs, the compiler leaves out.
-    forward = jax.jit(lambda *args: learner.loss_and_gradient(*args)[0])
-    forward_seconds = _seconds(lambda: forward(*args))
-    gradient_seconds = _seconds(lambda: gradient(*args))
-    grads = [gradient(*args)[1]]
-    update = jax.jit(learner.optimizer.update)
-    optimizer_seconds = _seconds(lambda: update(grads[0], state.optimizer, state.params))
-    grads.clear()  # their memory may be needed
-
+    devices: list[jax.Device] = list(state.step.sharding.device_set)
+    parts = _measure_parts(learner, state, feed.steps, draw)
     # The whole program last: it takes the state's memory for the next state's.
-    holder = [state]
-
-    def run(count: int) -> Any:
-        holder[0], metrics = train_steps(holder[0], feed.steps, draw, np.int32(count), np.int32(0))
-        return metrics
-
-    per_call = min(10, feed.updates_per_round)
-    seconds = _seconds(lambda: run(per_call)) / per_call
-    with jax.profiler.trace(str(folder)):
-        jax.block_until_ready(run(min(TRACED_UPDATES, feed.updates_per_round)))
-
-    devices: list[Any] = list(holder[0].step.sharding.device_set)
+    seconds, costs = _measure_whole(learner, state, feed, draw, folder)
     peak, source = _peak(devices, learner.config.model.dtype)
-    costs = _costs(train_steps)
     return Profile(
         devices=f"{len(devices)} x {devices[0].device_kind}",
         seconds=seconds,
-        forward=forward_seconds,
-        backward=max(0.0, gradient_seconds - forward_seconds),
-        optimizer=optimizer_seconds,
+        forward=parts.forward,
+        backward=max(0.0, parts.gradient - parts.forward),
+        optimizer=parts.optimizer,
         feeding=feeding,
         flops=costs.get("flops", float("nan")),
         bytes_accessed=costs.get("bytes accessed", float("nan")),
-        model_flops=3 * product_flops(jax.make_jaxpr(_forward(learner))(*args).jaxpr),
+        model_flops=3 * parts.forward_flops,
         peak=peak,
         peak_source=source,
         trace=str(folder),
     )
 
 
-def print_profile(profile: Profile, console: Console) -> None:
+class _Parts(NamedTuple):
+    """Seconds of the parts of an update, and the operations of its forward pass."""
+
+    forward: float
+    gradient: float
+    optimizer: float
+    forward_flops: int
+
+
+def _measure_parts(learner: Learner, state: TrainState, steps: Steps | None, draw: Draw) -> _Parts:
+    """Time the parts of an update, each compiled by itself."""
+    batch = jax.jit(lambda steps, draw: batch_at(learner, steps, draw, jnp.int32(0)))(steps, draw)
+    is_null = jnp.zeros(len(batch.mask), bool)
+    num_micro_batches = learner.config.data.num_micro_batches
+
+    def loss_of(
+        params: Params, batch: Batch, is_null: jax.Array, key: jax.Array
+    ) -> tuple[Loss, Params]:
+        return loss_and_gradient(learner.loss, params, batch, is_null, key, num_micro_batches)
+
+    def whole(params: Params, batch: Batch, is_null: jax.Array, key: jax.Array) -> jax.Array:
+        return learner.loss(params, batch, is_null, key, batch.mask.sum())[0]
+
+    args = (state.params, batch, is_null, jax.random.key(0))
+    gradient = jax.jit(loss_of)
+    # What only the gradient needs, the compiler leaves out.
+    forward = jax.jit(lambda *args: loss_of(*args)[0])
+    forward_seconds = _seconds(lambda: forward(*args))
+    gradient_seconds = _seconds(lambda: gradient(*args))
+    grads = gradient(*args)[1]
+    update = jax.jit(learner.optimizer.update)
+    optimizer_seconds = _seconds(lambda: update(grads, state.optimizer, state.params))
+    flops = product_flops(jax.make_jaxpr(whole)(*args).jaxpr)
+    return _Parts(forward_seconds, gradient_seconds, optimizer_seconds, flops)
+
+
+def _measure_whole(
+    learner: Learner, state: TrainState, feed: Feed, draw: Draw, folder: Path
+) -> tuple[float, dict[str, float]]:
+    """Seconds of an update as it is trained, and what the compiler says of the program."""
+    one, zero = np.int32(1), np.int32(0)
+    state_sharding = jax.tree.map(lambda leaf: leaf.sharding, state)
+    program = make_train_steps(learner, state_sharding)
+    train_steps = program.lower(state, feed.steps, draw, one, zero).compile()
+    holder = [state]
+
+    def run(count: int) -> Measured:
+        holder[0], measured = train_steps(holder[0], feed.steps, draw, np.int32(count), zero)
+        return measured
+
+    per_call = min(10, feed.updates_per_round)
+    seconds = _seconds(lambda: run(per_call)) / per_call
+    with jax.profiler.trace(str(folder)):
+        jax.block_until_ready(run(min(TRACED_UPDATES, feed.updates_per_round)))
+    return seconds, _costs(train_steps)
+
+
+def describe_profile(profile: Profile, width: int = 100) -> str:
+    """A profile as a table and lines of text, at most so many characters wide where it can be."""
     table = Table("part of an update", title=f"one update on {profile.devices}")
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
@@ -157,19 +187,20 @@ def print_profile(profile: Profile, console: Console) -> None:
     table.add_row("an update, as trained", f"{profile.seconds * 1e3:.3f}", "100%")
     feeding = f"{profile.feeding * 1e3:.3f}"
     table.add_row("feeding, meanwhile", feeding, f"{profile.feeding / profile.seconds:.0%}")
-    console.print(table)
-    for line in (
+    text = io.StringIO()
+    Console(file=text, width=width).print(table)
+    lines = (
         f"compiled program, a device: {_amount(profile.flops)}FLOP and "
         f"{_amount(profile.bytes_accessed)}B accessed an update (XLA counts a loop's body once)",
         f"model: {_amount(profile.model_flops)}FLOP an update, "
         f"{_amount(profile.model_flops / profile.seconds)}FLOP/s, utilisation "
         f"{profile.utilization:.1%} of {_amount(profile.peak)}FLOP/s ({profile.peak_source})",
         f"trace: {profile.trace} (tensorboard --logdir, with its profile plugin)",
-    ):
-        console.print(line, markup=False, soft_wrap=True)
+    )
+    return text.getvalue() + "\n".join(lines)
 
 
-def product_flops(jaxpr: Any) -> int:
+def product_flops(jaxpr: Jaxpr) -> int:
     """Multiplications and additions of all matrix products and convolutions, loops unrolled.
 
     A branch counts as its largest; a loop whose length only the run knows counts once, and so
@@ -178,13 +209,13 @@ def product_flops(jaxpr: Any) -> int:
     total = 0
     for equation in jaxpr.eqns:
         name, params = equation.primitive.name, equation.params
-        out = prod(equation.outvars[0].aval.shape) if equation.outvars else 0
+        out = prod(_shape(equation.outvars[0])) if equation.outvars else 0
         if name == "dot_general":
             (contracted, _), _ = params["dimension_numbers"]
-            left = equation.invars[0].aval.shape
+            left = _shape(equation.invars[0])
             total += 2 * out * prod(left[axis] for axis in contracted)
         elif name == "conv_general_dilated":
-            kernel = equation.invars[1].aval.shape
+            kernel = _shape(equation.invars[1])
             total += 2 * out * prod(kernel) // kernel[params["dimension_numbers"].rhs_spec[0]]
         elif name == "cond":
             total += max(product_flops(branch.jaxpr) for branch in params["branches"])
@@ -194,24 +225,18 @@ def product_flops(jaxpr: Any) -> int:
     return total
 
 
-def _inner(values: Any) -> list[Any]:
+def _shape(variable: Var | Literal) -> tuple[int, ...]:
+    """The shape of a value in a program; a token has none."""
+    return getattr(variable.aval, "shape", ())
+
+
+def _inner(values: Iterable[object]) -> list[Jaxpr]:
     """The programs among an equation's parameters."""
-    found = []
-    for value in values:
-        value = getattr(value, "jaxpr", value)
-        if hasattr(value, "eqns"):
-            found.append(value)
-    return found
+    found = (getattr(value, "jaxpr", value) for value in values)
+    return [value for value in found if isinstance(value, Jaxpr)]
 
 
-def _forward(learner: Learner) -> Callable[..., Any]:
-    def forward(params: Any, batch: Any, is_null: Any, key: Any) -> Any:
-        return learner.loss_fn(params, batch, is_null, key, batch.mask.sum())
-
-    return forward
-
-
-def _seconds(call: Callable[[], Any]) -> float:
+def _seconds(call: Callable[[], object]) -> float:
     """Median of the calls that fit in the time, of two at least; the first, compiling, is apart."""
     jax.block_until_ready(call())
     taken: list[float] = []
@@ -237,7 +262,7 @@ def _peak(devices: list[jax.Device], dtype: str) -> tuple[float, str]:
     return peak * count, f"measured here: a {size} x {size} {dtype} matrix product"
 
 
-def _costs(compiled: Any) -> dict[str, float]:
+def _costs(compiled: jax.stages.Compiled) -> dict[str, float]:
     """What the compiler says of its program; some back ends say nothing."""
     costs = compiled.cost_analysis()
     return (costs[0] if isinstance(costs, list) else costs) or {}

@@ -1,17 +1,20 @@
-"""How are updates run, some at a time, and what becomes of one that is not finite?"""
+"""Updates run some at a time, and what becomes of one that is not finite."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.parallel.processes import largest
 from dt.training.feed import Feed
+from dt.training.hooks import Hooks, Means
+from dt.training.program import Measured, TrainSteps
 
 # A signal is answered when the calls of the compiled program are over that are under way, two at
 # most, which last about this long.
@@ -21,7 +24,7 @@ CALL_SECONDS = 1.0
 class Call(NamedTuple):
     """Updates that the devices are at, or have done; their metrics are not fetched yet."""
 
-    means: Any
+    measured: Measured
     drawn_at: int  # the update that its draw begins with
     updates: int
     done: int  # updates of the run when it is over
@@ -36,40 +39,39 @@ class Updates:
     wait for the host to look at numbers.
     """
 
+    state: TrainState
+
     def __init__(
-        self,
-        train_steps: Any,
-        done: int,
-        begin: Callable[[], TrainState],
-        like: TrainState,
-        feed: Feed,
-        config: TrainConfig,
-        say: Callable[[str], None],
-        log: Callable[[int, dict[str, float]], None],
+        self, train_steps: TrainSteps, done: int, feed: Feed, config: TrainConfig, hooks: Hooks
     ):
         """
         Args:
-            train_steps: `Learner.make_train_steps`; compiled here.
+            train_steps: `make_train_steps`; compiled by `begin`.
             done: updates that the state has behind it.
-            begin: gives the state. It may take its time while the updates are compiled.
-            like: the state's shapes, and where they lie.
-            say: told about updates that are left out.
-            log: called when a round's metrics are there, with the updates then done and the means
-                since the last call.
+            hooks: told when a round's metrics are there, and about updates that are left out.
         """
-        self.feed, self.config, self.say, self.log = feed, config, say, log
+        self.feed, self.config, self.hooks = feed, config, hooks
         self.done = done
         self._train_steps = train_steps
         self._begin, self._end = self.done, self._round_end(self.done)
         self._draw = feed.round(self._begin, self._end)
         self._pace = 1  # updates a call
-        self._sums = {"loss": 0.0, "grad_norm": 0.0, "skipped": 0.0}
-        self._count, self._seconds = 0, 0.0
+        self._sums: Means = {}  # each mean times the updates that it is of
+        self._latest: Means = {}
+        self._count, self._skipped, self._seconds = 0, 0.0, 0.0
         self._under_way: Call | None = None
         self._settled_at = 0.0
-        nothing = np.int32(0)
-        train_steps.lower(like, feed.steps, self._draw, nothing, nothing).compile()
-        self.state, _ = train_steps(begin(), feed.steps, self._draw, nothing, nothing)
+
+    def begin(self, like: TrainState, first: Callable[[], TrainState]) -> None:
+        """Compile the updates, and take over the state that they begin with.
+
+        Args:
+            like: the state's shapes, and where they lie.
+            first: gives the state. It may take its time while the updates are compiled.
+        """
+        none = np.int32(0)
+        self._train_steps.lower(like, self.feed.steps, self._draw, none, none).compile()
+        self.state, _ = self._train_steps(first(), self.feed.steps, self._draw, none, none)
 
     def run_some(self) -> bool:
         """Run as many as take CALL_SECONDS, to the round's end at most; whether it is reached.
@@ -80,7 +82,7 @@ class Updates:
         """
         count = min(self._pace, self._end - self.done)
         begin, clock = self._begin, time.perf_counter()
-        self.state, means = self._train_steps(
+        self.state, measured = self._train_steps(
             self.state, self.feed.steps, self._draw, np.int32(count), np.int32(self.done - begin)
         )
         self.done += count
@@ -90,7 +92,7 @@ class Updates:
             self._begin, self._end = self._end, self._round_end(self._end)
             self._draw = self.feed.round(self._begin, self._end)
         before = self._under_way
-        self._under_way = Call(means, begin, count, self.done, round_ends, clock)
+        self._under_way = Call(measured, begin, count, self.done, round_ends, clock)
         self._settle(before)
         return round_ends
 
@@ -107,55 +109,57 @@ class Updates:
     def _settle(self, call: Call | None) -> None:
         if call is None:
             return
-        metrics = {name: float(value) for name, value in call.means.items()}
+        measured: Measured = jax.tree.map(float, call.measured)
         now = time.perf_counter()
         # The slowest process decides the pace of all.
         seconds = float(largest(now - max(call.clock, self._settled_at)))
         self._settled_at = now
         self._pace = max(1, int(call.updates * CALL_SECONDS / max(seconds, 1e-6)))
-        self._add(metrics, call.updates, seconds)
-        if metrics["skipped"]:
-            first = call.drawn_at + int(metrics["first_skipped"])
-            self._answer_damage(metrics, first, call.round_ends)
+        self._add(measured, call.updates, seconds)
+        if measured.skipped:
+            self._answer_damage(measured, call)
         if call.round_ends:
             self._log(call.done)
 
     def _log(self, done: int) -> None:
         if not self._count:
             return
-        counted = max(1.0, self._count - self._sums["skipped"])
-        means = {name: self._sums[name] / counted for name in ("loss", "grad_norm")}
-        means["skipped"] = self._sums["skipped"]
+        counted = max(1.0, self._count - self._skipped)
+        means = {name: total / counted for name, total in self._sums.items()} | self._latest
+        means["skipped"] = self._skipped
         means["updates_per_second"] = self._count / self._seconds
-        self._sums = dict.fromkeys(self._sums, 0.0)
-        self._count, self._seconds = 0, 0.0
-        self.log(done, means)
+        self._sums, self._latest = {}, {}
+        self._count, self._skipped, self._seconds = 0, 0.0, 0.0
+        self.hooks.on_round(done, means)
 
-    def _add(self, metrics: dict[str, float], count: int, seconds: float) -> None:
-        counted = count - metrics["skipped"]
-        self._sums["loss"] += metrics["loss"] * counted
-        self._sums["grad_norm"] += metrics["grad_norm"] * counted
-        self._sums["skipped"] += metrics["skipped"]
+    def _add(self, measured: Measured, count: int, seconds: float) -> None:
+        counted = count - float(measured.skipped)
+        for name, mean in measured.means.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(mean) * counted
+        self._latest = {name: float(value) for name, value in measured.latest.items()}
+        self._skipped += float(measured.skipped)
         self._count += count
         self._seconds += seconds
 
-    def _answer_damage(self, metrics: dict[str, float], step: int, round_ends: bool) -> None:
+    def _answer_damage(self, measured: Measured, call: Call) -> None:
         """Parameters and optimiser are as they were before the update; is that enough?"""
+        step = call.drawn_at + int(measured.first_skipped)
+        damage = measured.damage
         what = (
-            f"update {step + 1}: loss {metrics['skipped_loss']:.4g}, gradient "
-            f"{metrics['skipped_grad_norm']:.4g}; its batch: {self.feed.describe(step)}"
+            f"update {step + 1}: loss {damage['loss']:.4g}, gradient "
+            f"{damage['grad_norm']:.4g}; its batch: {self.feed.describe(step)}"
         )
         if self.config.on_nonfinite == "stop":
             raise ValueError(
                 f"{what}; nothing is saved since. Lower --optimizer.learning-rate, or leave such "
                 f"updates out: --resume --on-nonfinite skip"
             )
-        if round_ends and self._sums["skipped"] == self._count:
+        if call.round_ends and self._skipped == self._count:
             raise ValueError(
                 f"{what}; none of the last {self._count} updates is finite. Lower "
                 f"--optimizer.learning-rate, or look at the data"
             )
-        self.say(f"left out {int(metrics['skipped'])} update(s), the first being {what}")
+        self.hooks.say(f"left out {int(measured.skipped)} update(s), the first being {what}")
 
     def _round_end(self, done: int) -> int:
         """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""

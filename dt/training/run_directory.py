@@ -1,20 +1,20 @@
-"""Where does a run live, and is it ours? Its directory, its configuration, its lock."""
+"""The directory of a run: claimed or found, its configuration, its lock."""
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import itertools
 import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from dt.checkpoint.manifest import complete_steps, write_json
+from dt import files
+from dt.checkpoint.manifest import complete_steps
 from dt.config import TrainConfig, to_json
+from dt.files import write_json, written_whole
 
 # May differ between a run and its continuation; everything else decides the weights. The log
 # interval does too: it shapes the compiled program, and other programs round differently.
@@ -31,10 +31,11 @@ FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
 
 CONFIG = "config.json"
 LOCK = "lock"
+HOLDER = "lock.holder"  # not the lock itself: whoever tries that one may empty it
 
 
 def open_run(preset: str, config: TrainConfig) -> Path:
-    """The run's directory: made for a new run, checked against this configuration for a resumed.
+    """Make the directory of a new run, or check that of a resumed one against its configuration.
 
     Raises:
         ValueError: when it is taken, missing, or its configuration differs.
@@ -46,10 +47,7 @@ def open_run(preset: str, config: TrainConfig) -> Path:
     if not config.run_dir:
         return _claim_run(preset)
     run_dir = Path(config.run_dir)
-    if complete_steps(run_dir / "checkpoints"):
-        raise ValueError(
-            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
-        )
+    refuse_trained(run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -57,6 +55,18 @@ def open_run(preset: str, config: TrainConfig) -> Path:
             f"--run-dir {run_dir}: no directory can be made there ({error.strerror}); name another"
         ) from error
     return run_dir
+
+
+def refuse_trained(run_dir: Path) -> None:
+    """Refuse a directory whose checkpoints a new run would overwrite.
+
+    Raises:
+        ValueError: naming it.
+    """
+    if complete_steps(run_dir / "checkpoints"):
+        raise ValueError(
+            f"--run-dir {run_dir}: already holds a run; continue it with --resume, or name another"
+        )
 
 
 def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
@@ -67,31 +77,22 @@ def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
 def locked(run_dir: Path, say: Callable[[str], None] = print) -> Iterator[None]:
     """Keep every other process out of the directory for as long as this one works in it.
 
-    The operating system holds the lock and lets it go with the process, however that ends: what a
-    killed process leaves behind is a file, and no obstacle.
-
     Raises:
         ValueError: naming the process that has it.
     """
-    path = run_dir / LOCK
-    with path.open("a+") as file:
+    holder = run_dir / HOLDER
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-                say(
-                    f"note: {path}: this file system has no locks ({error.strerror}); see to it "
-                    f"that no other process trains into {run_dir}"
-                )
-            else:
-                file.seek(0)
-                raise ValueError(
-                    f"{run_dir}: {file.read().strip() or 'another process'} is training into it; "
-                    f"wait for it or stop it, or name another --run-dir"
-                ) from None
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-        file.flush()
+            stack.enter_context(files.locked(run_dir / LOCK, say=say))
+        except BlockingIOError:
+            who = holder.read_text().strip() if holder.exists() else ""
+            raise ValueError(
+                f"{run_dir}: {who or 'another process'} is training into it; "
+                f"wait for it or stop it, or name another --run-dir"
+            ) from None
+        with written_whole(holder) as beside:
+            beside.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stack.callback(holder.unlink, missing_ok=True)
         yield
 
 

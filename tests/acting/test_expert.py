@@ -14,6 +14,7 @@ import envs  # noqa: F401 (registers the gamble)
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data import EpisodeDataset, TrainingData
+from dt.evaluation.card import Card
 from dt.evaluation.evaluate import evaluate_policy
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.heads import CategoricalReturnHead, ReturnChoice
@@ -54,7 +55,7 @@ def convinced_of(place: int, **options: Any) -> ReturnConditionedPolicy:
     return ReturnConditionedPolicy(nnx.state(net), spec, ActingOptions(**options))
 
 
-def card_of(policy: ReturnConditionedPolicy) -> dict[str, Any]:
+def card_of(policy: ReturnConditionedPolicy) -> Card:
     facts: dict[str, Any] = {"env_id": "Gamble-v0", "env_kwargs": {}, "checkpoint_step": 0}
     return evaluate_policy(policy, [3.0], EPISODES, seed=0, **facts)
 
@@ -64,14 +65,15 @@ def test_a_card_tells_what_was_chosen_from_what_came(place: int, lucky: bool) ->
     """Rewards go from -2 to 10: who expects 10 of a pull is disappointed, who expects -2 is not."""
     policy = convinced_of(place, expert=ReturnChoice(kappa=0.0))
     card = card_of(policy)
-    (row,) = card["targets"]
+    (row,) = card.targets
     low, high = -2 + 12 / 11 * place, -2 + 12 / 11 * (place + 1)
-    assert low <= row["target"] <= high  # chosen, not the 3.0 that was passed
-    expectation = card["expectation"]
-    assert row["target"] == expectation["chosen_mean"]
-    assert expectation["difference"] == pytest.approx(row["target"] - row["return_mean"])
-    assert ("luck in the data?" in card["verdict"]) == lucky
-    assert card["expert"] == {"kappa": 0.0, "num_samples": 1, "top_p": 1.0}
+    assert low <= row.target <= high  # chosen, not the 3.0 that was passed
+    expectation = card.expectation
+    assert expectation is not None
+    assert row.target == expectation.chosen_mean
+    assert expectation.difference == pytest.approx(row.target - row.return_mean)
+    assert ("luck in the data?" in card.verdict) == lucky
+    assert card.acting.expert == ReturnChoice(kappa=0.0)
 
 
 def test_what_is_chosen_is_what_the_action_sees() -> None:

@@ -18,7 +18,8 @@ from gymnasium.experimental.functional import FuncEnv
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from walk import assert_equal, make_policy_for
 
-from dt.acting.on_device import FunctionalTask, Lanes, device_player, run_on_device
+from dt.acting.lanes import Lanes
+from dt.acting.on_device import FunctionalTask, device_player, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault, Rollouts, run_episodes
 from dt.model.decision_transformer import DecisionTransformer
@@ -147,7 +148,7 @@ def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
 ) -> None:
     policy, task = make_policy_for(Walk()), FunctionalTask("Walk", Walk())
     expected = two_rows_alone()
-    monkeypatch.setattr("dt.acting.on_device.CPU_ROWS", lane)
+    monkeypatch.setattr("dt.acting.lanes.CPU_ROWS", lane)
     devices = jax.devices()[:num_devices]
     lanes = Lanes.of(num_envs, devices)
     assert lanes.num_rows <= lane and lanes.count * lanes.num_rows >= num_envs
@@ -156,7 +157,7 @@ def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
 
 
 def test_lanes_share_rows_evenly_and_leave_none_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dt.acting.on_device.CPU_ROWS", 64)
+    monkeypatch.setattr("dt.acting.lanes.CPU_ROWS", 64)
     two = jax.devices()[:2]
     found = [Lanes.of(num_envs, two) for num_envs in (1, 2, 128, 129, 700)]
     assert found == [

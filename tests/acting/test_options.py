@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tiny import make_config
 
-from dt.acting.options import AS_TRAINED, CARD_KEYS, MEASURED_KEYS, ActingOptions
+from dt.acting.options import AS_TRAINED, CARD_KEYS, MEASURED_KEYS, ActingOptions, fields_of_card
 from dt.model.heads import ReturnChoice
 
 BINS = make_config(layout="observation-return-action").model
@@ -35,18 +35,22 @@ def test_what_nothing_can_be_drawn_by_is_refused_at_once(
 
 def test_every_option_changes_the_card_by_its_own_entry() -> None:
     """A new field that no card tells of fails here."""
-    usual = AS_TRAINED.to_card(BINS)
+    usual = AS_TRAINED.to_card()
     assert tuple(usual) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
     others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True)
     told = []
+    assert fields_of_card(others.to_card()) == dataclasses.asdict(others)
     for field in dataclasses.fields(ActingOptions):
         changed = AS_TRAINED.changed({field.name: getattr(others, field.name)})
         assert changed != AS_TRAINED
-        told += [key for key, value in changed.to_card(BINS).items() if value != usual[key]]
+        told += [key for key, value in changed.to_card().items() if value != usual[key]]
     assert sorted(told) == sorted(CARD_KEYS)
 
 
 def test_a_card_says_what_its_expert_chose_by() -> None:
     options = ActingOptions(expert=ReturnChoice(3.0, 2))
-    assert options.to_card(BINS)["expert"] == {"kappa": 3.0, "num_samples": 2, "top_p": 1.0}
-    assert options.to_card(EXPECTILE)["expert"] == {"expectile": 0.9}
+    assert options.return_expectile(BINS) is None
+    assert options.to_card()["expert"] == {"kappa": 3.0, "num_samples": 2, "top_p": 1.0}
+    expectile = options.return_expectile(EXPECTILE)
+    assert options.to_card(expectile)["expert"] == {"expectile": 0.9}
+    assert AS_TRAINED.return_expectile(EXPECTILE) is None

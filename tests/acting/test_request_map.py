@@ -17,28 +17,25 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.load import load_request_map
-from dt.checkpoint.manifest import write_json
 from dt.checkpoint.save import Checkpointer
 from dt.data import EpisodeDataset, TrainingData
 from dt.evaluation.evaluate import evaluate_policy
+from dt.files import write_json
 from dt.model.decision_transformer import DecisionTransformer
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
 
 
-def card(requests: list[float], means: list[float], **changes: Any) -> dict[str, Any]:
-    targets = [
-        {"target": request, "return_mean": mean}
-        for request, mean in zip(requests, means, strict=True)
-    ]
-    facts: dict[str, Any] = {"checkpoint_step": 7, "env_id": "Planted-v0", "env_kwargs": {}}
-    facts |= {"deterministic": False, "recomputed": False, "temperature": 1.0, "top_p": 1.0}
-    facts |= {"episodes": 4, "seed": 1, "versions": {}, "command": "", "commit": None}
-    return {"targets": targets, **facts, **changes}
-
-
-def fitted(requests: list[float], means: list[float]) -> RequestMap:
-    return RequestMap.fit(card(requests, means))
+def fitted(requests: list[float], means: list[float], checkpoint_step: int = 7) -> RequestMap:
+    return RequestMap.fit(
+        np.array(requests, np.float64),
+        np.array(means, np.float64),
+        checkpoint_step=checkpoint_step,
+        options=ActingOptions(),
+        env_id="Planted-v0",
+        env_kwargs={},
+        measured={"episodes": 4, "seed": 1, "versions": {}, "command": "", "commit": None},
+    )
 
 
 def ask(request_map: RequestMap, *wanted: float) -> list[float]:
@@ -174,8 +171,8 @@ def test_load_policy_takes_the_run_s_map_and_only_for_its_own_checkpoint(
     checkpointer.wait()
     with pytest.raises(ValueError, match="no such file; fit it"):
         dt.load_policy(tmp_path, calibrated=True)
-    mapped = card([0.0, 4.0], [1.0, 3.0], checkpoint_step=0)
-    write_json(tmp_path / REQUEST_MAP, RequestMap.fit(mapped).to_json())
+    mapped = fitted([0.0, 4.0], [1.0, 3.0], checkpoint_step=0)
+    write_json(tmp_path / REQUEST_MAP, mapped.to_json())
     plain, calibrated = (dt.load_policy(tmp_path, calibrated=c) for c in (False, True))
     np.testing.assert_array_equal(act(calibrated, 2.5), act(plain, 3.0))
     others: list[dict[str, Any]] = [

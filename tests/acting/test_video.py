@@ -15,7 +15,6 @@ from PIL import Image
 from walk import Walk, make_policy
 
 import dt.acting.film
-from dt.acting.film import writing
 from dt.acting.rollout import run_episodes
 from dt.acting.video import HEIGHT, STRIP, captioned, film, side_by_side
 
@@ -75,33 +74,6 @@ def test_a_film_shows_every_step_of_the_card_s_first_episode(
     assert "pictures rendered at" in filmed.describe()
     with Image.open(filmed.files[2]) as image:
         assert image.size == (640, HEIGHT + STRIP)
-
-
-def test_an_mp4_holds_every_picture(tmp_path: Path) -> None:
-    encoder = pytest.importorskip("imageio_ffmpeg")
-    picture = np.zeros((62, 82, 3), np.uint8)  # even, but no multiples of 16
-    with writing(tmp_path / "film.mp4", 12.5) as film:
-        film.append(picture)
-        film.append(picture + 200, times=4)
-    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
-    frames, seconds = encoder.count_frames_and_secs(tmp_path / "film.mp4")
-    assert frames == 5 and seconds == pytest.approx(0.4, abs=0.05)
-    words = [encoder.get_ffmpeg_exe(), "-v", "error", "-i", str(tmp_path / "film.mp4")]
-    words += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
-    raw = subprocess.run(words, capture_output=True, check=True).stdout
-    pictures = np.frombuffer(raw, np.uint8).reshape(5, 62, 82, 3)
-    means = pictures.mean(axis=(1, 2, 3))
-    np.testing.assert_allclose(means, [0, 200, 200, 200, 200], atol=3)
-
-
-def test_what_cannot_be_encoded_is_one_line(tmp_path: Path) -> None:
-    pytest.importorskip("imageio_ffmpeg")
-    odd = np.zeros((61, 81, 3), np.uint8)  # which this kind of film cannot have
-    with pytest.raises(ValueError, match="film.mp4: cannot be encoded") as caught:
-        with writing(tmp_path / "film.mp4", 10.0) as film:
-            film.append(odd)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
 
 
 def test_the_bar_is_what_is_left_of_the_target() -> None:

@@ -12,6 +12,7 @@ import pytest
 from dt.cli.train import parse_train_args
 from dt.config import (
     DataConfig,
+    DistributedConfig,
     EvaluationConfig,
     ModelConfig,
     OptimizerConfig,
@@ -110,6 +111,48 @@ def test_a_configuration_changed_everywhere_survives_json() -> None:
         resume=True,
     )
     assert from_json(json.loads(json.dumps(to_json(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model": {"width": "128"}}, "model.width: '128' is no int"),
+        ({"model": {"width": True}}, "model.width: True is no int"),
+        ({"model": {"widht": 1}}, "model: extra fields found (widht)"),
+        ({"model": {"head": "mixture"}}, "model.head: mixture not in literal"),
+        ({"model": {"width": 0}}, "model.width is 0; it must be at least 1"),
+        ({"optimizer": {"betas": [0.9]}}, "optimizer.betas: "),
+        ({"seed": None, "num_steps": 1.5}, "num_steps: 1.5 is no int; seed: None is no int"),
+    ],
+)
+def test_values_that_are_no_configuration_are_named(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as error:
+        from_json(change)
+    assert str(error.value).startswith(said) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "values", "needed"),
+    [
+        (ModelConfig, {"context_length": 0}, "at least 1"),
+        (ModelConfig, {"num_bins": 1}, "at least 2"),
+        (ModelConfig, {"learned_prefix": -1}, "0 or more"),
+        (ModelConfig, {"return_weight": 0.0}, "above 0"),
+        (ModelConfig, {"return_expectile": 1.0}, "between 0 and 1"),
+        (ModelConfig, {"dropout": 1.0}, "in [0, 1)"),
+        (DataConfig, {"top_fraction": 1.5}, "above 0 and at most 1"),
+        (OptimizerConfig, {"betas": (0.9, 1.0)}, "each in [0, 1)"),
+        (OptimizerConfig, {"warmup_fraction": 2.0}, "from 0 to 1"),
+        (TrainConfig, {"seed": -1}, "from 0 to 2^32 - 1"),
+        (DistributedConfig, {"num_processes": 2, "process_id": 2}, "from -1 to 1"),
+    ],
+)
+def test_bounds_are_told_in_words(
+    make: Callable[..., Any], values: dict[str, Any], needed: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        make(**values)
+    assert str(error.value).endswith(f"; it must be {needed}")
 
 
 @pytest.mark.parametrize("name", PRESETS)

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dt.data import Episode, EpisodeDataset, Normalizer, Reference, returns_to_go
+from dt.data import Episode, EpisodeDataset, returns_to_go
 
 PLANE = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 LEVER = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -226,42 +226,3 @@ def test_a_discrete_action_outside_its_space_names_episode_and_step(outside: int
 def test_values_of_another_shape_than_their_space_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} have shape \(7,\) a step"):
         replace(make_dataset(), **{name: np.zeros((5, 7), np.float32)})
-
-
-def test_a_normalizer_gives_mean_zero_and_deviation_one() -> None:
-    values = np.random.default_rng(0).normal([5.0, -300.0], [0.1, 20.0], size=(500, 2))
-    scaled = Normalizer.of(values.mean(axis=0), values.std(axis=0))(values)
-    np.testing.assert_allclose(scaled.mean(axis=0), 0.0, atol=1e-3)
-    np.testing.assert_allclose(scaled.std(axis=0), 1.0, rtol=1e-3)
-
-
-@pytest.mark.parametrize("constant", [0.0, 0.1, 1e6 + 0.1])
-def test_a_constant_feature_gets_scale_1_whatever_its_mean_rounds_to(constant: float) -> None:
-    values = np.stack([np.full(1001, constant), np.arange(1001.0)], axis=1)
-    normalizer = Normalizer.of(values.mean(axis=0), values.std(axis=0))
-    assert normalizer.scale[0] == 1.0
-    np.testing.assert_allclose(normalizer(values)[:, 0], 0.0, atol=0.1)
-
-
-def test_invert_undoes_a_normalizer() -> None:
-    values = np.random.default_rng(1).normal(3.0, 4.0, size=(20, 3)).astype(np.float32)
-    normalizer = Normalizer.of(values.mean(axis=0), values.std(axis=0))
-    assert not np.allclose(normalizer(values), values)
-    np.testing.assert_allclose(normalizer.invert(normalizer(values)), values, rtol=1e-5, atol=1e-5)
-
-
-def test_the_identity_changes_nothing() -> None:
-    values = np.array([[1.5, -2.0]], np.float32)
-    np.testing.assert_array_equal(Normalizer.identity((2,))(values), values)
-
-
-def test_a_reference_maps_random_to_0_and_expert_to_100() -> None:
-    reference = Reference("by hand", low=-20.0, high=180.0)
-    scores = reference.normalize(np.array([-20.0, 80.0, 180.0, 280.0]))
-    assert scores.tolist() == [0.0, 50.0, 100.0, 150.0]
-
-
-@pytest.mark.parametrize("high", [5.0, 4.0, np.nan])
-def test_a_reference_whose_expert_is_not_above_random_is_refused(high: float) -> None:
-    with pytest.raises(ValueError, match="by hand: reference 5.* the second above"):
-        Reference("by hand", low=5.0, high=high)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from random_logs import assert_same, assert_same_steps, described_logs
 
 from dt.data import Episode, EpisodeDataset, Reference
-from dt.data.episodes import unchecked_values
+from dt.data.checks import unchecked_values
 from dt.data.streams import EpisodeStream, cut_ends, pieces
 
 

@@ -14,7 +14,7 @@ from dt.acting.rollout import _ACTION_SEED
 from dt.acting.targets import parse_targets, targets_beyond
 from dt.data import TrainingData
 from dt.data.summary import DatasetSummary
-from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows, time_limit
+from dt.evaluation.evaluate import MAX_ENVS, episode_seeds, num_rows
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
 
@@ -86,13 +86,6 @@ def test_no_evaluation_plays_an_episode_that_a_request_map_was_fitted_on() -> No
     np.testing.assert_array_equal(episode_seeds(3, 5), episode_seeds(3, 9)[:5])
 
 
-def test_a_time_limit_is_given_or_the_environment_s_own() -> None:
-    assert time_limit("CartPole-v1", {}) == 500
-    assert time_limit("CartPole-v1", {"max_episode_steps": 9}) == 9
-    assert time_limit("Nowhere-v7", {}) is None
-    assert time_limit(None, {}) is None
-
-
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_batch_is_cut_to_the_memory_there_is(
     monkeypatch: pytest.MonkeyPatch, recompute: bool
@@ -101,11 +94,12 @@ def test_a_batch_is_cut_to_the_memory_there_is(
     spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model, max_episode_steps=40)
     params = Learner(spec, config).init().params
     policy = ReturnConditionedPolicy(params, spec, ActingOptions(recompute=recompute))
-    state = policy.initial_state(100)
+    program = policy.program
+    state = program.initial_state(100)
     remembered = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) / 100
-    assert policy.bytes_a_row >= 2 * remembered
+    assert program.bytes_per_row >= 2 * remembered
     assert num_rows(policy, 10_000) == MAX_ENVS and num_rows(policy, 70) == 70
-    monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 100 * policy.bytes_a_row)
+    monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 100 * program.bytes_per_row)
     assert num_rows(policy, 70) == 50
     monkeypatch.setattr(dt.evaluation.evaluate, "free_bytes", lambda _: 0)
     assert num_rows(policy, 70) == 1

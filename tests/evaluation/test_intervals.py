@@ -16,7 +16,7 @@ from dt.evaluation.intervals import (
     improvement_interval,
     interquartile_mean,
     mean_interval,
-    ranks,
+    rank_correlation,
     runs_interval,
     slope,
     welch_interval,
@@ -104,6 +104,8 @@ def test_equal_numbers_have_no_width_and_a_single_one_has_no_interval() -> None:
     assert low == high == pytest.approx(0.1)
     assert np.isnan(mean_interval(np.array([4.0]), rng)).all()
     assert np.isnan(welch_interval(np.array([4.0]), np.array([1.0, 2.0]))).all()
+    alike = welch_interval(np.array([[4.0, 4.0], [4.0, 5.0]]), np.array([[6.5] * 3, [6.5] * 3]))
+    assert alike[0].tolist() == [2.5, 2.5] and alike[1, 0] < 2.0 < alike[1, 1]
     assert np.isnan(runs_interval(np.array([4.0]), interquartile_mean, rng)).all()
     assert np.isnan(improvement_interval(np.ones((1, 1)), np.ones((1, 5)))[1]).all()
 
@@ -206,7 +208,10 @@ def test_pairs_that_share_their_luck_tell_more() -> None:
 
 
 def test_ties_share_their_mean_rank() -> None:
-    assert ranks(np.array([30.0, 10.0, 20.0, 20.0])).tolist() == [3.0, 0.0, 1.5, 1.5]
+    ranks = np.array([3.0, 0.0, 1.5, 1.5])
+    tied, rising = np.array([30.0, 10.0, 20.0, 20.0]), np.array([9.0, 0.0, 1.0, 2.0])
+    assert rank_correlation(tied, rising) == correlation(ranks, np.array([3.0, 0.0, 1.0, 2.0]))
+    assert rank_correlation(np.exp(tied), tied) == 1.0
 
 
 def test_of_two_numbers_the_interval_is_student_s() -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from dt.data.summary import DatasetSummary
-from dt.evaluation.verdict import agreement, beyond, calibrate, expected
+from dt.evaluation.parts import Calibration
+from dt.evaluation.scores import calibrate
+from dt.evaluation.verdict import agreement, beyond, expected
 
 TARGETS = np.linspace(0.0, 100.0, 6)
 
@@ -35,7 +37,7 @@ def play(means: np.ndarray, noise: float = 1.0, episodes: int = 20) -> np.ndarra
     return means[:, None] + rng.normal(0.0, noise, size=(len(means), episodes))
 
 
-def calibrated(means: np.ndarray, data: DatasetSummary = WIDE, **kwargs: Any) -> dict[str, Any]:
+def calibrated(means: np.ndarray, data: DatasetSummary = WIDE, **kwargs: Any) -> Calibration:
     result = calibrate(TARGETS, play(means, **kwargs), data, np.random.default_rng(1))
     assert result is not None
     return result
@@ -43,12 +45,12 @@ def calibrated(means: np.ndarray, data: DatasetSummary = WIDE, **kwargs: Any) ->
 
 def test_an_agent_that_does_what_it_is_asked_is_steerable() -> None:
     result = calibrated(TARGETS)
-    assert result["verdict"] == "steerable"
-    assert result["slope"] == pytest.approx(1.0, abs=0.02)
-    assert result["pearson"] > 0.999 and result["spearman"] == 1.0
-    assert result["mae_over_range"] < 0.01
-    assert result["coverage"] == pytest.approx(1.0, abs=0.02)
-    assert result["monotone"] == "5/5"
+    assert result.verdict == "steerable"
+    assert result.slope.value == pytest.approx(1.0, abs=0.02)
+    assert result.scores["pearson"] > 0.999 and result.scores["spearman"] == 1.0
+    assert result.mae_over_range.value < 0.01
+    assert result.scores["coverage"] == pytest.approx(1.0, abs=0.02)
+    assert result.scores["monotone"] == "5/5"
 
 
 @pytest.mark.parametrize(
@@ -78,12 +80,12 @@ def test_an_agent_that_does_what_it_is_asked_is_steerable() -> None:
     ],
 )
 def test_a_planted_agent_is_told_what_it_is(means: np.ndarray, verdict: str) -> None:
-    assert calibrated(means, noise=0.0)["verdict"] == verdict
+    assert calibrated(means, noise=0.0).verdict == verdict
     # Neither noise nor another scale changes the kind of it.
-    assert calibrated(means)["verdict"].split()[0] == verdict.split()[0]
+    assert calibrated(means).verdict.split()[0] == verdict.split()[0]
     returns = 1e-3 * play(means, noise=0.0) - 5.0
     scaled = calibrate(1e-3 * TARGETS - 5.0, returns, WIDE, np.random.default_rng(1))
-    assert scaled is not None and scaled["verdict"].split()[0] == verdict.split()[0]
+    assert scaled is not None and scaled.verdict.split()[0] == verdict.split()[0]
 
 
 def test_what_a_few_noisy_episodes_miss_is_no_limit() -> None:
@@ -91,23 +93,23 @@ def test_what_a_few_noisy_episodes_miss_is_no_limit() -> None:
     means = np.minimum(TARGETS, 85.0)
     exact = np.array([-40.0, -20.0, 0.0, 20.0, 40.0])
     result = calibrate(TARGETS, means[:, None] + exact, WIDE, np.random.default_rng(0))
-    assert result is not None and not result["verdict"].startswith("saturates")
+    assert result is not None and not result.verdict.startswith("saturates")
 
 
 @pytest.mark.parametrize("means", [np.full(6, 50.0), 100.0 - TARGETS, 50.0 + 0.05 * TARGETS])
 def test_an_agent_that_does_the_same_or_the_reverse_ignores_the_return(means: np.ndarray) -> None:
-    assert calibrated(means, noise=5.0)["verdict"] == "ignores the return"
+    assert calibrated(means, noise=5.0).verdict == "ignores the return"
 
 
 def test_a_slope_that_chance_explains_ignores_the_return() -> None:
     result = calibrated(50.0 + 0.3 * TARGETS, noise=100.0)
-    assert result["slope"] > 0.1 and result["slope_ci95"][0] < 0
-    assert result["verdict"] == "ignores the return"
+    assert result.slope.value > 0.1 and result.slope.ci95[0] < 0
+    assert result.verdict == "ignores the return"
 
 
 def test_returns_that_are_all_alike_cover_nothing_whatever_the_agent_does() -> None:
     expert = summarize(np.random.default_rng(3).normal(3000.0, 10.0, size=500))
-    verdict = calibrated(TARGETS, data=expert)["verdict"]
+    verdict = calibrated(TARGETS, data=expert).verdict
     assert verdict.startswith("no coverage in the data: 90 % of its returns lie from 298")
 
 
@@ -118,21 +120,21 @@ def test_alike_is_meant_against_the_reference_where_there_is_one() -> None:
     returns = play(targets)
     alone = calibrate(targets, returns, data, np.random.default_rng(0))
     referred = calibrate(targets, returns, data, np.random.default_rng(0), size=120.0)
-    assert alone is not None and alone["verdict"].startswith("no coverage")
-    assert referred is not None and referred["verdict"] == "steerable"
+    assert alone is not None and alone.verdict.startswith("no coverage")
+    assert referred is not None and referred.verdict == "steerable"
 
 
 def test_a_constant_return_correlates_with_nothing() -> None:
     result = calibrated(np.full(6, 50.0), noise=0.0)
-    assert result["pearson"] is None and result["spearman"] is None
-    assert result["slope"] == 0.0 and result["coverage"] == 0.0
+    assert result.scores["pearson"] is None and result.scores["spearman"] is None
+    assert result.slope.value == 0.0 and result.scores["coverage"] == 0.0
 
 
 @pytest.mark.parametrize("gain", [0.3, 0.7, 1.0])
 def test_the_slope_s_interval_holds_the_slope(gain: float) -> None:
     result = calibrated(gain * TARGETS, noise=20.0)
-    low, high = result["slope_ci95"]
-    assert low < result["slope"] < high
+    low, high = result.slope.ci95
+    assert low < result.slope.value < high
     assert low < gain < high
 
 
@@ -141,13 +143,13 @@ def test_a_start_that_shifts_every_target_alike_does_not_widen_the_slope() -> No
     luck = np.random.default_rng(4).normal(0.0, 30.0, size=20)
     result = calibrate(TARGETS, TARGETS[:, None] + luck, WIDE, np.random.default_rng(0))
     assert result is not None
-    np.testing.assert_allclose(result["slope_ci95"], [1.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(result.slope.ci95, [1.0, 1.0], atol=1e-9)
 
 
 def test_one_episode_a_target_has_no_interval_and_no_verdict() -> None:
     result = calibrated(TARGETS, episodes=1)
-    assert result["slope_ci95"] is None and result["slope"] == pytest.approx(1.0, abs=0.05)
-    assert result["verdict"] == "one episode a target: too few to say"
+    assert result.slope.ci95 is None and result.slope.value == pytest.approx(1.0, abs=0.05)
+    assert result.verdict == "one episode a target: too few to say"
 
 
 def test_the_line_through_all_episodes_is_the_least_squares_line() -> None:
@@ -155,12 +157,12 @@ def test_the_line_through_all_episodes_is_the_least_squares_line() -> None:
     result = calibrate(TARGETS, returns, WIDE, np.random.default_rng(0))
     assert result is not None
     by_numpy = np.polyfit(np.repeat(TARGETS, returns.shape[1]), returns.ravel(), 1)[0]
-    assert result["slope"] == pytest.approx(by_numpy)
+    assert result.slope.value == pytest.approx(by_numpy)
 
 
 def test_monotone_counts_the_pairs_that_rise() -> None:
     means = np.array([0.0, 20.0, 15.0, 15.0, 60.0, 70.0])
-    assert calibrated(means, noise=0.0)["monotone"] == "3/5"
+    assert calibrated(means, noise=0.0).scores["monotone"] == "3/5"
 
 
 def test_the_order_of_the_targets_does_not_matter() -> None:
@@ -181,7 +183,7 @@ def test_returns_that_are_not_finite_are_no_agent_s_fault_to_hide() -> None:
     returns = play(TARGETS)
     returns[2, 3] = np.nan
     result = calibrate(TARGETS, returns, WIDE, np.random.default_rng(0))
-    assert result is not None and result["verdict"] == "returns are not finite"
+    assert result is not None and result.verdict == "returns are not finite"
 
 
 def test_runs_that_agree_speak_with_one_voice_and_others_are_counted() -> None:
@@ -217,14 +219,14 @@ def test_asking_for_more_than_the_data_holds_is_judged(
     noise = np.array([2.0, -2.0, 2.0, -2.0, 2.0, -2.0])
     returns = means[:, None] + luck + (targets == 150.0)[:, None] * noise
     result = beyond(targets, returns, ood, np.random.default_rng(0))
-    assert result is not None and (result["target"], result["against"]) == (150.0, 100.0)
-    assert f"asking for 150 instead of 100 {says}" in result["verdict"]
+    assert result is not None and (result.target, result.against) == (150.0, 100.0)
+    assert f"asking for 150 instead of 100 {says}" in result.verdict
     negative = beyond(targets - 900.0, returns - 900.0, ood, np.random.default_rng(0))
-    assert negative is not None and negative["against"] == -800.0
-    assert negative["gain"] == pytest.approx(result["gain"])
-    low, high = result["gain_ci95"]
+    assert negative is not None and negative.against == -800.0
+    assert negative.gain == pytest.approx(result.gain)
+    low, high = result.gain_ci95
     # The luck of the starts is shared, so that only the noise of 2 is left.
-    assert low < result["gain"] < high and high - low < 8.0
+    assert low < result.gain < high and high - low < 8.0
 
 
 def test_without_targets_on_both_sides_nothing_is_said_about_beyond() -> None:
@@ -233,11 +235,11 @@ def test_without_targets_on_both_sides_nothing_is_said_about_beyond() -> None:
     assert beyond(TARGETS, returns, np.ones(6, bool), rng) is None
     assert beyond(TARGETS, returns, TARGETS < 10.0, rng) is None  # only below the data
     single = beyond(TARGETS, returns[:, :1], TARGETS > 90.0, rng)
-    assert single is not None and "too few to say" in single["verdict"]
+    assert single is not None and "too few to say" in single.verdict
 
 
 def test_errors_are_shares_of_the_targets_span() -> None:
-    assert calibrated(TARGETS + 10.0, noise=0.0)["mae_over_range"] == pytest.approx(0.1)
+    assert calibrated(TARGETS + 10.0, noise=0.0).mae_over_range.value == pytest.approx(0.1)
 
 
 def test_a_model_that_expects_too_much_of_itself_is_told_so() -> None:
@@ -246,18 +248,18 @@ def test_a_model_that_expects_too_much_of_itself_is_told_so() -> None:
     lucky = expected(chosen, came)
     over = chosen - came
     error = over.std(ddof=1) / np.sqrt(200)
-    assert lucky["difference"] == pytest.approx(over.mean())
-    assert lucky["standard_error"] == pytest.approx(error)
-    assert f"{over.mean() / error:.1f} standard errors less: luck in the data?" in lucky["verdict"]
-    assert lucky["chosen_mean"] == pytest.approx(chosen.mean())
+    assert lucky.difference == pytest.approx(over.mean())
+    assert lucky.standard_error == pytest.approx(error)
+    assert f"{over.mean() / error:.1f} standard errors less: luck in the data?" in lucky.verdict
+    assert lucky.chosen_mean == pytest.approx(chosen.mean())
     for honest in (chosen + rng.normal(0.0, 2.0, 200), chosen + 3.0):  # as much, and more
-        assert "what it expects of itself holds" in expected(chosen, honest)["verdict"]
+        assert "what it expects of itself holds" in expected(chosen, honest).verdict
     single = expected(chosen[:1], came[:1])
-    assert single["standard_error"] is None and "too few to say" in single["verdict"]
+    assert single.standard_error is None and "too few to say" in single.verdict
 
 
 @pytest.mark.parametrize(("errors", "warns"), [(1.5, False), (2.5, True)])
 def test_the_warning_begins_at_two_standard_errors(errors: float, warns: bool) -> None:
     spread = np.tile([-1.0, 1.0], 50)
     error = spread.std(ddof=1) / 10
-    assert ("luck" in expected(spread + errors * error, np.zeros(100))["verdict"]) == warns
+    assert ("luck" in expected(spread + errors * error, np.zeros(100)).verdict) == warns

@@ -21,9 +21,11 @@ from dt.config.presets import SIZES, with_size
 from dt.data import TrainingData
 from dt.model.attention import Reach, attend, blocks, cudnn_takes, splash, splash_takes, whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
-from dt.model.layers import LayerNorm, Linear, dropout
+from dt.model.dropout import dropout
+from dt.model.layers import LayerNorm, Linear
 from dt.model.window_cache import Moment
 from dt.spec.spec import PolicySpec
+from dt.training.loss import loss_and_gradient as of_batch
 from dt.training.step import Learner
 
 B, T, n, H, d = 2, 12, 3, 2, 4
@@ -148,7 +150,8 @@ def loss_and_gradient(**model: object) -> tuple[Any, Any]:
     learner = Learner(PolicySpec.of(TrainingData.of(dataset), config.model), config)
     batch = batch_of(learner, dataset)
     args = (learner.init().params, batch, jnp.zeros(4, bool), jax.random.key(0))
-    return jax.jit(learner.loss_and_gradient)(*args)
+    loss, grads = jax.jit(functools.partial(of_batch, learner.loss))(*args)
+    return loss.total, grads
 
 
 @pytest.mark.parametrize(

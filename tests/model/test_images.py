@@ -13,7 +13,7 @@ from toy import toy_dataset
 
 from dt.data import Batch, TrainingData, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer
-from dt.model.images import ATARI, ImageEncoder, channels_last, convolve, layers_for
+from dt.model.embed.images import ATARI, ImageEncoder, channels_last, convolve, layers_for
 from dt.model.recipe import recipe_of
 from dt.spec.spec import PolicySpec
 

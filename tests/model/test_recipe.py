@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,11 @@ from tiny import make_config, make_dataset
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.cli.train import parse_train_args
-from dt.config import DataConfig, ModelConfig, OptimizerConfig, TrainConfig
-from dt.config.presets import PRESETS, with_recipe
+from dt.config import DataConfig, ModelConfig, OptimizerConfig, RecipeName, TrainConfig
+from dt.config.presets import PRESETS, RECIPES, with_recipe
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.data.batches.windows import Action
+from dt.files import structured
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads.action import Prediction
 from dt.model.layers import LayerNorm
@@ -106,6 +107,15 @@ def test_flags_stand_above_the_recipe() -> None:
 def test_what_does_not_go_together_is_named(flags: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_train_args(flags.split())
+
+
+def test_every_name_of_a_recipe_has_one() -> None:
+    names = set(get_args(RecipeName))
+    for name in names:
+        recipe_of(ModelConfig(recipe=name, return_dropout=0.0))
+    assert set(RECIPES) == names - {"default"}
+    with pytest.raises(ValueError, match="model.recipe: "):
+        structured(TrainConfig, {"model": {"recipe": "chen2012"}})
 
 
 def test_the_default_recipe_is_what_it_was() -> None:
@@ -244,14 +254,15 @@ def test_what_was_not_finite_ends_with_its_episode() -> None:
         )
         for value in (jnp.nan, 1.0)
     )
-    window = Window.empty(3, new).advanced(new).advanced(nan)
+    window = Window.empty(3, 3, new.previous_action)
+    window = window.advanced(new, new.observation).advanced(nan, nan.observation)
     restarted = window.emptied(jnp.array([True, False])).advanced(
-        new._replace(previous_action=nan.previous_action)
+        new._replace(previous_action=nan.previous_action), new.observation
     )
-    for values in jax.tree.leaves(restarted.steps):
+    for values in jax.tree.leaves(restarted):
         assert np.isfinite(values[0]).all()
-    assert restarted.steps.mask.tolist() == [[False, False, True], [True, True, True]]
-    assert np.isnan(restarted.steps.observations[1]).any()
+    assert restarted.mask.tolist() == [[False, False, True], [True, True, True]]
+    assert np.isnan(restarted.observations[1]).any()
 
 
 def test_there_is_no_null_token_to_ask_for() -> None:

@@ -17,6 +17,7 @@ from dt.data import EpisodeDataset, TrainingData, draw_windows
 from dt.model.parameter_names import DIVIDED
 from dt.parallel.mesh import along_rows, make_mesh, place, replicated, shardings, usable_devices
 from dt.spec.spec import PolicySpec
+from dt.training.program import make_train_steps
 from dt.training.step import Learner
 
 UPDATES = 3
@@ -57,17 +58,17 @@ def main() -> None:
         mesh = make_mesh(devices, axes)
         assert len(devices) == (1 if name == "one" else 8)
         state = learner.init()
-        layout = shardings(state, mesh, DIVIDED)
-        state = place(state, layout)
+        state_shardings = shardings(state, mesh, DIVIDED)
+        state = place(state, state_shardings)
         steps = place(spec.encode(data.rows), replicated(mesh))
-        train_steps = learner.make_train_steps(layout)
+        train_steps = make_train_steps(learner, state_shardings)
         for step in range(UPDATES):
             draw = draw_windows(data.offsets, learner.num_steps_of_window, 0, step, rows)
             windows = place(jax.tree.map(lambda field: field[None], draw), along_rows(mesh, axis=1))
             state, metrics = train_steps(state, steps, windows, np.int32(1))
-            found[f"{name}/loss/{step}"] = np.asarray(metrics["loss"])
+            found[f"{name}/loss/{step}"] = np.asarray(metrics.means["loss"])
         assert train_steps._cache_size() == 1, "each update compiled anew"
-        for leaf, sharding in zip(*map(jax.tree.leaves, (state, layout)), strict=True):
+        for leaf, sharding in zip(*map(jax.tree.leaves, (state, state_shardings)), strict=True):
             assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim), "not where it belongs"
         for path, leaf in jax.tree.leaves_with_path(state.params):
             found[f"{name}/params/{jax.tree_util.keystr(path)}"] = np.asarray(leaf)

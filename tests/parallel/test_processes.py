@@ -105,9 +105,9 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_four_and_on_one(
     learner = Learner(spec, config)
     for count in (4, 1):
         mesh = make_mesh(jax.devices()[:count])
-        layout = shardings(jax.eval_shape(learner.init), mesh, DIVIDED)
+        state_shardings = shardings(jax.eval_shape(learner.init), mesh, DIVIDED)
         state = restore_state(
-            tmp_path / "a", jax.eval_shape(learner.init), learner.spec, pytest.fail, layout
+            tmp_path / "a", jax.eval_shape(learner.init), learner.spec, pytest.fail, state_shardings
         )
         assert digest_of(state) == written["digest"]
         assert all(len(leaf.sharding.device_set) == count for leaf in jax.tree.leaves(state))

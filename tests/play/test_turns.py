@@ -11,9 +11,8 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.play.faults import EnvironmentFault
-from dt.play.make import WORTH_TURNS, make_envs, make_groups
+from dt.play.make import make_envs
 from dt.play.turns import Group, play, play_in_turns
 
 LENGTHS = (3, 1, 5, 2, 4, 1, 2)
@@ -170,19 +169,6 @@ def test_a_fault_in_a_later_group_counts_the_rows_of_those_before() -> None:
     with pytest.raises(EnvironmentFault, match="row 2, episode 2, step 1: raised ZeroDivision"):
         turns.play(4)
     assert turns.events[-1] == ("acts", 0)  # and it is still the first's turn to step
-
-
-def test_groups_are_made_where_turns_are_worth_it() -> None:
-    def sizes(*args: Any) -> list[int]:
-        groups = make_groups(*args)
-        for envs in groups:
-            envs.close()
-        return [envs.num_envs for envs in groups]
-
-    assert sizes("CartPole-v1", WORTH_TURNS - 1) == [WORTH_TURNS - 1]
-    assert sizes("CartPole-v1", WORTH_TURNS + 1) == [WORTH_TURNS // 2 + 1] * 2
-    assert sizes("Walker2d-v5", WORTH_TURNS) == [WORTH_TURNS]  # steps on threads of its own
-    assert sizes("Walker2d-v5", WORTH_TURNS, {}, "sync") == [WORTH_TURNS // 2] * 2
 
 
 def test_a_mode_that_does_not_exist_and_a_missing_last_observation_are_named() -> None:

@@ -17,8 +17,9 @@ from dt.data import EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import data_card
 from dt.data.formats.convert import convert
 from dt.data.formats.npz import write_npz
-from dt.spaces.environments import space_from_text, space_to_text
-from dt.spaces.records import Parts, is_image, leaves, plane, to_records, to_tree
+from dt.spaces.parts import Parts, is_image, leaves, plane
+from dt.spaces.records import to_records, to_tree
+from dt.spaces.text import space_from_text, space_to_text
 
 SEEN = spaces.Dict(
     camera=spaces.Box(0, 255, (4, 3, 3), np.uint8),

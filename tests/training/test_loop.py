@@ -1,4 +1,4 @@
-"""Does a run, however it was cut, end with the same weights; are mix-ups refused?"""
+"""A run, however it was cut, ends with the same weights; mix-ups are refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,16 +20,23 @@ from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.data.batches.windows import draw_windows, gather
 from dt.spec.spec import PolicySpec
-from dt.training.loop import train
+from dt.training.hooks import Hooks
+from dt.training.loop import Measure, train
 from dt.training.run_directory import locked, open_run, write_config
 from dt.training.step import Learner
 
 
 def run(
-    spec: PolicySpec, dataset: EpisodeDataset, config: TrainConfig, run_dir: Path, **options: object
+    spec: PolicySpec,
+    dataset: EpisodeDataset,
+    config: TrainConfig,
+    run_dir: Path,
+    measure: Measure | None = None,
+    **hooks: Any,
 ) -> TrainState:
     run_dir.mkdir(exist_ok=True)
-    return train(spec, TrainingData.of(dataset), config, run_dir, **options)  # type: ignore[arg-type]
+    data = TrainingData.of(dataset)
+    return train(spec, data, config, run_dir, hooks=Hooks(**hooks), measure=measure)
 
 
 def assert_equal(a: TrainState, b: TrainState) -> None:

@@ -1,4 +1,4 @@
-"""Are a program's products counted right, and does a profile say what it promises?"""
+"""A program's products are counted right, and a profile says what it promises."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
-from rich.console import Console
 
 from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.parallel.mesh import make_mesh, place, replicated
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.profiling import measure_training, print_profile, product_flops
+from dt.training.profiling import describe_profile, measure_training, product_flops
 from dt.training.step import Learner
 
 
@@ -54,8 +53,6 @@ def test_a_profile_says_where_time_goes(
     blocks = 3 * 24 * 8**2 * 2 * 3 * 24
     assert blocks < profile.model_flops < 3 * blocks
     assert 0 < profile.utilization < 1 and "measured here" in profile.peak_source
-    console = Console(width=160, record=True)
-    print_profile(profile, console)
-    text = console.export_text()
+    text = describe_profile(profile)
     for words in ("forward", "backward", "optimiser", "feeding", "utilisation", "B accessed"):
         assert words in text

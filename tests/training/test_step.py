@@ -1,8 +1,9 @@
-"""Does a step learn what the data says, whatever the padding, the split and the devices?"""
+"""A step learns what the data says, whatever the padding, the split and the devices."""
 
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData, Windows, draw_windows, gather
 from dt.parallel.mesh import along_rows, make_mesh, place, replicated, usable_devices
 from dt.spec.spec import PolicySpec
+from dt.training.loss import loss_and_gradient
+from dt.training.program import make_train_steps
 from dt.training.step import Learner
 
 
@@ -64,7 +67,7 @@ def test_padding_weighs_nothing_in_the_loss() -> None:
         batch = jax.tree.map(jnp.asarray, gather(steps, Windows(*starts.T), length))
         is_null, key = jnp.zeros(len(rows), bool), jax.random.key(0)
         count = batch.mask.sum()
-        return float(jax.jit(learner.loss_fn)(params, batch, is_null, key, count)), int(count)
+        return float(jax.jit(learner.loss)(params, batch, is_null, key, count)[0]), int(count)
 
     (short, n_short), (long, n_long), (both, _) = loss_of([0]), loss_of([1]), loss_of([0, 1])
     assert (n_short, n_long) == (1, 6)
@@ -79,7 +82,9 @@ def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
         learner = make_learner(tiny_dataset, each)
         batch = batch_of(learner, tiny_dataset)
         args = (learner.init().params, batch, jnp.zeros(4, bool), jax.random.key(0))
-        results.append(jax.jit(learner.loss_and_gradient)(*args))
+        num_parts = each.data.num_micro_batches
+        of_batch = partial(loss_and_gradient, learner.loss, num_micro_batches=num_parts)
+        results.append(jax.jit(of_batch)(*args))
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
@@ -94,7 +99,7 @@ def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: 
     ]
     windows = jax.tree.map(lambda *fields: np.stack(fields), *draws)
     windows = place(windows, along_rows(mesh, axis=1))
-    train_steps = learner.make_train_steps()
+    train_steps = make_train_steps(learner)
     for _ in range(2):  # the second call, with another number of updates, compiles nothing new
         state, _ = train_steps(state, steps, windows, np.int32(updates))
         updates = 4 - updates

@@ -11,7 +11,6 @@ beside it, or give its fields as arguments:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +29,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
 from dt.checkpoint.hugging_face.units import STATISTICS, Statistics
 from dt.config import ModelConfig
+from dt.files import sha256_of
 from dt.model.decision_transformer import abstract_model
 from dt.spec.spec import PolicySpec
 
@@ -130,9 +130,9 @@ def save_hf(policy: ReturnConditionedPolicy, folder: str | Path) -> None:
     }
     tensors = to_tensors(policy.params, spec, config["n_positions"])
     content = save(tensors, metadata={"format": "pt"})  # what from_pretrained asks for
-    known = Statistics.of(spec, _sha256(content))
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(content)
+    known = Statistics.of(spec, sha256_of(folder / WEIGHTS))
     (folder / STATISTICS).write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
@@ -166,14 +166,13 @@ def _read_tensors(path: Path, sha256: str | None) -> Tensors:
         raise ValueError(
             f"{path}: no such file{found}; save the model again with a transformers that writes it"
         )
-    content = path.read_bytes()
-    if sha256 is not None and _sha256(content) != sha256:
+    if sha256 is not None and sha256_of(path) != sha256:
         raise ValueError(
             f"{path}: is not the file that {STATISTICS} was written for; if it was changed on "
             f"purpose, take sha256 out of {STATISTICS}"
         )
     try:
-        return load(content)
+        return load(path.read_bytes())
     except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
         raise ValueError(
             f"{path}: does not read ({error}); it must be whole, and of float32 or float16"
@@ -212,7 +211,3 @@ def _check_expressible(spec: PolicySpec) -> None:
         raise ValueError(
             f"action space {space}: the actions of a {THEIRS} are all bounded or all unbounded"
         )
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

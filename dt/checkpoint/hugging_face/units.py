@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,11 @@ import numpy as np
 from gymnasium import spaces
 
 from dt.config import ModelConfig
-from dt.data.episodes import Normalizer, Reference
+from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
+from dt.files import structured
+from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
 
 STATISTICS = "dt.json"
@@ -40,12 +42,12 @@ class Statistics:
     context_length: int = 20  # timesteps that the policy looks back over
     env_id: str | None = None
     env_kwargs: dict[str, Any] = field(default_factory=dict)
-    return_range: Sequence[float] | None = None  # the data's; returns beyond are shown clipped
-    observation_shape: Sequence[int] | None = None  # by default a vector
-    action_shape: Sequence[int] | None = None
-    reference: dict[str, Any] | None = None  # dt.data.episodes.Reference: source, low, high
-    transforms: dict[str, Any] | None = None  # dt.data.transforms.Transforms, if not the default
-    dataset: dict[str, Any] | None = None  # dt.data.summary.DatasetSummary
+    return_range: tuple[float, float] | None = None  # the data's; returns beyond are shown clipped
+    observation_shape: tuple[int, ...] | None = None  # by default a vector
+    action_shape: tuple[int, ...] | None = None
+    reference: Reference | None = None
+    transforms: Transforms | None = None
+    dataset: DatasetSummary | None = None
     sha256: str | None = None  # of model.safetensors, if all this is for that file alone
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class Statistics:
                 f"load_policy(statistics={{...}})"
             )
         try:
-            return cls(**values)
+            return structured(cls, values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -106,9 +108,9 @@ class Statistics:
             return_range=spec.return_range if np.isfinite(spec.return_range).all() else None,
             observation_shape=spec.observation_space.shape,
             action_shape=spec.action_space.shape,
-            reference=dataclasses.asdict(spec.reference) if spec.reference else None,
-            transforms=dataclasses.asdict(spec.transforms),
-            dataset=dataclasses.asdict(spec.dataset) if spec.dataset.episodes else None,
+            reference=spec.reference,
+            transforms=spec.transforms,
+            dataset=spec.dataset if spec.dataset.episodes else None,
             sha256=sha256,
         )
 
@@ -128,9 +130,6 @@ class Statistics:
         low, high, normalizer = self._actions(action_dim, tanh)
         shape = tuple(self.action_shape or (action_dim,))
         lowest, highest = self.return_range or (-np.inf, np.inf)
-        summary: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in (self.dataset or {}).items()
-        }
         return PolicySpec(
             model=model,
             observation_space=spaces.Box(
@@ -147,11 +146,11 @@ class Statistics:
             action_normalizer=normalizer,
             return_range=(lowest, highest),
             max_timesteps=max_timesteps,
-            dataset=DatasetSummary(**summary) if summary else unknown_dataset(),
+            dataset=self.dataset or unknown_dataset(),
             env_id=self.env_id,
             env_kwargs=self.env_kwargs,
-            reference=Reference(**self.reference) if self.reference else None,
-            transforms=Transforms(**(self.transforms or {})),
+            reference=self.reference,
+            transforms=self.transforms or Transforms(),
         )
 
     def _actions(self, size: int, tanh: bool) -> tuple[np.ndarray, np.ndarray, Normalizer]:

@@ -11,7 +11,8 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float
 
 from dt.play.faults import Tree
-from dt.spaces.records import build, leaves
+from dt.spaces.parts import leaves
+from dt.spaces.records import build
 
 Generators = list[np.random.Generator]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 from dt.collect.behaviors.acting import Behavior, random_behavior
 from dt.collect.behaviors.atari import atari_behavior, is_atari
 from dt.collect.behaviors.network import network_behavior
+from dt.files import sha256_of
 
 FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET"
 
@@ -50,12 +50,12 @@ def load_behavior(
         path = _existing(word, rest)
         arrays = _arrays(path)
         actor = atari_behavior if is_atari(arrays) else network_behavior
-        return replace(actor(path, arrays, *how), content=_digest(path))
+        return replace(actor(path, arrays, *how), content=sha256_of(path))
     if kind == "sb3" and rest:
         from dt.collect.behaviors.sb3 import sb3_behavior
 
         path = _existing(word, rest)
-        return replace(sb3_behavior(path, *how), content=_digest(path))
+        return replace(sb3_behavior(path, *how), content=sha256_of(path))
     run_dir, at, target = rest.rpartition("@")
     if kind == "run" and run_dir and target:
         from dt.collect.behaviors.steered import steered_behavior  # JAX, which others do not need
@@ -78,8 +78,3 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged file can break NumPy's reader in many ways
         reason = str(error) or type(error).__name__
         raise ValueError(f"{path}: not a readable npz of plain arrays ({reason})") from error
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

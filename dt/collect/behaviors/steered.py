@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 
 import gymnasium
@@ -14,6 +13,7 @@ from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy
 from dt.checkpoint.manifest import MANIFEST
 from dt.collect.behaviors.acting import Behavior, Generators
+from dt.files import sha256_of
 from dt.spaces.records import to_records
 
 
@@ -59,6 +59,5 @@ def steered_behavior(
         # Its own actions it knows exactly; noise put others in their place.
         policy.observe(rewards, None if np.array_equal(actions, chosen) else actions)
 
-    content = (folder / MANIFEST).read_bytes()
     name = f"run:{run_dir.resolve().name}@{target}"
-    return Behavior(name, act, start, observe, content=sha256(content).hexdigest())
+    return Behavior(name, act, start, observe, content=sha256_of(folder / MANIFEST))

@@ -10,9 +10,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dt.data.card.pass_counts import EpisodeTable, Tally
+from dt.data.card.pass_counts import EpisodeTable, PassCounts
 from dt.data.card.steerability import steerability
-from dt.data.episodes import Reference
+from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource
 from dt.data.summary import histogram, whole_histogram
 from dt.spaces.environments import known_step_limit
@@ -32,8 +32,8 @@ def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
     Raises:
         ValueError: when there is no episode, or fields disagree with one another or the spaces.
     """
-    tally = Tally(source)
-    table = tally.table()
+    counts = PassCounts(source)
+    table = counts.table()
     finite = np.isfinite(table.returns)
     returns, lengths = table.returns[finite], table.lengths[finite]
     reference = source.reference
@@ -47,15 +47,15 @@ def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
         "reference": _reference(reference, returns),
         "returns": _spread(returns, histogram),
         "lengths": _spread(table.lengths, whole_histogram),
-        "rewards": tally.reward_facts(),
-        "endings": tally.ending_facts(known_step_limit(source.env_id, source.env_kwargs)),
+        "rewards": counts.reward_facts(),
+        "endings": counts.ending_facts(known_step_limit(source.env_id, source.env_kwargs)),
         "observations": {
-            **tally.observations.facts(tally.locate),
-            "not_finite_finals": len(tally.bad_finals),
-            "first_not_finite_final": tally.bad_finals[0] if tally.bad_finals else None,
+            **counts.observations.facts(counts.locate),
+            "not_finite_finals": len(counts.bad_finals),
+            "first_not_finite_final": counts.bad_finals[0] if counts.bad_finals else None,
         },
-        "actions": {**tally.actions.facts(tally.locate), **tally.action_facts()},
-        "duplicate_episodes": tally.duplicates(),
+        "actions": {**counts.actions.facts(counts.locate), **counts.action_facts()},
+        "duplicate_episodes": counts.duplicates(),
         "steerability": steerability(
             returns, lengths, reference.high - reference.low if reference else None
         ),

@@ -9,7 +9,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dt.spaces.records import Leaf
+from dt.spaces.parts import Leaf
 
 Bounds = tuple[np.ndarray, np.ndarray]
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from dt.data.card.columns import ColumnCounts, box_bounds
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.streams import EpisodeStream, pieces
-from dt.spaces.records import leaves
+from dt.spaces.parts import leaves
 
 LIMIT_SHARE = 0.05  # when more of the episodes have the longest length, it was a time limit
 
@@ -25,7 +25,7 @@ class EpisodeTable(NamedTuple):
     lengths: Int[np.ndarray, " E"]
 
 
-class Tally:
+class PassCounts:
     """The running numbers of one pass over a source: a few a column, and four an episode."""
 
     def __init__(self, source: EpisodeDataset | EpisodeStream):

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 from dt.data.formats import all_formats
 from dt.data.formats.minari import dataset_path, is_minari_id, place_minari, write_minari
 from dt.data.formats.sources import open_source
@@ -83,7 +85,7 @@ def _replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f".{path.name}.{os.getpid()}.partial")
     for other in path.parent.iterdir():
         match = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.partial", other.name)
-        if match and not _is_running(int(match[1])):
+        if match and not psutil.pid_exists(int(match[1])):
             _remove(other)  # of a conversion that was killed
     try:
         yield part
@@ -91,16 +93,6 @@ def _replacing(path: Path) -> Iterator[Path]:
         raise ValueError(f"{path}: cannot be written ({first_line(error)})") from error
     finally:
         _remove(part)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _remove(path: Path) -> None:

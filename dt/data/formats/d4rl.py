@@ -26,7 +26,7 @@ from dt.data.formats.format import Format
 from dt.data.formats.hdf5 import MAGIC, hdf5_keys, names_in, open_hdf5, read_array, reserve
 from dt.data.streams import EpisodeSource, pieces
 from dt.spaces.environments import EnvKwargs, known_step_limit
-from dt.spaces.records import is_composite
+from dt.spaces.parts import is_composite
 
 if TYPE_CHECKING:
     import h5py

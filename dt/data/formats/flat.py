@@ -20,17 +20,14 @@ from typing import TypeAlias
 import gymnasium
 import numpy as np
 
-from dt.data.episodes import Episode, EpisodeDataset, Reference, check_shapes, step_shapes
+from dt.data.episodes import Episode, EpisodeDataset, check_shapes, step_shapes
+from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource, cut_ends
-from dt.spaces.environments import (
-    EnvKwargs,
-    environment_spaces,
-    infer_spaces,
-    known_spaces,
-    space_from_text,
-    space_to_text,
-)
-from dt.spaces.records import build, leaves, to_records
+from dt.spaces.environments import EnvKwargs, environment_spaces, known_spaces
+from dt.spaces.infer import infer_spaces
+from dt.spaces.parts import leaves
+from dt.spaces.records import build, to_records
+from dt.spaces.text import space_from_text, space_to_text
 
 STEPS = ("observations", "actions", "rewards")
 ENDS = ("terminations", "truncations")

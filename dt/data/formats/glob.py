@@ -9,7 +9,8 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource, EpisodeStream
 from dt.spaces.environments import EnvKwargs
 

@@ -26,7 +26,8 @@ from dt.data.episodes import Episode
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream, cut_ends
 from dt.files import first_line
-from dt.spaces.environments import EnvKwargs, environment_spaces, infer_spaces
+from dt.spaces.environments import EnvKwargs, environment_spaces
+from dt.spaces.infer import infer_spaces
 
 if TYPE_CHECKING:
     import pyarrow

@@ -26,19 +26,17 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 
-from dt.data.episodes import Episode, Reference
+from dt.data.episodes import Episode
 from dt.data.formats.flat import kwargs_to_text
 from dt.data.formats.format import Format
 from dt.data.formats.hdf5 import hdf5_keys, reserve
+from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource, EpisodeStream, cut_ends
 from dt.files import first_line
-from dt.spaces.environments import (
-    EnvKwargs,
-    environment_spaces,
-    space_from_text,
-    space_to_text,
-)
-from dt.spaces.records import leaves, to_records, to_tree
+from dt.spaces.environments import EnvKwargs, environment_spaces
+from dt.spaces.parts import leaves
+from dt.spaces.records import to_records, to_tree
+from dt.spaces.text import space_from_text, space_to_text
 
 if TYPE_CHECKING:  # imported where a data set is opened: most logs are not Minari's
     import minari

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,8 @@ class RowFile:
 
     def __init__(self, path: Path, width: int, dtype: Any = np.float32):
         self.path, self.width, self.dtype = path, width, np.dtype(dtype)
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._file = path.open("rb", buffering=0)
+        self._reading = Lock()  # of one thread at a time, where no place is part of a read
 
     def read(self, windows: Windows, num_steps: int) -> Shaped[np.ndarray, "B T W"]:
         """What `read_rows` reads, bit for bit.
@@ -59,21 +61,30 @@ class RowFile:
         row_bytes = self.dtype.itemsize * self.width
         begins = (windows.start * row_bytes).tolist()
         sizes = (windows.length * row_bytes).tolist()
+        descriptor = self._file.fileno()
         if hasattr(os, "posix_fadvise"):  # Linux; elsewhere each read waits for its own pages
             for row in np.argsort(windows.start).tolist():
-                os.posix_fadvise(self._descriptor, begins[row], sizes[row], os.POSIX_FADV_WILLNEED)
+                os.posix_fadvise(descriptor, begins[row], sizes[row], os.POSIX_FADV_WILLNEED)
         rows = np.empty((len(begins), num_steps, self.width), self.dtype)
         memory, stride = rows.data.cast("B"), num_steps * row_bytes
         for row, (begin, size) in enumerate(zip(begins, sizes, strict=True)):
             into = memory[row * stride : row * stride + size]
-            if os.preadv(self._descriptor, [into], begin) != size:
+            if self._read_into(into, begin) != size:
                 raise ValueError(f"{self.path}: ends before byte {begin + size}; it was cut short")
         for row in np.flatnonzero(windows.length < num_steps):
             rows[row, windows.length[row] :] = rows[row, windows.length[row] - 1]
         return rows
 
+    def _read_into(self, into: memoryview, begin: int) -> int | None:
+        """Fill the memory with what begins there, and say how many bytes there were."""
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file.fileno(), [into], begin)
+        with self._reading:  # Windows
+            self._file.seek(begin)
+            return self._file.readinto(into)
+
     def close(self) -> None:
-        os.close(self._descriptor)
+        self._file.close()
 
 
 def _indices(windows: Windows, num_steps: int) -> np.ndarray:

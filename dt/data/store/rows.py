@@ -1,4 +1,4 @@
-"""What does training read? One row of float32 a step, in memory or mapped from a file.
+"""Lay out what training reads: one row of float32 a step, in memory or mapped from a file.
 
 A row holds a step's observation, action and return-to-go side by side, so that a window is one
 run of memory: reading it costs one cache miss where separate arrays cost three. Numbers come
@@ -18,48 +18,16 @@ import gymnasium
 import numpy as np
 from jaxtyping import Float, Int
 
-from dt.data.episodes import Episode, EpisodeDataset, Reference
+from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.reference import Reference
+from dt.data.store.moments import Moments
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms, best_episodes, returns
 from dt.spaces.environments import EnvKwargs
-from dt.spaces.records import Parts
+from dt.spaces.parts import Parts
 
 CHUNK_STEPS = 65_536  # steps that are held at once; part of the format, as sums depend on it
 MOST_VALUES = 2**24  # of a category
-
-
-class Moments(NamedTuple):
-    """Count, mean, squared deviations and bounds of each column, over all rows."""
-
-    num_rows: int
-    mean: Float[np.ndarray, " W"]
-    deviations: Float[np.ndarray, " W"]
-    low: Float[np.ndarray, " W"]
-    high: Float[np.ndarray, " W"]
-
-    @classmethod
-    def of(cls, rows: Float[np.ndarray, "n W"]) -> Moments:
-        wide = rows.astype(np.float64)
-        mean = wide.mean(axis=0)
-        deviations = np.square(wide - mean).sum(axis=0)
-        return cls(len(rows), mean, deviations, wide.min(axis=0), wide.max(axis=0))
-
-    def merge(self, other: Moments) -> Moments:
-        """Of both sets of rows together (Chan et al. 1983, eq. 2.1)."""
-        num_rows = self.num_rows + other.num_rows
-        apart = other.mean - self.mean
-        shift = np.square(apart) * (self.num_rows * other.num_rows / num_rows)
-        return Moments(
-            num_rows,
-            self.mean + apart * (other.num_rows / num_rows),
-            self.deviations + other.deviations + shift,
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-        )
-
-    @property
-    def std(self) -> Float[np.ndarray, " W"]:
-        return np.sqrt(self.deviations / self.num_rows)
 
 
 @dataclass(frozen=True)

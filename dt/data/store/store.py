@@ -1,4 +1,4 @@
-"""How does a log of any size become a file that training maps, once and for all?
+"""Make a log of any size a file that training maps, once and for all.
 
 A store is a folder: rows.bin (float32, see rows.py), images.bin (uint8, when observations hold
 pictures), offsets.npy, returns.npy, and store.json, which says what the numbers mean and holds
@@ -9,33 +9,27 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 
-from dt.data.episodes import Reference
 from dt.data.formats.sources import open_source, source_files
-from dt.data.store.rows import (
-    Columns,
-    Moments,
-    TrainingData,
-    make_chunks,
-    offsets_of,
-)
+from dt.data.reference import Reference
+from dt.data.store.checksums import checksums_of, first_damage, write_blocks
+from dt.data.store.moments import Moments
+from dt.data.store.rows import Columns, TrainingData, make_chunks, offsets_of
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
-from dt.spaces.environments import EnvKwargs, space_from_text, space_to_text
+from dt.files import flush_to_disk, locked, written_whole
+from dt.spaces.environments import EnvKwargs
+from dt.spaces.text import space_from_text, space_to_text
 
 FORMAT = 2
-BLOCK = 4 << 20  # bytes under one checksum
 META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
 
@@ -206,8 +200,8 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
     checksums: dict[str, list[int]] = {}
     done = 0
     with (
-        _blocks(folder / ROWS, checksums) as write_rows,
-        _blocks(folder / IMAGES, checksums) as write_images,
+        write_blocks(folder / ROWS, checksums) as write_rows,
+        write_blocks(folder / IMAGES, checksums) as write_images,
     ):
         for chunk in make_chunks(source, transforms):
             write_rows(chunk.rows)
@@ -225,7 +219,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         (RETURNS, np.concatenate(returns)),
     ):
         np.save(folder / name, array)
-        checksums[name] = list(_checksums(folder / name))
+        checksums[name] = checksums_of(folder / name)
     meta = {
         "format": FORMAT,
         "name": source.name,
@@ -239,43 +233,8 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         "moments": [moments.num_rows, *(column.tolist() for column in moments[1:])],
         "checksums": checksums,
     }
-    with (folder / META).open("w") as file:
-        json.dump(meta, file)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-@contextmanager
-def _blocks(path: Path, checksums: dict[str, list[int]]) -> Iterator[Callable[[np.ndarray], None]]:
-    """A file to write arrays to, and the checksum of each of its blocks as it grows."""
-    sums = checksums.setdefault(path.name, [])
-    open_block, filled = 0, 0
-    with path.open("wb") as file:
-
-        def write(array: np.ndarray) -> None:
-            nonlocal open_block, filled
-            view = array.data.cast("B")
-            file.write(view)
-            while len(view):
-                part = view[: BLOCK - filled]
-                open_block = zlib.crc32(part, open_block)
-                filled += len(part)
-                view = view[len(part) :]
-                if filled == BLOCK:
-                    sums.append(open_block)
-                    open_block, filled = 0, 0
-
-        yield write
-        if filled:
-            sums.append(open_block)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _checksums(path: Path) -> Iterator[int]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield zlib.crc32(block)
+    (folder / META).write_text(json.dumps(meta))
+    flush_to_disk(folder / META)
 
 
 def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
@@ -284,14 +243,12 @@ def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
     if stamp.exists() and json.loads(stamp.read_text()) == _state_of(folder):
         return
     for name, expected in checksums.items():
-        path = folder / name
-        found = list(_checksums(path)) if path.exists() else []
-        for number in range(max(len(expected), len(found))):
-            if expected[number : number + 1] != found[number : number + 1]:
-                raise ValueError(
-                    f"{path}: the bytes from {number * BLOCK} on are not those that were written; "
-                    f"remove {folder} and the next run makes it anew"
-                )
+        damage = first_damage(folder / name, expected)
+        if damage is not None:
+            raise ValueError(
+                f"{folder / name}: the bytes from {damage} on are not those that were written; "
+                f"remove {folder} and the next run makes it anew"
+            )
     _stamp(folder)
 
 
@@ -311,31 +268,24 @@ def _stamp(folder: Path) -> None:
     """Note that the files as they are now are sound; a store that cannot be written is verified
     anew by every run."""
     try:
-        temporary = folder / f"{STAMP}.{os.getpid()}"
-        temporary.write_text(json.dumps(_state_of(folder)))
-        temporary.replace(folder / STAMP)
+        with written_whole(folder / STAMP) as beside:
+            beside.write_text(json.dumps(_state_of(folder)))
     except PermissionError:
         pass
 
 
 @contextmanager
 def _only_builder(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the store's lock; the system releases it with the process, however that ends."""
+    """Hold the store's lock, after whoever has it."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.with_name(f"{folder.name}.lock")
-    while True:
-        file = path.open("w")
+
+    def waiting() -> None:
+        say(f"another process is building {folder}; waiting for it")
+
+    with locked(path, on_wait=waiting, say=say):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(f"another process is building {folder}; waiting for it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        # Whoever had it may have removed the file, and another made it anew: try again then.
-        if path.exists() and os.fstat(file.fileno()).st_ino == path.stat().st_ino:
-            break
-        file.close()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        file.close()
+            yield
+        finally:
+            with suppress(PermissionError):  # Windows keeps a file that is open
+                path.unlink(missing_ok=True)

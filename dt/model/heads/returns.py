@@ -1,8 +1,9 @@
-"""Which return does the model expect, and which does it choose? As bins, or as an expectile."""
+"""Heads that predict the return-to-go, as bins or as an expectile, and choose one to ask for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +14,7 @@ from jaxtyping import Array, Float
 from dt.model.heads.piecewise import Bins
 from dt.model.heads.sampling import Sampling, nucleus
 from dt.model.recipe import Recipe
+from dt.spec.spec import PolicySpec
 
 
 @dataclass(frozen=True)
@@ -160,3 +162,18 @@ class ExpectileReturnHead(nnx.Module):
 
     def choose(self, prediction: Float[Array, "*b 1"]) -> Float[Array, "*b"]:
         return prediction[..., 0]
+
+
+ReturnHead: TypeAlias = CategoricalReturnHead | ExpectileReturnHead
+
+
+def make_return_head(spec: PolicySpec, recipe: Recipe, *, rngs: nnx.Rngs) -> ReturnHead:
+    """Make the head that `model.return_head` names; its bins span the data's returns."""
+    config = spec.model
+    if config.return_head == "expectile":
+        return ExpectileReturnHead(config.width, config.return_expectile, recipe, rngs=rngs)
+    low, high = spec.return_normalizer(np.asarray(spec.return_range, np.float32)).tolist()
+    if not high > low:  # every return is the same, but bins have a width
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, config.return_bins + 1, dtype=np.float32)
+    return CategoricalReturnHead(config.width, edges, recipe, config.return_smoothing, rngs=rngs)

@@ -14,6 +14,7 @@ from flax import nnx
 from gymnasium import spaces
 from tiny import make_config, make_dataset
 
+from dt.acting.exemplars import nearest_exemplars
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.config import ModelConfig, TrainConfig
@@ -23,6 +24,7 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.mesh import make_mesh
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
+from dt.training.hooks import Hooks
 from dt.training.loop import train
 from dt.training.run_directory import write_config
 from dt.training.step import Learner
@@ -110,7 +112,7 @@ def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
         params, spec, ActingOptions(deterministic=True, recompute=recompute)
     )
     target, late = float(dataset.returns[2]), 4
-    shown = policy._nearest(np.array([target])) if spec.prefix_steps else None
+    shown = nearest_exemplars(spec, np.array([target])) if spec.prefix_steps else None
     graph, _ = nnx.split(nnx.eval_shape(lambda: DecisionTransformer(spec, rngs=nnx.Rngs(0))))
     batch = whole_episode(dataset, spec, shown)
     forward = jax.jit(lambda p, b: nnx.merge(graph, p)(b))
@@ -196,7 +198,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     data, config = TrainingData.of(dataset), goal_config(name, "device")
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
-    state = train(spec, data, config, tmp_path, say=pytest.fail)
+    state = train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
     policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2

@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from dt.data import EpisodeDataset, Reference
 from dt.data.card.card import data_card
-from dt.data.episodes import unchecked_values
+from dt.data.checks import unchecked_values
 from dt.data.streams import EpisodeStream
 
 UNBOUNDED = spaces.Box(-np.inf, np.inf, (3,), np.float32)

@@ -16,7 +16,7 @@ from dt.data.formats.flat import (
     kwargs_to_text,
     to_extras,
 )
-from dt.spaces.environments import space_to_text
+from dt.spaces.text import space_to_text
 
 
 def make_arrays(**changes: Any) -> dict[str, np.ndarray]:

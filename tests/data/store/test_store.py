@@ -18,7 +18,7 @@ from tiny import make_dataset
 
 from dt.data import EpisodeDataset, TrainingData, Transforms
 from dt.data.episodes import Episode
-from dt.data.store import rows, store
+from dt.data.store import checksums, rows
 from dt.data.store.store import content_key, open_or_build, open_store
 from dt.data.streams import EpisodeStream
 
@@ -26,7 +26,7 @@ from dt.data.streams import EpisodeStream
 @pytest.fixture
 def dataset(monkeypatch: pytest.MonkeyPatch) -> EpisodeDataset:
     monkeypatch.setattr(rows, "CHUNK_STEPS", 16)  # several chunks
-    monkeypatch.setattr(store, "BLOCK", 256)  # several checksums
+    monkeypatch.setattr(checksums, "BLOCK", 256)  # several checksums
     return make_dataset([7, 2, 11, 5, 30, 1, 4])
 
 

@@ -1,4 +1,4 @@
-"""How does a picture become a vector? Convolutions, as matrix products.
+"""Pictures as vectors: convolutions, computed as matrix products.
 
 The encoder of Mnih et al. 2015 (table 1), with the linear layer and tanh of Chen et al. 2021's
 Atari code behind it; of pictures that are too small for it, the same with smaller steps.
@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from dt.model.recipe import Recipe
-from dt.spaces.records import channels_first, plane
+from dt.spaces.parts import channels_first, plane
 
 
 class Layer(NamedTuple):
@@ -32,6 +32,8 @@ ATARI_SIDE = 36  # the shortest that leaves the last of its layers a place
 
 
 class Convolution(nnx.Module):
+    """A convolution without padding, with a bias."""
+
     def __init__(self, channels: int, layer: Layer, *, rngs: nnx.Rngs):
         self.stride = layer.stride
         shape = (layer.kernel, layer.kernel, channels, layer.channels)
@@ -44,7 +46,7 @@ class Convolution(nnx.Module):
 
 
 class ImageEncoder(nnx.Module):
-    """Bytes of a picture, whatever its axes -> a vector within -1 and 1."""
+    """Encodes the bytes of a picture, whatever its axes, in a vector within -1 and 1."""
 
     def __init__(
         self, shape: tuple[int, ...], highest: int, width: int, recipe: Recipe, *, rngs: nnx.Rngs
@@ -70,7 +72,7 @@ class ImageEncoder(nnx.Module):
 
 
 def layers_for(height: int, width: int) -> tuple[Layer, ...]:
-    """The convolutions that pictures of this size are read by; one of 3x3 has place for one."""
+    """Choose the convolutions for pictures of this size; one of 3x3 has place for one."""
     if min(height, width) >= ATARI_SIDE:
         return ATARI
     layers, side = [], min(height, width)
@@ -83,7 +85,7 @@ def layers_for(height: int, width: int) -> tuple[Layer, ...]:
 
 
 def channels_last(pictures: UInt8[Array, "n ..."]) -> UInt8[Array, "n H W C"]:
-    """Whichever axes hold the plane, the channels and the frames."""
+    """Move channels and frames last, whichever axes hold them."""
     shape = pictures.shape[1:]
     if len(shape) == 2:
         return pictures[..., None]
@@ -98,7 +100,7 @@ def channels_last(pictures: UInt8[Array, "n ..."]) -> UInt8[Array, "n H W C"]:
 def convolve(
     x: Float[Array, "n H W C"], kernel: Float[Array, "k k C F"], stride: int
 ) -> Float[Array, "n h w F"]:
-    """A convolution without padding.
+    """Convolve without padding.
 
     Where the step divides the kernel, blocks of that many pixels become channels first, so that
     few slices are left to lay side by side. Measured with gradients on 256 Atari frames and busy
@@ -119,7 +121,7 @@ def convolve(
 def _as_product(
     x: Float[Array, "n H W C"], kernel: Float[Array, "k k C F"], stride: int
 ) -> Float[Array, "n h w F"]:
-    """Every patch laid out as a row, times the kernel as a matrix."""
+    """Multiply every patch, laid out as a row, by the kernel as a matrix."""
     side, _, channels, features = kernel.shape
     rows, columns = ((size - side) // stride + 1 for size in x.shape[1:3])
     ends = [stride * (count - 1) + 1 for count in (rows, columns)]

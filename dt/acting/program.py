@@ -1,0 +1,175 @@
+"""The pure program of a policy: one step of a batch of episodes as a function of its state.
+
+The host (`dt.acting.policy`), play on the device (`dt.acting.lanes`) and the exported file
+(`dt.checkpoint.export`) all run this step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, UInt32
+
+from dt.acting.exemplars import nearest_exemplars
+from dt.acting.options import ActingOptions
+from dt.data.batches.windows import Action, Batch, Observation
+from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
+from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
+from dt.model.ring_cache import RingCache
+from dt.model.window_cache import Window
+from dt.spec.spec import PolicySpec
+
+if TYPE_CHECKING:
+    Params: TypeAlias = nnx.State
+else:  # beartype warns of what nnx.State itself is annotated with
+    Params: TypeAlias = object
+
+
+class PolicyState(NamedTuple):
+    """What a batch of running episodes remembers; every row has its own clock."""
+
+    cache: RingCache | Window
+    timestep: Int[Array, " B"]  # of the next observation
+    return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
+    previous_action: Action  # (B, ...), in the model's units
+    seed: UInt32[Array, " B"]  # decides an episode's sampled actions, whatever row it runs in
+
+
+class Start(NamedTuple):
+    """Which rows begin an episode at a step, and how; of others the numbers are ignored."""
+
+    rows: Bool[Array | np.ndarray, " B"]
+    requests: Float[Array | np.ndarray, " B"]  # the returns that are asked for
+    seeds: UInt32[Array | np.ndarray, " B"]  # of the sampled actions
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyProgram:
+    """Functions of weights and state alone, to be compiled wherever a policy acts."""
+
+    spec: PolicySpec
+    options: ActingOptions
+
+    @cached_property
+    def graph(self) -> nnx.GraphDef[DecisionTransformer]:
+        """The model without its weights."""
+        return nnx.split(abstract_model(self.spec))[0]
+
+    def initial_state(self, batch_size: int) -> PolicyState:
+        """Make the state of rows that have not started; `step` starts those that it is told to."""
+        model = abstract_model(self.spec)
+        return PolicyState(
+            cache=model.init_cache(batch_size, self.options.recompute),
+            timestep=jnp.zeros(batch_size, jnp.int32),
+            return_to_go=jnp.zeros(batch_size, jnp.float32),
+            previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
+            seed=jnp.zeros(batch_size, jnp.uint32),
+        )
+
+    def step(
+        self,
+        params: Params,
+        state: PolicyState,
+        observation: Observation,
+        reward: Float[Array, " B"],
+        start: Start,
+        prefixes: Batch | None = None,
+    ) -> tuple[Action, PolicyState]:
+        """Reset the rows that start, act in all: one program for every step of every episode.
+
+        Args:
+            observation: (B, ...), in the model's units.
+            reward: of the last action, in the units of targets; ignored where rows start.
+            prefixes: (B, P, ...) what stands before the episodes of rows that start, where the
+                model has a place for it; by default of the data's episode of the nearest return.
+
+        Returns:
+            Actions in the model's units, and the state after them.
+        """
+        # R_{t+1} = (R_t - r_t) / discount: the recursion of the training data, turned around.
+        remaining = (state.return_to_go - reward) / self.spec.transforms.discount
+        timestep = jnp.where(start.rows, 0, state.timestep)
+        return_to_go = jnp.where(start.rows, start.requests, remaining)
+        seed = jnp.where(start.rows, start.seeds, state.seed)
+
+        model = nnx.merge(self.graph, params)
+        nearest = partial(nearest_exemplars, self.spec, start.requests)
+        rows = jnp.asarray(start.rows)
+        past = model.begin(state.cache, rows, nearest if prefixes is None else prefixes)
+        moment = Moment(
+            previous_action=state.previous_action,
+            observation=observation,
+            return_to_go=self._normalized(return_to_go),
+            timestep=timestep,
+            previous_return=self._normalized(state.return_to_go),
+        )
+        is_null = jnp.full(len(timestep), self.options.null)
+        keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
+        choose = None
+        if self.options.expert is not None:
+            choose = partial(self._choose_return, model, keys)
+        prediction, cache, chosen_return = model.step(moment, is_null, past, choose)
+        if self.options.expert is not None:
+            return_to_go = self.spec.return_normalizer.invert(chosen_return)
+        sampling = self.options.sampling
+        action = jax.vmap(lambda p, k: model.head.act(p, k, sampling))(prediction, keys)
+        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Of memory on the device that each row takes while it acts, roughly and rather too many.
+
+        What it remembers, before and after a step; and where a window is computed anew, what
+        passes between the parts of one block.
+        """
+        state = jax.eval_shape(lambda: self.initial_state(1))
+        remembered = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+        model, computed = self.spec.model, 0
+        if isinstance(state.cache, Window):
+            tokens = model.context_length * self.spec.layout.tokens_per_step
+            computed = 4 * tokens * (12 * model.width + 2 * model.num_heads * tokens)
+        return 2 * remembered + computed
+
+    def return_probabilities(
+        self, params: Params, batch: Batch
+    ) -> tuple[Float[Array, "B T K"], Float[Array, " K1"]]:
+        """Predict bins of each step's return-to-go before it is shown: probabilities, and edges.
+
+        Args:
+            batch: (B, T, ...), in the model's units; so are the edges.
+
+        Raises:
+            ValueError: where the model does not predict returns as bins.
+        """
+        if self.spec.layout.return_predictor is None or self.spec.model.return_head != "bins":
+            raise ValueError(
+                f"layout {self.spec.layout} with return head {self.spec.model.return_head} "
+                f"predicts no bins; train with --model.layout observation-return-action"
+            )
+        model = nnx.merge(self.graph, params)
+        head, expected = model.return_head, model.predictions(batch)[1]
+        assert isinstance(head, CategoricalReturnHead) and expected is not None
+        return head.probabilities(expected), jnp.asarray(head.bins.array[0])
+
+    def _normalized(self, return_to_go: Float[Array, " B"]) -> Float[Array, " B"]:
+        """Change returns to the model's units. An agent that got more than it was asked for, or is
+        asked for more than the data holds, sees the nearest return that the data does hold."""
+        lowest, highest = self.spec.return_range
+        kept = jnp.clip(return_to_go, lowest, highest if self.options.clip else None)
+        return self.spec.return_normalizer(kept)
+
+    def _choose_return(self, model: DecisionTransformer, keys: Array, expected: Array) -> Array:
+        """Choose the returns to ask for, each by its row's own expectation and key."""
+        head, choice = model.return_head, self.options.expert or ReturnChoice()
+        if isinstance(head, ExpectileReturnHead):
+            return head.choose(expected)
+        # Folded once more: the key itself draws the action.
+        return jax.vmap(lambda e, key: head.choose(e, jax.random.fold_in(key, 1), choice))(
+            expected, keys
+        )

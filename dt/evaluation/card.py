@@ -1,0 +1,231 @@
+"""Score cards of one run and of several, and their form in JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar
+
+import cattrs
+from cattrs.gen import make_dict_unstructure_fn, override
+
+from dt.acting.options import CARD_KEYS, ActingOptions, fields_of_card
+from dt.data.reference import Reference
+from dt.evaluation.parts import (
+    AnyTargetScore,
+    Beyond,
+    Calibration,
+    DatasetFacts,
+    Estimate,
+    Expectation,
+    RunsTargetScore,
+    RunSummary,
+    ScoreValue,
+    TargetScore,
+)
+
+Json: TypeAlias = dict[str, Any]  # an object of a JSON file
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Played:
+    """What a card of one run and one of several have in common."""
+
+    env_id: str
+    env_kwargs: dict[str, Any]
+    acting: ActingOptions
+    # Of a model that predicts one number of the return, in place of the expert's choice.
+    return_expectile: float | None = None
+    on_device: bool
+    layout: str
+    episodes: int  # a target
+    reference: Reference | None
+    dataset: DatasetFacts
+    versions: dict[str, str]  # of packages
+    command: str
+    commit: str | None
+    selection: str  # last, best or chosen
+    wall_seconds: float
+    env_steps_per_second: float
+    calibration: Calibration | None
+    beyond: Beyond | None
+    verdict: str
+    expectation: Expectation | None = None  # where the model chose its own returns
+
+    def acting_entries(self) -> Json:
+        """How the policy acted, as a card's file has it."""
+        return self.acting.to_card(self.return_expectile)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card(_Played):
+    """The score card of one checkpoint."""
+
+    checkpoint_step: int
+    prefix: str
+    seed: int
+    targets: tuple[TargetScore, ...]
+
+    def to_json(self) -> Json:
+        """As a card's file holds it."""
+        return _to_json(self, _CARD_KEYS)
+
+    @classmethod
+    def from_json(cls, values: Json) -> Card:
+        """A card from what its file holds; keys that are younger than the file may be missing.
+
+        Raises:
+            ValueError: naming the key that is missing or holds something else.
+        """
+        return _from_json(cls, values, _CARD_KEYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AggregateCard(_Played):
+    """The score card of several runs of one kind."""
+
+    runs: tuple[RunSummary, ...]
+    targets: tuple[RunsTargetScore, ...]
+
+    def to_json(self) -> Json:
+        return _to_json(self, _AGGREGATE_KEYS)
+
+    @classmethod
+    def from_json(cls, values: Json) -> AggregateCard:
+        """As `Card.from_json`."""
+        return _from_json(cls, values, _AGGREGATE_KEYS)
+
+
+AnyCard: TypeAlias = Card | AggregateCard
+
+
+def rising(card: AnyCard) -> list[AnyTargetScore]:
+    """Sort a card's targets, the lowest first."""
+    rows: list[AnyTargetScore] = list(card.targets)
+    return sorted(rows, key=lambda row: row.target)
+
+
+def card_from_json(values: Json) -> AnyCard:
+    """The card of one run or of several, whichever it is.
+
+    Raises:
+        ValueError: as `Card.from_json`.
+    """
+    if "runs" in values:
+        return AggregateCard.from_json(values)
+    return Card.from_json(values)
+
+
+def flat(name: str, value: ScoreValue) -> Json:
+    """A score as JSON: its interval stands under a key of its own."""
+    if not isinstance(value, Estimate):
+        return {name: value}
+    return {name: value.value, f"{name}_ci95": value.ci95 and list(value.ci95)}
+
+
+_CARD_KEYS = [
+    *"env_id env_kwargs checkpoint_step selection".split(),
+    *CARD_KEYS,
+    *"on_device layout prefix episodes seed wall_seconds env_steps_per_second reference".split(),
+    *"targets calibration beyond verdict dataset versions command commit expectation".split(),
+]
+_AGGREGATE_KEYS = [
+    *"env_id env_kwargs".split(),
+    *CARD_KEYS,
+    *"on_device layout episodes reference dataset versions command commit selection runs".split(),
+    *"wall_seconds env_steps_per_second targets calibration beyond verdict expectation".split(),
+]
+# Keys that the first cards did not have, and what went without saying then.
+_YOUNGER: Json = {
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "expert": None,
+    "recomputed": False,
+    "prefix": "none",
+}
+
+
+def _to_json(card: AnyCard, keys: list[str]) -> Json:
+    values = _CONVERTER.unstructure(card) | card.acting_entries()
+    if card.expectation is None:
+        del values["expectation"]
+    return {key: values[key] for key in keys if key in values}
+
+
+def _from_json(cls: type[T], values: Json, keys: list[str]) -> T:
+    known = _YOUNGER | values
+    missing = [key for key in keys if key not in known and key != "expectation"]
+    if missing:
+        raise ValueError(f"it has no {missing[0]}")
+    try:
+        expectile = (known["expert"] or {}).get("expectile")
+        acting = {"acting": fields_of_card(known), "return_expectile": expectile}
+        return _CONVERTER.structure(known | acting, cls)
+    except cattrs.BaseValidationError as error:
+        first = cattrs.transform_error(error, format_exception=_complaint)[0]
+        complaint, _, place = first.partition(" @ $.")
+        place = place.removeprefix("acting").removeprefix(".")  # no key of the file
+        raise ValueError(" ".join(filter(None, ["its", place, complaint]))) from None
+
+
+def _complaint(error: BaseException, _: object) -> str:
+    if isinstance(error, KeyError):
+        return "is missing"
+    text = str(error)
+    return text if isinstance(error, ValueError) or text.startswith("is ") else f"is wrong: {text}"
+
+
+def _calibration_from_json(values: Json, _: type) -> Calibration:
+    scores: dict[str, ScoreValue] = {}
+    for name, value in values.items():
+        if name == "verdict" or name.endswith("_ci95"):
+            continue
+        if value is not None and not isinstance(value, float | int | str):
+            raise TypeError(f"{name} is {value!r}, which is no score")
+        scores[name] = value
+        if f"{name}_ci95" in values:
+            ends = values[f"{name}_ci95"]
+            interval = None if ends is None else (_number(ends[0]), _number(ends[1]))
+            scores[name] = Estimate(_number(value), interval)
+    return Calibration(scores, values["verdict"])
+
+
+def _calibration_to_json(calibration: Calibration) -> Json:
+    values: Json = {}
+    for name, score in calibration.scores.items():
+        values |= flat(name, score)
+    return values | {"verdict": calibration.verdict}
+
+
+def _number(value: object, _: type = float) -> float:
+    if isinstance(value, bool) or not isinstance(value, float | int):
+        raise TypeError(f"is {value!r}, not a number")
+    return float(value)
+
+
+def _same(value: object, kind: type[T]) -> T:
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise TypeError(f"is {value!r}, not of type {kind.__name__}")
+    return value
+
+
+def _make_converter() -> cattrs.Converter:
+    """What turns these types into JSON and back, and takes no text for a number."""
+    converter = cattrs.Converter(unstruct_collection_overrides={tuple: list})
+    converter.register_structure_hook(float, _number)
+    for kind in (int, str, bool):
+        converter.register_structure_hook(kind, _same)
+    converter.register_structure_hook(Calibration, _calibration_from_json)
+    converter.register_unstructure_hook(Calibration, _calibration_to_json)
+    whole_row = make_dict_unstructure_fn(TargetScore, converter)
+    without_map = make_dict_unstructure_fn(
+        TargetScore, converter, request=override(omit=True), reachable=override(omit=True)
+    )
+    converter.register_unstructure_hook(
+        TargetScore, lambda row: (without_map if row.request is None else whole_row)(row)
+    )
+    return converter
+
+
+_CONVERTER = _make_converter()

@@ -1,0 +1,16 @@
+"""Provenance of a number: the commit of the code that made it."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+
+def code_commit() -> str | None:
+    """The commit of the code that ran, "-dirty" if changed since; None outside a checkout."""
+    root = Path(__file__).resolve().parent
+    try:
+        words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,1 @@
+"""How observations, actions, returns and timesteps become token vectors."""

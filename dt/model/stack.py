@@ -1,0 +1,66 @@
+"""Running blocks one after the other: rematerialised, or as a loop over one compiled block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from dt.model.block import Block
+
+# A block, what comes in, and randomness for its dropout -> what comes out.
+Apply: TypeAlias = Callable[[Block, Array, nnx.Rngs | None], Array]
+Weights: TypeAlias = Any  # an nnx.State, whose own annotations the tests' type checker warns of
+Layer: TypeAlias = Callable[[Array, Weights, Array | None], Array]
+
+
+def run_stack(
+    blocks: Sequence[Block],
+    x: Float[Array, "B L D"],
+    apply: Apply,
+    apply_last: Apply,
+    rngs: nnx.Rngs | None,
+    *,
+    remat: bool,
+    scan: bool,
+) -> Float[Array, "B R D"]:
+    """Apply all blocks but the last, then the last, each with dropout of its own.
+
+    Args:
+        remat: keep only what passes between blocks, and compute the rest again in the backward
+            pass.
+        scan: compile one block and loop over all but the last; weights are the same.
+    """
+    keys = None if rngs is None else jax.random.split(rngs.dropout(), len(blocks))
+    graph, first = nnx.split(blocks[0])
+    states = [first, *(nnx.state(block) for block in blocks[1:])]
+
+    def layer(apply: Apply) -> Layer:
+        def run(x: Array, state: Weights, key: Array | None) -> Array:
+            rngs = None if key is None else nnx.Rngs(dropout=key)
+            return apply(nnx.merge(graph, state), x, rngs)
+
+        return run
+
+    each, last = layer(apply), layer(apply_last)
+    if remat:
+        each, last = jax.checkpoint(each, prevent_cse=not scan), jax.checkpoint(last)
+    loop = _scan if scan and len(states) > 2 else _unroll
+    x = loop(each, x, states[:-1], None if keys is None else keys[:-1])
+    return last(x, states[-1], None if keys is None else keys[-1])
+
+
+def _unroll(layer: Layer, x: Array, states: Sequence[Weights], keys: Array | None) -> Array:
+    for i, state in enumerate(states):
+        x = layer(x, state, None if keys is None else keys[i])
+    return x
+
+
+def _scan(layer: Layer, x: Array, states: Sequence[Weights], keys: Array | None) -> Array:
+    # Stacked here rather than in the model, so that checkpoints do not depend on it.
+    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+    return jax.lax.scan(lambda x, each: (layer(x, *each), None), x, (stacked, keys))[0]

@@ -1,0 +1,153 @@
+"""The compiled programs of training: many updates in one call, and the first weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from dt.checkpoint.state import TrainState
+from dt.data.batches.windows import Batch, Steps, gather
+from dt.parallel.mesh import keep
+from dt.parallel.processes import several
+from dt.training.feed import Draw
+from dt.training.step import Learner, Metrics
+
+
+class Measured(NamedTuple):
+    """What one call of the program measured."""
+
+    means: Metrics
+    """Over the updates that were not skipped."""
+    latest: Metrics
+    """Of the last update."""
+    skipped: Float[Array, ""]
+    """How many updates were left out."""
+    first_skipped: Int[Array, ""]
+    """The place in the draw of the first of them; -1 for none."""
+    damage: Metrics
+    """What that one measured."""
+
+
+@runtime_checkable
+class TrainSteps(Protocol):
+    """The compiled program that runs updates of one round."""
+
+    def __call__(
+        self,
+        state: TrainState,
+        steps: Steps | None,
+        draw: Draw,
+        num_updates: np.ndarray | np.int32,
+        first: np.ndarray | np.int32 = ...,
+    ) -> tuple[TrainState, Measured]: ...
+
+    def lower(
+        self,
+        state: TrainState,
+        steps: Steps | None,
+        draw: Draw,
+        num_updates: np.ndarray | np.int32,
+        first: np.ndarray | np.int32,
+    ) -> jax.stages.Lowered: ...
+
+
+def make_train_steps(learner: Learner, state_sharding: TrainState | None = None) -> TrainSteps:
+    """Make the compiled program that runs updates of one round.
+
+    Its arguments are the state (donated), the data on the device, windows of shape (U, B) for up
+    to U updates, how many of the U to run, and the first of them (0 unless given): one program
+    serves every round and every part of one. Without the data, the batches themselves stand in the
+    windows' place.
+
+    Args:
+        state_sharding: how the state lies on the devices (`mesh.shardings`), and shall stay.
+    """
+    # Traced once, for the metrics' names; inlined, it is the program that it would be without.
+    train_step = jax.jit(learner.train_step, inline=True)
+
+    def train_steps(
+        state: TrainState,
+        steps: Steps | None,
+        draw: Draw,
+        num_updates: Int[Array, ""],
+        first: Int[Array, ""] | int = 0,
+    ) -> tuple[TrainState, Measured]:
+        def step(state: TrainState, i: Int[Array, ""]) -> tuple[TrainState, Metrics]:
+            return train_step(state, batch_at(learner, steps, draw, i))
+
+        def update(
+            i: Int[Array, ""], carry: tuple[TrainState, Measured]
+        ) -> tuple[TrainState, Measured]:
+            state, sums = carry
+            state, metrics = step(state, i)
+            if state_sharding is not None:  # else the compiler might gather what is shared out
+                state = keep(state, state_sharding)
+            return state, _add(sums, metrics, i)
+
+        names = jax.eval_shape(step, state, jnp.int32(0))[1]
+        zeros = {name: jnp.zeros(()) for name in names if name != "skipped"}
+        sums = Measured(zeros, {}, jnp.zeros(()), jnp.int32(-1), zeros)
+        state, sums = jax.lax.fori_loop(first, first + num_updates, update, (state, sums))
+        count = jnp.maximum(num_updates - sums.skipped, 1)
+        return state, sums._replace(
+            means=jax.tree.map(lambda total: total / count, sums.means),
+            latest={"learning_rate": learner.schedule(jnp.maximum(state.step - 1, 0))},
+        )
+
+    out = None if state_sharding is None else (state_sharding, None)
+    return jax.jit(train_steps, donate_argnums=0, out_shardings=out)
+
+
+def batch_at(learner: Learner, steps: Steps | None, draw: Draw, i: Int[Array, ""]) -> Batch:
+    """Take batch number i of a draw, cut out of the data where the draw is windows."""
+    batch = jax.tree.map(lambda field: field[i], draw)
+    if steps is None:
+        return batch
+    return gather(steps, batch, learner.num_steps_of_window, learner.spec.prefix_steps)
+
+
+def _add(sums: Measured, metrics: Metrics, i: Int[Array, ""]) -> Measured:
+    """Sums over the updates that count; of the first that does not, all that it measured."""
+    metrics = dict(metrics)
+    left_out = metrics.pop("skipped")
+    skipped = left_out > 0
+    is_first = skipped & (sums.first_skipped < 0)
+    return Measured(
+        means=jax.tree.map(lambda a, b: a + jnp.where(skipped, 0, b), sums.means, metrics),
+        latest={},
+        skipped=sums.skipped + left_out,
+        first_skipped=jnp.where(is_first, i, sums.first_skipped),
+        damage=jax.tree.map(lambda a, b: jnp.where(is_first, b, a), sums.damage, metrics),
+    )
+
+
+def initial_state(learner: Learner, state_sharding: TrainState) -> Callable[[], TrainState]:
+    """Begin to compile the program that draws the first weights; the result runs it.
+
+    One program, which can be kept: one for each array would take longer to compile. One process
+    compiles it on a thread, while it compiles the updates; of several, each has to come to all
+    programs in the same order. It runs once, so the compiler need not try hard.
+    """
+    hasty = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
+    init = jax.jit(learner.init, out_shardings=state_sharding, compiler_options=hasty)
+    if several():
+        return init
+    pool = ThreadPoolExecutor(1, thread_name_prefix="compiling")
+    compiled = pool.submit(lambda: init.lower().compile())
+    pool.shutdown(wait=False)
+    return lambda: compiled.result()()
+
+
+def with_sharding(shapes: TrainState, state_sharding: TrainState) -> TrainState:
+    """What the compiler has to know of a state: shapes, types and where they lie."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        shapes,
+        state_sharding,
+    )

@@ -1,0 +1,124 @@
+"""Files that are whole or as they were, and locks that go with their process."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from multiprocessing.synchronize import Event
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from dt.files import locked, sha256_of, write_json, written_whole
+
+
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_text("old")
+    with written_whole(path) as beside:
+        assert beside.suffix == ".png"  # writers go by it
+        beside.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    with pytest.raises(KeyboardInterrupt):
+        with written_whole(path) as beside:
+            beside.write_text("half")
+            raise KeyboardInterrupt
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_shall_last_is_flushed_before_it_takes_the_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "values.json"
+    write_json(path, {"b": [1, 2.5], "a": None})
+    assert path.read_bytes() == b'{\n "b": [\n  1,\n  2.5\n ],\n "a": null\n}\n'
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_json(path, {})
+    with written_whole(path) as beside:  # does not ask for it
+        beside.write_text("{}")
+    assert path.read_text() == "{}" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_lock_is_one_holder_s(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    for _ in range(2):
+        with locked(path):
+            with pytest.raises(BlockingIOError):
+                with locked(path):
+                    raise AssertionError("two hold the lock")
+
+
+def test_who_waits_is_told_once_and_gets_the_next_file(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    waits: list[str] = []
+    done: list[bool] = []
+    waiting = threading.Event()
+
+    def note() -> None:
+        waits.append("waits")
+        waiting.set()
+
+    def wait() -> None:
+        with locked(path, on_wait=note):
+            done.append(path.exists())
+
+    with locked(path):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert waiting.wait(30) and not done
+        time.sleep(0.2)
+        path.unlink()  # as one does who leaves nothing behind
+    thread.join(30)
+    assert waits == ["waits"] and done == [True]
+
+
+def _hold(path: Path, held: Event) -> None:
+    with locked(path):
+        held.set()
+        time.sleep(600)
+
+
+def test_a_killed_holder_is_no_obstacle(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    held = context.Event()
+    process = context.Process(target=_hold, args=(tmp_path / "lock", held))
+    process.start()
+    assert held.wait(60) and process.pid is not None
+    with pytest.raises(BlockingIOError):
+        with locked(tmp_path / "lock"):
+            raise AssertionError("two hold the lock")
+    os.kill(process.pid, signal.SIGKILL)
+    process.join(60)
+    with locked(tmp_path / "lock"):
+        pass
+
+
+def test_where_there_are_no_locks_a_note_is_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: FileLock) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(FileLock, "_acquire", refuse)
+    said: list[str] = []
+    with locked(tmp_path / "lock", say=said.append):
+        pass
+    assert len(said) == 1 and "no locks (No locks available)" in said[0]
+    assert str(tmp_path) in said[0]
+
+
+def test_a_hash_is_of_all_bytes(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c14")
