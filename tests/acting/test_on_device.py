@@ -89,6 +89,7 @@ def on_host(policy: ReturnConditionedPolicy, env: type[FuncEnv], limit: int = 99
     return run_episodes(policy, envs, TARGETS, SEEDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [3, 7])
 def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None:
     """Sampled ones, all of them, with rows that end and start again at different times."""
@@ -99,11 +100,13 @@ def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None
     assert_equal(device, host)
 
 
+@pytest.mark.slow
 def test_continuous_actions_are_the_host_s_too() -> None:
     policy = make_policy_for(Push())
     assert_equal(played_plainly(), on_host(policy, Push), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -126,6 +129,7 @@ def played_plainly() -> Rollouts:
     return run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
 
 
+@pytest.mark.slow
 def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
     policy = make_policy_for(Walk())
     device = run_on_device(policy, FunctionalTask("Walk", Walk(), 5), TARGETS, SEEDS, 3)
@@ -139,6 +143,7 @@ def two_rows_alone() -> Rollouts:
     return run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_envs", "chunk", "num_devices", "lane"),
     [(1, 5, 1, 64), (4, 1, 4, 64), (7, 64, 2, 64), (7, 3, 2, 1), (6, 4, 1, 2)],
@@ -170,6 +175,7 @@ def test_lanes_share_rows_evenly_and_leave_none_out(monkeypatch: pytest.MonkeyPa
     assert Lanes(2, 2, 33).group_of(np.arange(6)).tolist() == [0, 0, 1, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_one_program_plays_every_chunk_and_reports_its_progress() -> None:
     traced, seen = [], []
 
@@ -202,6 +208,7 @@ class Breaks(Walk):
         return jnp.where((state.past == 1) & (state.left == 2), jnp.nan, 1.0)
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() -> None:
     policy, whole = make_policy_for(Walk()), two_rows_alone()
     broken = int(np.argmax(whole.lengths > 8))  # rows take episodes in order: the first to break
@@ -215,6 +222,7 @@ def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() ->
     np.testing.assert_array_equal(kept.returns, whole.lengths[:broken])
 
 
+@pytest.mark.slow
 def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
     policy = make_policy_for(Walk())
     short = dataclasses.replace(policy.spec, max_timesteps=6)

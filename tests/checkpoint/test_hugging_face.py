@@ -94,6 +94,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
 @pytest.mark.parametrize("layers", [1, 3, 6])
 def test_predictions_are_theirs(layers: int, padded: bool) -> None:
@@ -107,6 +108,7 @@ def test_predictions_are_theirs(layers: int, padded: bool) -> None:
     np.testing.assert_allclose(ours[real], theirs[real], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 3, 6])
 def test_an_agent_acts_as_theirs_does(layers: int) -> None:
     """An episode past the window: the last context_length timesteps, computed anew at each step."""
@@ -124,6 +126,7 @@ def test_an_agent_acts_as_theirs_does(layers: int) -> None:
                 np.testing.assert_allclose(acted[row], theirs, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_loss_and_its_gradient_are_theirs() -> None:
     policy = load_hf(GOLDEN / "3", STATISTICS)
     spec = dataclasses.replace(policy.spec, model=dataclasses.replace(policy.spec.model, dropout=0))
@@ -153,6 +156,7 @@ def test_the_loss_and_its_gradient_are_theirs() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("space", [None, spaces.Box(-np.inf, np.inf, (2,), np.float32)])
 def test_what_is_saved_loads_and_acts_the_same(space: spaces.Space | None, tmp_path: Path) -> None:
     policy = make_policy(space)
@@ -182,6 +186,7 @@ def test_statistics_stand_beside_the_model_or_are_given(folder: Path) -> None:
     np.testing.assert_array_equal(narrow.spec.decode_action(ends), [[3.0, 0.0]])
 
 
+@pytest.mark.slow
 def test_a_return_range_clips_and_without_one_every_return_is_shown(folder: Path) -> None:
     free = load_hf(folder, STATISTICS)
     bounded = load_hf(folder, {**STATISTICS, "return_range": [0.0, 200.0]})
@@ -322,6 +327,7 @@ def test_one_flipped_bit_of_what_we_wrote_is_found(tmp_path: Path) -> None:
         dt.load_policy(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_what_the_other_model_cannot_express_is_not_written(tmp_path: Path) -> None:
     default = PolicySpec.of(TrainingData.of(make_dataset([9])), make_config().model)
     unknown = nnx.state(abstract_model(default))

@@ -49,6 +49,7 @@ def build(
     return model_, batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_prediction_depends_on_its_window_and_nothing_later(layout: str) -> None:
     model, batch = build(layout, num_layers=1)  # one layer: the window is context_length = 3
@@ -92,6 +93,7 @@ def test_an_expected_return_depends_on_what_stands_before_it(head: str) -> None:
     assert np.flatnonzero(gradient).tolist() == [3, 4]  # of its window, without itself
 
 
+@pytest.mark.slow
 def test_the_return_s_loss_is_added_to_the_action_s() -> None:
     model, batch = build("observation-return-action", return_weight=0.25)
     actions, returns = nnx.jit(DecisionTransformer.predictions)(model, batch)
@@ -112,6 +114,7 @@ def test_a_model_that_predicts_no_returns_has_one_loss() -> None:
     np.testing.assert_array_equal(parts["action"], total)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [False, True])
 def test_a_return_that_the_model_chooses_is_the_one_it_acts_on(recompute: bool) -> None:
     model, batch = build("observation-return-action")
@@ -151,6 +154,7 @@ def test_adaptive_norms_start_as_if_they_were_told_nothing() -> None:
     np.testing.assert_array_equal(forward(model, batch).numbers, forward(model, other).numbers)
 
 
+@pytest.mark.slow
 def test_layers_widen_what_is_seen_by_one_window_each() -> None:
     model, batch = build(num_layers=2)
     seen = batch.observations
@@ -164,6 +168,7 @@ def test_layers_widen_what_is_seen_by_one_window_each() -> None:
     assert reached.tolist() == [False] * 4 + [True] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_nothing(side: str) -> None:
     model, batch = build()
@@ -179,6 +184,7 @@ def test_padding_changes_nothing(side: str) -> None:
     np.testing.assert_allclose(real, forward(model, batch).numbers, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layout", "actions", "context_length"),
     [
@@ -220,6 +226,7 @@ def test_the_ring_cache_computes_the_full_forward(
                 np.testing.assert_allclose(acted[1], trained[0, t - late], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_null_return_hides_the_return() -> None:
     model, batch = build()
     other = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
@@ -242,6 +249,7 @@ def test_positions_tell_timesteps_apart() -> None:
     )
 
 
+@pytest.mark.slow
 def test_bounded_actions_stay_in_their_box_and_dropout_is_off_without_rngs() -> None:
     model, batch = build(dropout=0.5)
     seen = batch.observations
@@ -252,6 +260,7 @@ def test_bounded_actions_stay_in_their_box_and_dropout_is_off_without_rngs() -> 
     assert (dropped[0] != dropped[1]).any()
 
 
+@pytest.mark.slow
 def test_our_layers_equal_flax_in_value_and_gradient() -> None:
     x = jax.random.normal(jax.random.key(0), (2, 5, 8)) * 3 + 1
     for ours, theirs in (

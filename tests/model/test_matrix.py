@@ -74,6 +74,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("observation", "action"), PAIRS)
 def test_it_trains_saves_loads_and_plays(observation: str, action: str, tmp_path: Path) -> None:
     dataset = toy_dataset(OBSERVATIONS[observation], ACTIONS[action])

@@ -82,6 +82,7 @@ def test_a_signal_is_answered_within_ten_seconds(
     verify(tmp_path / "run" / "checkpoints" / str(step))
 
 
+@pytest.mark.slow
 def test_files_that_take_no_more_stop_the_run_and_keep_what_is_saved(
     tmp_path: Path, trainer: Trainer
 ) -> None:
@@ -107,6 +108,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_what_is_saved(
     small_disk: Path, trainer: Trainer
 ) -> None:
@@ -121,6 +123,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_saved(
         verify(small_disk / "run" / "checkpoints" / str(step))
 
 
+@pytest.mark.slow
 def test_a_second_process_on_a_run_is_refused(tmp_path: Path, trainer: Trainer) -> None:
     job = {"run_dir": str(tmp_path)}
     with locked(tmp_path):

@@ -103,6 +103,7 @@ def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None
     return jax.tree.map(jnp.asarray, batch._replace(prefix=shown))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PREFIXES)
 @pytest.mark.parametrize("recompute", [False, True])
 def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
@@ -134,6 +135,7 @@ def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_all_of_an_episode_sees_what_stands_before_it(name: str) -> None:
     dataset, spec, params = build(name, num_layers=1)  # else it might come through other tokens
@@ -175,6 +177,7 @@ def goals_decide(num_episodes: int = 200) -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_batches_are_the_same_wherever_the_data_lies(name: str) -> None:
     data, config = TrainingData.of(goals_decide()), goal_config(name, "device")
