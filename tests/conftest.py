@@ -52,7 +52,8 @@ def tiny_discrete() -> EpisodeDataset:
 
 @pytest.fixture
 def tiny_config() -> TrainConfig:
-    return make_config()
+    """Of one layer: how a run is cut, saved or divided does not depend on how deep its model is."""
+    return make_config(num_layers=1)
 
 
 @pytest.fixture

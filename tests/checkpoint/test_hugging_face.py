@@ -35,6 +35,7 @@ from dt.training.step import Learner
 
 GOLDEN = Path(__file__).parent / "hf_golden"
 OUTPUTS = load_file(GOLDEN / "outputs.safetensors")
+LAYERS = [1, 3, pytest.param(6, marks=pytest.mark.thorough)]
 STATISTICS: dict[str, Any] = {
     "state_mean": [0.5, -1.0, 2.0],
     "state_std": [2.0, 0.5, 3.0],
@@ -96,7 +97,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("layers", [1, 3, 6])
+@pytest.mark.parametrize("layers", LAYERS)
 def test_predictions_are_theirs(layers: int, padded: bool) -> None:
     """The batch is longer than context_length: attention over all of it, as theirs, not banded."""
     policy = load_hf(GOLDEN / str(layers), STATISTICS)
@@ -109,7 +110,7 @@ def test_predictions_are_theirs(layers: int, padded: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("layers", [1, 3, 6])
+@pytest.mark.parametrize("layers", LAYERS)
 def test_an_agent_acts_as_theirs_does(layers: int) -> None:
     """An episode past the window: the last context_length timesteps, computed anew at each step."""
     policy = dt.load_policy(GOLDEN / str(layers), statistics=STATISTICS)

@@ -104,8 +104,17 @@ def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", PREFIXES)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize(
+    ("name", "recompute"),
+    [
+        *((name, False) for name in PREFIXES),
+        *((name, True) for name in ("both", "adaptive")),
+        *(
+            pytest.param(name, True, marks=pytest.mark.thorough)
+            for name in ("goal", "prompt", "learned")
+        ),
+    ],
+)
 def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     """Past the window too; the second row starts later, over what an earlier episode left."""
     dataset, spec, params = build(name, context_length=11 if recompute else 3)
