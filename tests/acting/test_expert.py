@@ -45,7 +45,7 @@ def pulls(count: int) -> EpisodeDataset:
 
 def convinced_of(place: int, **options: Any) -> ReturnConditionedPolicy:
     """A policy whose model expects the return of this bin, whatever it sees."""
-    model = make_config(layout="observation-return-action", return_bins=11).model
+    model = make_config(num_layers=1, layout="observation-return-action", return_bins=11).model
     spec = PolicySpec.of(TrainingData.of(pulls(300)), model, max_episode_steps=1)
     net = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     head = net.return_head

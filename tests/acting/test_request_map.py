@@ -167,7 +167,7 @@ def test_only_an_unclipped_policy_sees_returns_beyond_the_data(
 def test_load_policy_takes_the_run_s_map_and_only_for_its_own_checkpoint(
     tmp_path: Path, tiny_spec: PolicySpec
 ) -> None:
-    learner = Learner(tiny_spec, make_config())
+    learner = Learner(tiny_spec, make_config(num_layers=1))
     checkpointer = Checkpointer(tmp_path, tiny_spec, keep=9)
     checkpointer.save(learner.init())
     checkpointer.wait()
