@@ -34,7 +34,7 @@ with install_import_hook("dt", BEARTYPE):
     import dt.collect.publish
     import dt.evaluation.aggregate
     import dt.evaluation.comparison
-    import dt.training.loop  # noqa: F401 (these import all that is to be checked)
+    import dt.evaluation.score_run  # noqa: F401 (these import all that is to be checked)
     from dt.config import TrainConfig
     from dt.data import EpisodeDataset, TrainingData
     from dt.spec.spec import PolicySpec

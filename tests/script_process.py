@@ -73,8 +73,7 @@ def work(call: dict[str, Any]) -> int:
 
 def serve() -> None:
     import dt.evaluation.of_run
-    import dt.report.write
-    import dt.training.loop  # noqa: F401 (with these comes nearly all that scripts import)
+    import dt.evaluation.score_run  # noqa: F401 (with these comes nearly all that scripts import)
     import envs  # noqa: F401
 
     for line in sys.stdin:

@@ -58,6 +58,7 @@ def tiny_config(job: dict[str, Any]) -> TrainConfig:
             batch_size=16,
             windows_per_segment=2,
             placement=job.get("placement", "device"),
+            holdout_fraction=job.get("holdout_fraction", 0.0),
         ),
         model=ModelConfig(context_length=3, num_layers=1, num_heads=1, width=8),
         optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
@@ -128,9 +129,11 @@ def work(job: dict[str, Any]) -> int:
     jax.config.update("jax_num_cpu_devices", job.get("devices", 1))
     config = tiny_config(job)
     losses: list[float] = []
+    holdout_losses: list[float | None] = []
 
     def on_round(step: int, means: dict[str, float]) -> None:
         losses.append(means["loss"])
+        holdout_losses.append(means.get("holdout_loss"))
         if step == job.get("stop_at"):
             os.kill(os.getpid(), signal.SIGTERM)
         if step == job.get("full_at"):  # from here on, files take no more than so many bytes
@@ -168,7 +171,8 @@ def work(job: dict[str, Any]) -> int:
     # A fork leaves without the farewell that ends other processes, and the first one's end would
     # abort those that are still at work.
     jax.distributed.shutdown()
-    tell("result", {"step": int(step), "digest": digest(leaves), "losses": losses})
+    result = {"step": int(step), "digest": digest(leaves), "losses": losses}
+    tell("result", {**result, "holdout_losses": holdout_losses})
     return 0
 
 

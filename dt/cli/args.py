@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import sys
 from collections.abc import Iterator
-from typing import Any, TypeVar, get_type_hints
+from typing import Protocol, TypeVar, get_type_hints
 
 import tyro
 from tyro import _errors as events
@@ -14,11 +14,25 @@ from tyro import _errors as events
 Config = TypeVar("Config")
 
 
-def parse_args(config: type[Config], args: list[str] | None, prog: str, **options: Any) -> Config:
+class _Argument(Protocol):
+    def display_name(self) -> str: ...
+
+
+def parse_args(
+    config: type[Config],
+    args: list[str] | None,
+    prog: str,
+    *,
+    default: Config | None = None,
+    description: str | None = None,
+) -> Config:
     """Parse a command line for a dataclass with tyro, whose boxed errors become one line.
 
     Args:
-        options: for `tyro.cli`, such as default or description.
+        args: the words; None: those that the process was started with.
+        prog: the command, for errors and --help.
+        default: whose fields stand for flags that are not given; None: the dataclass's own.
+        description: stands at the top of --help; None: the dataclass's docstring.
 
     Raises:
         ValueError: for a flag or a value that is not allowed, saying which.
@@ -32,13 +46,18 @@ def parse_args(config: type[Config], args: list[str] | None, prog: str, **option
 
     with events.on_parse_error(refuse):
         parsed, strangers = tyro.cli(
-            config, args=words, prog=prog, return_unknown_args=True, **options
+            config,
+            args=words,
+            prog=prog,
+            default=tyro.MISSING_NONPROP if default is None else default,
+            description=description,
+            return_unknown_args=True,
         )
     if not strangers:
         return parsed
     together = _together(words, strangers)
     if together != words:
-        return parse_args(config, together, prog, **options)
+        return parse_args(config, together, prog, default=default, description=description)
     line = f"Unrecognized options: {', '.join(strangers)}"
     if near := difflib.get_close_matches(strangers[0].partition("=")[0], flags_of(config), n=1):
         line += f"; did you mean {near[0]}?"
@@ -74,11 +93,9 @@ def _together(words: list[str], strangers: list[str]) -> list[str]:
 def _one_line(event: events.ParseErrorEvent) -> str:
     """Say what is wrong and with which flag; empty for what tyro's own box shall explain."""
     match event:
-        # The check of a whole dataclass names the field itself.
-        case events.InstantiationFailure(argument=None, message=message):
-            return message
         case events.InstantiationFailure(argument=argument, message=message):
-            return f"{_name(argument)}: {message}"
+            # The check of a whole dataclass names the field itself.
+            return message if argument is None else f"{_name(argument)}: {message}"
         case events.InvalidChoice(argument=argument, value=value, choices=choices):
             return f"{_name(argument)} is {value}; it must be one of {', '.join(choices)}"
         case events.BadValue(argument=argument):
@@ -88,7 +105,7 @@ def _one_line(event: events.ParseErrorEvent) -> str:
     return ""
 
 
-def _name(argument: Any) -> str:
+def _name(argument: _Argument) -> str:
     """Spell an argument as --help does, such as --count or RUN_DIR."""
     name = argument.display_name()
     return name if name.startswith("-") else name.replace("-", "_").upper()

@@ -1,12 +1,81 @@
-"""The command line of `train.py`."""
+"""The command line of `train.py`: parse, prepare, fit, score, print."""
 
 from __future__ import annotations
 
 import difflib
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dt.cli.args import parse_args
 from dt.config import TrainConfig
 from dt.config.presets import DEFAULT, PRESETS, with_recipe, with_size
+
+if TYPE_CHECKING:
+    from dt.data import EpisodeDataset
+
+
+def main(args: list[str], demos: Callable[[str], EpisodeDataset]) -> int:
+    """Train a run and score it.
+
+    Args:
+        args: the words after the program's name.
+        demos: makes the data set of a "demo:" source.
+
+    Returns:
+        The exit code: 2 for what cannot be done, 130 for a run that was stopped.
+    """
+    try:
+        preset, config = parse_train_args(args)
+        return _train(preset, config, " ".join(["train.py", *args]), demos)
+    except (ValueError, OSError) as error:
+        print(f"train.py: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as interrupt:
+        print(f"train.py: {str(interrupt) or 'stopped'}", file=sys.stderr)
+        return 130
+
+
+def _train(
+    preset: str, config: TrainConfig, command: str, demos: Callable[[str], EpisodeDataset]
+) -> int:
+    # Imported here so that --help and a mistyped preset answer at once.
+    from rich.console import Console
+
+    from dt.cli.progress import episode_progress, reading_progress, training_progress
+    from dt.evaluation.score_run import measure_for, score
+    from dt.parallel.processes import is_first
+    from dt.training.hooks import Hooks
+    from dt.training.run import fit, prepare, start_jax
+
+    start_jax(config.distributed)
+    console = Console(highlight=False, quiet=not is_first())
+
+    def say(line: str) -> None:
+        console.print(line, markup=False)
+
+    with reading_progress(console) as on_steps:
+        run = prepare(preset, config, demos=demos, say=say, on_steps=on_steps)
+    for line in run.describe():
+        say(line)
+    with training_progress(console, config.num_steps) as on_round:
+        measure = measure_for(run, command=command, say=say)
+        state = fit(run, hooks=Hooks(say, on_round), measure=measure)
+    if run.task is None:
+        say(f"trained {run.directory}")
+        return 0
+    # Pictures: not before training starts.
+    from dt.report.card_table import print_card
+    from dt.report.write import write_card
+
+    evaluation = config.evaluation
+    with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
+        card = score(run, state, command=command, on_step=on_step)
+    if card is not None:
+        written = write_card(card, run.directory)
+        print_card(card, console)
+        say("wrote " + ", ".join(map(str, [run.directory, *written])))
+    return 0
 
 
 def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:

@@ -12,8 +12,8 @@ from dt.collect.behaviors.acting import Behavior
 from dt.collect.journal import Journal
 from dt.collect.plan import Collection, episode_seeds
 from dt.data.episodes import Episode
-from dt.play.faults import Tree
 from dt.play.turns import Step, play
+from dt.spaces.arrays import Tree
 from dt.spaces.parts import leaves
 
 _ACTIONS = 1  # tells an episode's generator of actions from its environment's

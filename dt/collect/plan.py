@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -25,6 +24,7 @@ from minari.storage import get_dataset_path
 from dt.collect.journal import Journal
 from dt.data.formats.minari import is_minari_id
 from dt.files import write_json
+from dt.spaces.environments import EnvKwargs
 
 PLAN, LOG = "collection.json", "episodes.log"
 
@@ -34,7 +34,7 @@ class Plan:
     """Everything that decides what a collection holds; it stays beside the data."""
 
     env_id: str
-    env_kwargs: dict[str, Any]
+    env_kwargs: EnvKwargs
     policies: list[str]
     file_hashes: list[str]  # of what the policies were read from; empty for others
     episodes: list[int]  # of each policy, one policy after the other
@@ -161,7 +161,7 @@ def _settle_plan(work: Path, plan: Plan, dataset_id: str, started: bool) -> None
     write_json(work / PLAN, now)
 
 
-def _read_plan(folder: Path) -> dict[str, Any] | None:
+def _read_plan(folder: Path) -> dict[str, object] | None:
     try:
         values = json.loads((folder / PLAN).read_text())
     except (OSError, ValueError):

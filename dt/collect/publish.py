@@ -15,7 +15,7 @@ from minari.dataset.minari_storage import MinariStorage
 from dt.collect.packing import pack_file
 from dt.collect.plan import PLAN, Collection, Plan, episode_seeds
 from dt.data.episodes import Episode
-from dt.data.formats.minari import place_minari, write_minari
+from dt.data.formats.minari_writing import place_minari, write_minari
 from dt.data.streams import EpisodeStream
 
 

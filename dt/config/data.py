@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dt.config.checks import Count, Positive, Share, check_bounds, require
+from dt.config.checks import BelowOne, Count, Positive, Share, check_bounds, require
 from dt.data.transforms import Transforms
 
 
@@ -31,6 +31,8 @@ class DataConfig:
     """Consecutive windows trained as one segment; above 1 the cached policy is what was trained."""
     num_micro_batches: Count = 1
     """Parts whose gradients are summed one after the other; small parts stay in a CPU's cache."""
+    holdout_fraction: BelowOne = 0.0
+    """Share of the episodes that no update sees; their loss is logged, and shows over-fitting."""
     top_fraction: Share = 1.0
     """Train on the best episodes by return alone; 0.1 without returns in the layout is 10 % BC."""
     delay_reward: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from dt.config import (
     DataConfig,
@@ -21,13 +20,15 @@ def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
 
     Unknown names change nothing.
     """
-    if recipe not in RECIPES:
+    name = next((name for name in RECIPES if name == recipe), None)
+    if name is None:
         return config
-    num_heads, optimizer = RECIPES[recipe]
-    changes: dict[str, Any] = {"recipe": recipe, "num_heads": num_heads}
+    num_heads, optimizer = RECIPES[name]
     return dataclasses.replace(
         config,
-        model=dataclasses.replace(config.model, dropout=0.1, return_dropout=0.0, **changes),
+        model=dataclasses.replace(
+            config.model, recipe=name, num_heads=num_heads, dropout=0.1, return_dropout=0.0
+        ),
         data=dataclasses.replace(config.data, windows_per_segment=1),
         optimizer=optimizer,
     )
@@ -75,11 +76,14 @@ SIZES: dict[SizeName, tuple[int, int, int]] = {
 
 def with_size(config: TrainConfig, size: str) -> TrainConfig:
     """The same run with a transformer of a named size; unknown names change nothing."""
-    if size not in SIZES:
+    name = next((name for name in SIZES if name == size), None)
+    if name is None:
         return config
-    layers, heads, width = SIZES[size]
-    sizes: dict[str, Any] = {"num_layers": layers, "num_heads": heads, "width": width, "size": size}
-    return dataclasses.replace(config, model=dataclasses.replace(config.model, **sizes))
+    layers, heads, width = SIZES[name]
+    model = dataclasses.replace(
+        config.model, size=name, num_layers=layers, num_heads=heads, width=width
+    )
+    return dataclasses.replace(config, model=model)
 
 
 DEFAULT = "cartpole"  # it makes its own data

@@ -14,7 +14,7 @@ def to_json(config: TrainConfig) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
-def from_json(values: dict[str, Any]) -> TrainConfig:
+def from_json(values: dict[str, object]) -> TrainConfig:
     """Make the options of a whole run from what `to_json` wrote.
 
     What is younger than the values is at its default.

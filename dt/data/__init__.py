@@ -2,6 +2,8 @@
 
 from dt.data.batches.windows import Batch, Steps, Windows, draw_windows, gather
 from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.formats import add_format
+from dt.data.formats.format import Format
 from dt.data.formats.sources import load_dataset, open_source
 from dt.data.reference import Reference
 from dt.data.store.rows import TrainingData
@@ -13,11 +15,13 @@ __all__ = [
     "Episode",
     "EpisodeDataset",
     "EpisodeStream",
+    "Format",
     "Reference",
     "Steps",
     "TrainingData",
     "Transforms",
     "Windows",
+    "add_format",
     "draw_windows",
     "gather",
     "load_dataset",

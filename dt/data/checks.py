@@ -21,7 +21,7 @@ _VALUES_CHECKED: ContextVar[bool] = ContextVar("values_checked", default=True)
 
 @contextmanager
 def unchecked_values() -> Iterator[None]:
-    """Within it, NaN, infinity and actions that a space lacks are read: for who is to name them."""
+    """Let NaN, infinity and actions that a space lacks be read within it, for a card to list."""
     token = _VALUES_CHECKED.set(False)
     try:
         yield

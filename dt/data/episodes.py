@@ -156,7 +156,7 @@ class EpisodeDataset:
 
     @cached_property
     def returns(self) -> Float[np.ndarray, " E"]:
-        """The undiscounted return of each episode, summed in float64."""
+        """Sum the undiscounted return of each episode, summed in float64."""
         return np.add.reduceat(self.rewards.astype(np.float64), self.offsets[:-1])
 
     def _check_lengths(self) -> None:

@@ -1,4 +1,4 @@
-"""How is a log read that need not fit in memory? One episode at a time, from the start."""
+"""Read a log that need not fit in memory, one episode at a time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class EpisodeStream:
     notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Episode]:
-        """One pass over checked episodes.
+        """Pass once over checked episodes.
 
         Raises:
             ValueError: as `EpisodeDataset` does, when the pass comes to what cannot be right.
@@ -48,11 +48,11 @@ class EpisodeStream:
             raise ValueError(f"{self.name}: holds no episode; give a data set with at least one")
 
     def load(self) -> EpisodeDataset:
-        """All of it in memory."""
+        """Read all of it into memory."""
         return self._dataset(list(self))
 
     def pieces(self) -> Iterator[EpisodeDataset]:
-        """One pass in data sets of about `PIECE_BYTES`, or of one episode that is larger."""
+        """Pass once over it, in data sets of about `PIECE_BYTES` or one larger episode."""
         piece: list[Episode] = []
         size = done = 0
         for episode in self:
@@ -93,7 +93,7 @@ EpisodeSource: TypeAlias = EpisodeDataset | EpisodeStream
 
 
 def pieces(source: EpisodeSource) -> Iterator[EpisodeDataset]:
-    """The source in data sets that fit in memory: what is there already is one of them."""
+    """Cut the source into data sets that fit in memory; one in memory is left whole."""
     if isinstance(source, EpisodeDataset):
         yield source
     else:
@@ -103,7 +103,7 @@ def pieces(source: EpisodeSource) -> Iterator[EpisodeDataset]:
 def cut_ends(
     terminations: np.ndarray, truncations: np.ndarray, offsets: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both as booleans; an episode whose last step is neither was cut, so it was truncated."""
+    """Make both Boolean; an episode whose last step is neither was cut, so it was truncated."""
     terminations, truncations = terminations.astype(bool), truncations.astype(bool)
     last = offsets[1:] - 1
     # Where lengths do not add up, or there is no step, the data set is refused later.

@@ -1,4 +1,4 @@
-"""What is in a data set, in numbers small enough to travel with a policy?"""
+"""Summarise a data set in numbers small enough to travel with a policy."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ class DatasetSummary:
 
     @classmethod
     def of(cls, dataset: EpisodeDataset | TrainingData, num_bins: int = 40) -> DatasetSummary:
+        """Summarise all episodes; the histogram of their returns has `num_bins` bins."""
         edges, counts = histogram(dataset.returns, num_bins)
         return cls(
             name=dataset.name,
@@ -37,16 +38,16 @@ class DatasetSummary:
         )
 
     def percentile(self, p: float) -> float:
-        """The p-th percentile of the episodes' returns, p from 0 to 100."""
+        """Find the p-th percentile of the episodes' returns, p from 0 to 100."""
         return float(np.interp(p, np.arange(101), self.return_percentiles))
 
 
 def histogram(
     values: Float[np.ndarray, " E"], num_bins: int = 40
 ) -> tuple[Float[np.ndarray, " B1"], Int[np.ndarray, " B"]]:
-    """Edges and counts from the lowest to the highest value, also where all are alike."""
+    """Count values in bins from the lowest to the highest, even where all are alike."""
     low, high = values.min(), values.max()
-    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # too alike to be told apart
+    if high - low <= 1e-9 * max(1.0, abs(low), abs(high)):  # too alike for bins between them
         low, high = low - 0.5, high + 0.5
     counts, edges = np.histogram(values, bins=num_bins, range=(low, high))
     return edges, counts
@@ -55,7 +56,7 @@ def histogram(
 def whole_histogram(
     values: Int[np.ndarray, " E"], num_bins: int = 40
 ) -> tuple[Float[np.ndarray, " B1"], Int[np.ndarray, " B"]]:
-    """The same for whole numbers, at most `num_bins` bins that hold equally many of them."""
+    """Count whole numbers in at most `num_bins` bins that hold equally many of them."""
     low, span = int(values.min()), int(np.ptp(values)) + 1
     width = -(-span // num_bins)
     edges = low - 0.5 + width * np.arange(-(-span // width) + 1)

@@ -1,4 +1,4 @@
-"""How are logged numbers changed before a model learns from them?"""
+"""Change logged numbers before a model learns from them."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ class Transforms:
 
     @property
     def changes_returns(self) -> bool:
-        """Whether returns are in other units than the environment's."""
+        """Tell whether returns are in other units than the environment's."""
         return (self.reward_scale, self.reward_shift, self.discount) != (1.0, 0.0, 1.0)
 
     def returns_to_go(
         self, rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"]
     ) -> Float[np.ndarray, " N"]:
-        """What is left to come at each step, of rewards that this object has transformed."""
+        """Sum what is left to come at each step, of rewards that this object has transformed."""
         if not self.delay_reward:
             return returns_to_go(rewards, offsets, self.discount)
         lengths = np.diff(offsets)
@@ -67,7 +67,12 @@ class Transforms:
         return (total * self.discount**steps_left).astype(np.float32)
 
     def actions(self, actions: np.ndarray, space: gymnasium.Space) -> np.ndarray:
-        """Logged actions in the environment's own units."""
+        """Scale logged actions to the environment's own units.
+
+        Raises:
+            ValueError: where `unit_actions` is on, but the space has no bounds or an action leaves
+                [-1, 1].
+        """
         if not self.unit_actions:
             return actions
         if not isinstance(space, spaces.Box) or not space.is_bounded():
@@ -88,7 +93,7 @@ class Transforms:
 def returns_to_go(
     rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"], discount: float = 1.0
 ) -> Float[np.ndarray, " N"]:
-    """R_t = r_t + discount * R_{t+1} to the end of the episode (Chen et al. 2021, section 3)."""
+    """Sum R_t = r_t + discount * R_{t+1} to the episode's end (Chen et al. 2021, section 3)."""
     rewards = rewards.astype(np.float64)
     if discount == 1.0:
         # A suffix sum over everything, less the suffix sum that starts at the episode's end.
@@ -106,7 +111,7 @@ def returns_to_go(
 def returns(
     rewards: Float[np.ndarray, " N"], offsets: Int[np.ndarray, " E1"], transforms: Transforms
 ) -> Float[np.ndarray, " E"]:
-    """Each episode's return, of transformed rewards, summed in float64."""
+    """Sum each episode's return, of transformed rewards, summed in float64."""
     weights = 1.0
     if transforms.discount != 1.0:
         timesteps = np.arange(len(rewards)) - np.repeat(offsets[:-1], np.diff(offsets))
@@ -115,6 +120,6 @@ def returns(
 
 
 def best_episodes(returns: Float[np.ndarray, " E"], fraction: float) -> Int[np.ndarray, " kept"]:
-    """The numbers of the best `fraction` of the episodes, in the log's order; at least one."""
+    """Find the numbers of the best `fraction` of the episodes, in the log's order; at least one."""
     count = max(1, round(fraction * len(returns)))
     return np.sort(np.argsort(-returns, kind="stable")[:count])

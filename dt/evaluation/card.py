@@ -22,6 +22,7 @@ from dt.evaluation.parts import (
     ScoreValue,
     TargetScore,
 )
+from dt.spaces.environments import EnvKwargs
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
@@ -33,7 +34,7 @@ class _Played:
     """What a card of one run and one of several have in common."""
 
     env_id: str
-    env_kwargs: dict[str, Any]
+    env_kwargs: EnvKwargs
     acting: ActingOptions
     # Of a model that predicts one number of the return, in place of the expert's choice.
     return_expectile: float | None = None
@@ -54,7 +55,7 @@ class _Played:
     expectation: Expectation | None = None  # where the model chose its own returns
 
     def acting_entries(self) -> Json:
-        """How the policy acted, as a card's file has it."""
+        """Say how the policy acted, as the card's file does."""
         return self.acting.to_card(self.return_expectile)
 
 
@@ -68,12 +69,12 @@ class Card(_Played):
     targets: tuple[TargetScore, ...]
 
     def to_json(self) -> Json:
-        """As a card's file holds it."""
+        """Give the card as its file holds it."""
         return _to_json(self, _CARD_KEYS)
 
     @classmethod
     def from_json(cls, values: Json) -> Card:
-        """A card from what its file holds; keys that are younger than the file may be missing.
+        """Read a card from what its file holds; keys that are younger than the file may be missing.
 
         Raises:
             ValueError: naming the key that is missing or holds something else.
@@ -89,11 +90,12 @@ class AggregateCard(_Played):
     targets: tuple[RunsTargetScore, ...]
 
     def to_json(self) -> Json:
+        """Give the card as its file holds it."""
         return _to_json(self, _AGGREGATE_KEYS)
 
     @classmethod
     def from_json(cls, values: Json) -> AggregateCard:
-        """As `Card.from_json`."""
+        """Read a card as `Card.from_json` does."""
         return _from_json(cls, values, _AGGREGATE_KEYS)
 
 
@@ -107,7 +109,7 @@ def rising(card: AnyCard) -> list[AnyTargetScore]:
 
 
 def card_from_json(values: Json) -> AnyCard:
-    """The card of one run or of several, whichever it is.
+    """Read the card of one run or of several, whichever it is.
 
     Raises:
         ValueError: as `Card.from_json`.
@@ -118,7 +120,7 @@ def card_from_json(values: Json) -> AnyCard:
 
 
 def flat(name: str, value: ScoreValue) -> Json:
-    """A score as JSON: its interval stands under a key of its own."""
+    """Give a score as JSON: its interval stands under a key of its own."""
     if not isinstance(value, Estimate):
         return {name: value}
     return {name: value.value, f"{name}_ci95": value.ci95 and list(value.ci95)}

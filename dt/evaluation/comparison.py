@@ -23,6 +23,7 @@ class Change:
     closer: Estimate  # and that it comes nearer to the target
 
     def to_json(self) -> Json:
+        """Give the entries of comparison.json."""
         return {
             **flat("difference", self.difference),
             **flat("probability_higher", self.higher),
@@ -41,6 +42,7 @@ class TargetChange:
     change: Change
 
     def to_json(self) -> Json:
+        """Give the entries of comparison.json."""
         own = {"target": self.target, "ood": self.ood}
         return {**own, "a_mean": self.a_mean, "b_mean": self.b_mean, **self.change.to_json()}
 
@@ -54,6 +56,7 @@ class SlopeChange:
     difference: Estimate
 
     def to_json(self) -> Json:
+        """Give the entries of comparison.json."""
         return {"a": self.a, "b": self.b, **flat("difference", self.difference)}
 
 
@@ -76,6 +79,7 @@ class Comparison:
         return "runs" if isinstance(self.a, AggregateCard) else "episodes"
 
     def to_json(self) -> Json:
+        """Give the entries of comparison.json."""
         return {
             "env_id": self.a.env_id,
             "a": _origin(self.a, self.names[0]),

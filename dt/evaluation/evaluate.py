@@ -6,7 +6,7 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -26,14 +26,18 @@ from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
 from dt.play.make import Vectorization, make_groups
+from dt.spaces.environments import EnvKwargs
 from dt.spec.spec import PolicySpec, code_versions
+
+# The functional form of an environment, by its id and arguments.
+FindTask: TypeAlias = Callable[[str, EnvKwargs], FunctionalTask]
 
 MAX_ENVS = 512  # rows of one batch where memory allows; more episodes than this queue for a row
 PROCESSES_A_CORE = 4  # rows where each is a process
 
 
 def episode_seeds(seed: int, count: int, fitting: bool = False) -> Int[np.ndarray, " E"]:
-    """Seeds of `count` episodes; those to fit and choose by are never those of an evaluation."""
+    """Draw seeds of `count` episodes; those to fit and choose by are never an evaluation's."""
     low, high = (2**30, 2**31 - 2_000_000) if fitting else (0, 2**30)
     return np.random.default_rng(seed).integers(low, high, size=count)
 
@@ -44,29 +48,28 @@ def evaluate_policy(
     episodes: int,
     *,
     env_id: str,
-    env_kwargs: dict[str, Any],
+    env_kwargs: EnvKwargs,
     seed: int,
     checkpoint_step: int,
     selection: str = "last",
     command: str = "",
     fitting: bool = False,
-    on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
+    on_device: FindTask | None = None,
     step_timeout: float = 0.0,
     vectorization: Vectorization = "auto",
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
     """Play `episodes` episodes at each target and make the score card.
 
-    A policy that chooses its own returns plays them once, and its target is what it chose at the
-    start of its episodes.
-
-    Episode i has the same seed at every target: differences between targets are then the
-    targets' doing, not the starts'.
+    Episode i has the same seed at every target: differences between targets are then the targets'
+    doing, not the starts'. A policy that chooses its own returns plays them once, and its target is
+    what it chose at the start of its episodes.
 
     Args:
         fitting: play the episodes by which request maps are fitted and checkpoints chosen, which
             no evaluation plays.
-        on_device: the environment's functional form, to play on the device; None: on the host.
+        on_device: finds the environment's functional form, to play it on the device; None: on the
+            host.
         step_timeout: seconds that a step of all environments may take; 0: as long as it likes.
         vectorization: as in `make_envs`.
 
@@ -82,87 +85,103 @@ def evaluate_policy(
         targets = [policy.spec.return_range[1]]  # ignored
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
-    task = None if on_device is None else on_device(env_id, env_kwargs)
-    host = _Host(env_id, env_kwargs, vectorization, step_timeout)
-    rollouts, seconds = _play(policy, asked, seeds, task, host, on_step)
-    expectation = None
-    if policy.options.expert is not None:
-        targets = [float(rollouts.targets.mean())]
-        expectation = expected(rollouts.targets, rollouts.returns)
-    model = policy.spec.model
-    reference = reference_for(env_id, policy.spec)
-    results = score(
-        rollouts, targets, policy.spec.dataset, reference, seed, request_map=policy.request_map
-    )
-    if expectation is not None:
-        results = results._replace(verdict=expectation.verdict)
-    return Card(
-        env_id=env_id,
-        env_kwargs=env_kwargs,
-        checkpoint_step=checkpoint_step,
-        selection=selection,
-        acting=policy.options,
-        return_expectile=policy.options.return_expectile(model),
-        on_device=on_device is not None,
-        layout=model.layout,
-        prefix=model.prefix,
-        episodes=episodes,
-        seed=seed,
-        wall_seconds=round(seconds, 3),
-        env_steps_per_second=round(float(rollouts.lengths.sum()) / seconds, 1),
-        reference=reference,
-        **results._asdict(),
-        dataset=dataset_facts(policy.spec.dataset),
-        versions=code_versions(),
-        command=command,
-        commit=code_commit(),
-        expectation=expectation,
-    )
+    venue = _Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
+    rollouts, seconds = _play(policy, asked, seeds, venue, on_step)
+    origin = _Origin(checkpoint_step, selection, episodes, seed, command)
+    return _card_of(policy, targets, rollouts, seconds, venue, origin)
 
 
-class _Host(NamedTuple):
-    """Where episodes are played when not on the device."""
+class _Venue(NamedTuple):
+    """Where episodes are played."""
 
     env_id: str
-    env_kwargs: dict[str, Any]
+    env_kwargs: EnvKwargs
+    on_device: FindTask | None
     vectorization: Vectorization
     step_timeout: float
+
+
+class _Origin(NamedTuple):
+    """Where a card comes from."""
+
+    checkpoint_step: int
+    selection: str
+    episodes: int
+    seed: int
+    command: str
 
 
 def _play(
     policy: ReturnConditionedPolicy,
     asked: Float[np.ndarray, " N"],
     seeds: Int[np.ndarray, " N"],
-    task: FunctionalTask | None,
-    host: _Host,
+    venue: _Venue,
     on_step: Callable[[int, int], None],
 ) -> tuple[Rollouts, float]:
-    """All episodes, and how many seconds they took; on the device where there is a task."""
+    """Play all episodes, and count the seconds they took once the environments were made."""
     num_envs = num_rows(policy, len(asked))
-    if host.vectorization == "async":
+    if venue.vectorization == "async":
         num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
-    if task is not None:
+    if venue.on_device is not None:
+        task = venue.on_device(venue.env_id, venue.env_kwargs)
         begin = time.perf_counter()
         rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
         return rollouts, time.perf_counter() - begin
-    groups = make_groups(host.env_id, num_envs, host.env_kwargs, host.vectorization)
+    groups = make_groups(venue.env_id, num_envs, venue.env_kwargs, venue.vectorization)
     begin = time.perf_counter()
     try:
-        rollouts = run_episodes(policy, groups, asked, seeds, on_step, host.step_timeout)
+        rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout)
     finally:
         for envs in groups:
             envs.close()
     return rollouts, time.perf_counter() - begin
 
 
+def _card_of(
+    policy: ReturnConditionedPolicy,
+    targets: list[float],
+    rollouts: Rollouts,
+    seconds: float,
+    venue: _Venue,
+    origin: _Origin,
+) -> Card:
+    model, data = policy.spec.model, policy.spec.dataset
+    reference = reference_for(venue.env_id, policy.spec)
+    expectation = None
+    if policy.options.expert is not None:
+        targets = [float(rollouts.targets.mean())]
+        expectation = expected(rollouts.targets, rollouts.returns)
+    results = score(rollouts, targets, data, reference, origin.seed, policy.request_map)
+    if expectation is not None:
+        results = results._replace(verdict=expectation.verdict)
+    return Card(
+        env_id=venue.env_id,
+        env_kwargs=venue.env_kwargs,
+        **origin._asdict(),
+        acting=policy.options,
+        return_expectile=policy.options.return_expectile(model),
+        on_device=venue.on_device is not None,
+        layout=model.layout,
+        prefix=model.prefix,
+        wall_seconds=round(seconds, 3),
+        env_steps_per_second=round(float(rollouts.lengths.sum()) / seconds, 1),
+        reference=reference,
+        **results._asdict(),
+        dataset=dataset_facts(data),
+        versions=code_versions(),
+        commit=code_commit(),
+        expectation=expectation,
+    )
+
+
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
-    """How many episodes play at once: all, as far as half of the device's free memory goes."""
+    """Count the episodes to play at once: all, as far as half of the free memory goes."""
     fitting = free_bytes(jax.devices()[:1]) // (2 * policy.program.bytes_per_row)
     return min(episodes, MAX_ENVS, max(1, fitting))
 
 
 def reference_for(env_id: str, spec: PolicySpec) -> Reference | None:
-    """What scores are normalised by; another environment's say nothing of this one."""
+    """Find what scores are normalised by; another environment's say nothing of this one."""
     same = spec.env_id is None or task_of(env_id) == task_of(spec.env_id)
     return spec.reference if same else None
 
@@ -240,7 +259,7 @@ def _rows(
 
 
 def dataset_facts(data: DatasetSummary) -> DatasetFacts:
-    """What a card says of the data that was learned from."""
+    """Sum up the data that was learned from, as a card does."""
     return DatasetFacts(
         id=data.name,
         episodes=data.episodes,

@@ -22,7 +22,7 @@ MIN_SPREAD = 0.3
 def mean_interval(
     sample: Float[np.ndarray, "*T n"], rng: np.random.Generator, level: float = LEVEL
 ) -> Float[np.ndarray, "*T 2"]:
-    """Studentised bootstrap interval of a mean, over the last axis; NaN for a single number.
+    """Bootstrap a mean's interval, studentised, over the last axis; NaN for a single number.
 
     The resampled means are measured in their own standard errors (Efron and Tibshirani 1993,
     12.5), which makes up for small samples and for skew: a plain percentile interval of ten
@@ -53,7 +53,7 @@ def mean_interval(
 def welch_interval(
     a: Float[np.ndarray, "*T n"], b: Float[np.ndarray, "*T m"], level: float = LEVEL
 ) -> Float[np.ndarray, "*T 2"]:
-    """Interval of mean(b) - mean(a) for samples that have nothing in common (Welch 1947).
+    """Find the interval of mean(b) - mean(a) for samples that have nothing in common (Welch 1947).
 
     NaN where one of them is a single number; without width where neither varies.
     """
@@ -71,7 +71,7 @@ def welch_interval(
 
 
 def interquartile_mean(values: Float[np.ndarray, "*T n"]) -> Float[np.ndarray, "*T"]:
-    """The mean of the middle half, over the last axis; numbers on the quartiles count in part.
+    """Take the mean of the middle half, over the last axis; numbers on the quartiles count in part.
 
     With a multiple of four numbers this is rliable's (Agarwal et al. 2021); otherwise rliable
     rounds the quarters down, and of three numbers cuts none.
@@ -88,7 +88,7 @@ def runs_interval(
     rng: np.random.Generator,
     level: float = LEVEL,
 ) -> Float[np.ndarray, "*T 2"]:
-    """Bootstrap interval of a statistic of runs, each drawn with all that it scored.
+    """Bootstrap the interval of a statistic of runs, each drawn with all that it scored.
 
     As in Agarwal et al. 2021 every target keeps its number of runs. A run is one network at all
     targets, so it is drawn whole; its scores already carry the luck of its episodes, and drawing
@@ -116,7 +116,7 @@ def improvement_interval(
     paired: bool = False,
     level: float = LEVEL,
 ) -> tuple[float, tuple[float, float]]:
-    """P(B > A) and its interval: of a draw of b and one of a at the same target, the mean over T.
+    """Estimate P(B > A) and its interval: a draw of b against one of a at the same target, over T.
 
     The estimate is Mann and Whitney's, ties counting half, as in rliable. Its variance is that of
     DeLong et al. 1988; the interval is Wilson's (1927) for as many coins as have that variance,
@@ -145,20 +145,20 @@ def improvement_interval(
 
 
 def slope(x: Float[np.ndarray, " T"], y: Float[np.ndarray, "*B T"]) -> Float[np.ndarray, "*B"]:
-    """Of the least-squares line through (x, y), for each row of y."""
+    """Fit the least-squares line through (x, y), for each row of y, and give its slope."""
     centred = x - x.mean()
     return np.asarray(y @ centred / (centred @ centred))
 
 
 def correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float | None:
-    """Pearson's correlation; None where one of both is constant, which correlates with nothing."""
+    """Give Pearson's correlation; None where one is constant, and correlates with nothing."""
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def rank_correlation(x: Float[np.ndarray, " T"], y: Float[np.ndarray, " T"]) -> float | None:
-    """Spearman's correlation, ties sharing their mean rank; None as in `correlation`."""
+    """Give Spearman's correlation, ties sharing their mean rank; None as in `correlation`."""
     from scipy.stats import rankdata
 
     return correlation(rankdata(x), rankdata(y))

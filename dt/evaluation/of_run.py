@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dt.acting.on_device import FunctionalTask
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.acting.rollout import RolloutFault
@@ -17,11 +16,12 @@ from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.evaluation.card import Card
-from dt.evaluation.evaluate import episode_seeds, evaluate_policy
+from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy
 from dt.files import write_json
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
 from dt.play.make import Vectorization, make_envs
+from dt.spaces.environments import EnvKwargs
 from dt.spec.spec import PolicySpec
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke
@@ -39,12 +39,12 @@ def card_of_run(
     options: ActingOptions = AS_TRAINED,
     fitting: bool = False,
     command: str = "",
-    on_device: Callable[[str, dict[str, Any]], FunctionalTask] | None = None,
+    on_device: FindTask | None = None,
     step_timeout: float = 0.0,
     vectorization: Vectorization = "auto",
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
-    """The score card of a checkpoint, in the environment of its data unless another is named.
+    """Make the score card of a checkpoint, in the environment of its data unless another is named.
 
     Args:
         options: how the policy acts, as in `load_policy`.
@@ -95,7 +95,7 @@ def film_run(
     seed: int = 0,
     options: ActingOptions = AS_TRAINED,
 ) -> Filmed:
-    """Films of the first episode that a card of the same seed plays at each target.
+    """Film the first episode that a card of the same seed plays at each target.
 
     Args:
         options: how the policy acts, as in `load_policy`.
@@ -113,8 +113,8 @@ def film_run(
         envs.close()
 
 
-def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[str, dict[str, Any]]:
-    """The environment to play in, the data's unless another is named, and its arguments.
+def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[str, EnvKwargs]:
+    """Find the environment to play in, the data's unless another is named, and its arguments.
 
     Raises:
         ValueError: where nobody names one.

@@ -16,6 +16,7 @@ class Estimate:
     ci95: Interval | None = None
 
     def scaled(self, factor: float) -> Estimate:
+        """Multiply the number and both ends of its interval."""
         ends = self.ci95 and (factor * self.ci95[0], factor * self.ci95[1])
         return Estimate(factor * self.value, ends)
 

@@ -1,4 +1,4 @@
-"""Is a predicted spread of returns right? Its probabilities against the frequencies of what came.
+"""Calibration errors of predicted returns: probabilities against the frequencies of what came.
 
 Two numbers, as either alone misses something. The expected calibration error reads only the
 likeliest bin: with many bins no probability is large, and a wrong one is a small error. The
@@ -17,7 +17,7 @@ LEVELS = np.linspace(0.05, 0.95, 19)
 def expected_calibration_error(
     probabilities: Float[np.ndarray, "N K"], bins: Int[np.ndarray, " N"], num_groups: int = 15
 ) -> float:
-    """How far the likeliest bin's probability is from how often it was right, on average.
+    """Measure how far the likeliest bin's probability is from how often it was right, on average.
 
     Guo et al. 2017, eq. 3: predictions are grouped by that probability into equal intervals of
     [0, 1], and each group's gap is weighted by its share of the predictions.
@@ -40,7 +40,7 @@ def expected_calibration_error(
 def quantile_calibration_error(
     probabilities: Float[np.ndarray, "N K"], bins: Int[np.ndarray, " N"]
 ) -> float:
-    """How far the share of outcomes below each predicted quantile is from its level, on average.
+    """Measure how far the share of outcomes below each quantile is from its level, on average.
 
     Kuleshov et al. 2018, in absolute value, over the levels 0.05 to 0.95. Where in its bin an
     outcome lies is not known: it counts as evenly anywhere in it (Czado et al. 2009), so that few

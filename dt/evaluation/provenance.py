@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def code_commit() -> str | None:
-    """The commit of the code that ran, "-dirty" if changed since; None outside a checkout."""
+    """Find the commit of the code that ran, "-dirty" if changed since; None outside a checkout."""
     root = Path(__file__).resolve().parent
     try:
         words = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]

@@ -58,7 +58,7 @@ class Score:
     changes no other number."""
 
     def text(self, value: ScoreValue) -> str:
-        """The label and the value as a card's table shows them, with the interval if it is one."""
+        """Write the label and the value as a card's table does, with its interval."""
         if value is None or isinstance(value, str):
             return f"{self.label} {value or 'undefined'}"
         if not isinstance(value, Estimate):
@@ -69,7 +69,7 @@ class Score:
 
 
 def interval_text(interval: Interval | None, form: str) -> str:
-    """Both ends of an interval in words; `form` is as of `format`."""
+    """Write both ends of an interval; `form` is as of `format`."""
     if interval is None:
         return "no interval"
     return f"{interval[0]:{form}} to {interval[1]:{form}}"
@@ -123,7 +123,7 @@ def scores_over_runs(
 
 
 def interquartile_over_runs(values: list[ScoreValue], rng: np.random.Generator) -> ScoreValue:
-    """The interquartile mean of the runs' numbers and its interval over runs.
+    """Take the interquartile mean of the runs' numbers, and its interval over runs.
 
     Words are kept where all runs have the same; None where they differ, or a run has no score.
     """

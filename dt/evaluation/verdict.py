@@ -28,7 +28,7 @@ def judge(
     data: DatasetSummary,
     size: float | None = None,
 ) -> str:
-    """The line that says whether returns follow their targets; targets rise.
+    """Say in one line whether returns follow their targets; targets rise.
 
     Args:
         line: the slope of achieved over asked.
@@ -74,7 +74,7 @@ def describe(
     means: Float[np.ndarray, " T"],
     errors: Float[np.ndarray, " T"],
 ) -> str:
-    """The line of an agent that does follow its targets; both rise, and `errors` are standard.
+    """Describe an agent that does follow its targets; both rise, and `errors` are standard.
 
     An end of the range is out of reach where the last target is missed by more than a tenth of the
     span, and beyond the furthest return that ever came asking for more hardly changes anything.
@@ -103,7 +103,7 @@ def describe(
 
 
 def agreement(verdicts: list[str], line: str) -> str:
-    """One line for several runs: `line` if all came to that kind of verdict, else who did."""
+    """Give one line for several runs: `line` if all came to that kind of verdict, else who did."""
     kinds = Counter(_kind(verdict) for verdict in verdicts)
     if len(kinds) == 1:
         (kind,) = kinds
@@ -117,7 +117,7 @@ def beyond(
     ood: Bool[np.ndarray, " T"],
     rng: np.random.Generator,
 ) -> Beyond | None:
-    """What asking for more than the data holds does; None unless both kinds of target are there.
+    """Judge what asking for more than the data holds does; None without both kinds of target.
 
     The episodes (or runs) of the highest target are compared with those of the highest within the
     data, one by one.

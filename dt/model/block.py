@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dt.config import ModelConfig
-from dt.model.attention import Drop
+from dt.model.attention.way import Drop
 from dt.model.dropout import dropout_in_training
 from dt.model.layers import Linear
 from dt.model.recipe import recipe_of

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from dt.data.batches.windows import Batch
 from dt.model import stepping
-from dt.model.attention import Prefix
+from dt.model.attention.mask import Prefix
 from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead, make_return_head

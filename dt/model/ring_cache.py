@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.model.attention import Before, Drop, Prefix, within
+from dt.model.attention import attend_within
+from dt.model.attention.mask import Before, Prefix
+from dt.model.attention.way import Drop
 from dt.model.transformer import Transformer
 
 KeysAndValues: TypeAlias = tuple[Array, Array]
@@ -155,7 +157,7 @@ def _attend_within(
     real: Bool[Array, "B P"],
 ) -> tuple[Float[Array, "B P H d"], KeysAndValues]:
     """Attend from what stands before a sequence to itself; its keys and values are kept."""
-    return within(q, Before(k, v, real), drop), (k, v)
+    return attend_within(q, Before(k, v, real), drop), (k, v)
 
 
 def _write_and_attend(

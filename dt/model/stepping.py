@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.batches.windows import Action, Batch
 from dt.model import ring_cache
-from dt.model.attention import Prefix
+from dt.model.attention.mask import Prefix
 from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead

@@ -16,7 +16,9 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.config import ModelConfig
-from dt.model.attention import Before, Drop, Prefix, Reach, attend, within
+from dt.model.attention import attend, attend_within
+from dt.model.attention.mask import Before, Prefix, Reach
+from dt.model.attention.way import Drop
 from dt.model.block import Block
 from dt.model.dropout import dropout_in_training
 from dt.model.recipe import recipe_of
@@ -137,5 +139,5 @@ def _attend_in_segment(
     mixed = attend(q[:, own:], k, v, mask, reach, queries, drop, before)
     if own:
         assert before is not None
-        mixed = jnp.concatenate([within(q[:, :own], before, drop), mixed], axis=1)
+        mixed = jnp.concatenate([attend_within(q[:, :own], before, drop), mixed], axis=1)
     return mixed, None

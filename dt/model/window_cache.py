@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.batches.windows import Action, Observation
-from dt.model.attention import Prefix
+from dt.model.attention.mask import Prefix
 
 Tree = TypeVar("Tree")
 

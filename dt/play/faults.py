@@ -19,9 +19,9 @@ from jaxtyping import Bool, Int
 
 from dt.files import first_line
 from dt.play.worker import Hung, Worker
+from dt.spaces.arrays import Tree
 
 T = TypeVar("T")
-Tree: TypeAlias = Any  # an array of all rows, or dictionaries and tuples of them, as the space is
 Infos: TypeAlias = dict[str, Any]  # as Gymnasium's vector environments give them
 
 

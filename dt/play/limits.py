@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
 
-import gymnasium
-from gymnasium.envs.registration import EnvSpec
+from dt.spaces.environments import (
+    EnvKwargs,
+    has_own_rows,
+    is_registered,
+    known_step_limit,
+    making,
+)
 
-from dt.spaces.environments import has_own_rows, making
 
-
-def time_limit(env_id: str | None, env_kwargs: dict[str, Any]) -> int | None:
-    """The longest an episode can last, where the arguments or the environment say.
+def time_limit(env_id: str | None, env_kwargs: EnvKwargs) -> int | None:
+    """Find the longest an episode can last, where the arguments or the environment say.
 
     Of a "module:Name-v0" it is known once the module was imported.
     """
-    if env_id is None:
-        return None
-    if "max_episode_steps" in env_kwargs:
-        return int(env_kwargs["max_episode_steps"])
-    spec = _registered(env_id)
-    return None if spec is None else spec.max_episode_steps
+    return None if env_id is None else known_step_limit(_registered_id(env_id), env_kwargs)
 
 
-def cut_kwargs(env_id: str, env_kwargs: dict[str, Any], max_timesteps: int) -> dict[str, Any]:
-    """The environment's arguments, with a time limit where it has none: what the model knows.
+def cut_kwargs(env_id: str, env_kwargs: EnvKwargs, max_timesteps: int) -> EnvKwargs:
+    """Give the environment's arguments a time limit where it has none: what the model knows.
 
     A policy may wander for ever where the logged agents arrived. Call it where the environment is
     about to be played: a "module:Name-v0" imports the module, as making the environment does.
@@ -38,11 +35,12 @@ def cut_kwargs(env_id: str, env_kwargs: dict[str, Any], max_timesteps: int) -> d
         with making(env_id):
             importlib.import_module(module)
     endless = time_limit(env_id, env_kwargs) in (None, -1)
-    if not endless or _registered(env_id) is None or has_own_rows(env_id, env_kwargs):
+    known = is_registered(_registered_id(env_id))
+    if not endless or not known or has_own_rows(env_id, env_kwargs):
         return env_kwargs
     return {**env_kwargs, "max_episode_steps": max_timesteps}
 
 
-def _registered(env_id: str) -> EnvSpec | None:
-    """What Gymnasium knows of the id; its registry's ids do not name the module."""
-    return gymnasium.registry.get(env_id.rpartition(":")[2])
+def _registered_id(env_id: str) -> str:
+    """The id that Gymnasium's registry has, which does not name the module."""
+    return env_id.rpartition(":")[2]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from dt.spaces.environments import has_own_rows, making
+from dt.spaces.environments import EnvKwargs, has_own_rows, making
 
 Vectorization = Literal["auto", "sync", "async"]
 
@@ -19,7 +19,7 @@ WORTH_TURNS = 16  # rows; half of fewer are computed in no time
 def make_groups(
     env_id: str,
     num_envs: int,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     vectorization: Vectorization = "auto",
 ) -> list[VectorEnv]:
     """Make environments as `make_envs` does, at least as many, in two groups for `play_in_turns`.
@@ -36,7 +36,7 @@ def make_groups(
 def make_envs(
     env_id: str,
     num_envs: int,
-    env_kwargs: dict[str, Any] | None = None,
+    env_kwargs: EnvKwargs | None = None,
     vectorization: Vectorization = "auto",
 ) -> VectorEnv:
     """Make vector environments that are reset by hand.

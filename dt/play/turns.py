@@ -11,7 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 from jaxtyping import Bool, Float, Int
 
-from dt.play.faults import Tree, Watched
+from dt.play.faults import Watched
+from dt.spaces.arrays import Tree
 from dt.spaces.records import to_records, to_tree
 
 

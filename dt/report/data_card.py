@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dt.data.card.card import ActionFacts, DataCard, Histogram, Spread
+from dt.data.card.columns import Range
+from dt.data.card.pass_counts import EndingFacts
 from dt.data.card.steerability import number_format
 
 BAR_ROWS = 5
 
 
-def print_data_card(card: dict[str, Any], console: Console) -> None:
-    """Sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
+def print_data_card(card: DataCard, console: Console) -> None:
+    """Print sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
     env = f", {card['env_id']}" if card["env_id"] else ""
     console.print(Text(f"{card['name']}{env}", style="bold"))
     facts = Table.grid(padding=(0, 2))
@@ -30,10 +32,11 @@ def print_data_card(card: dict[str, Any], console: Console) -> None:
     columns = [*card["lengths"]["percentiles"], "mean", "std", "best tenth"]
     for column in columns:
         table.add_column(column, justify="right")
-    for field in ("returns", "lengths"):
-        if card[field] is not None:
-            values = [*card[field]["percentiles"].values(), card[field]["mean"], card[field]["std"]]
-            best = card[field]["best_tenth_mean"]
+    spreads: dict[str, Spread | None] = {"returns": card["returns"], "lengths": card["lengths"]}
+    for field, spread in spreads.items():
+        if spread is not None:
+            values = [*spread["percentiles"].values(), spread["mean"], spread["std"]]
+            best = spread["best_tenth_mean"]
             unit, form = (1.0, ".0f") if field == "lengths" else _unit(values[:7])
             label = field if unit == 1.0 else f"{field} / {unit:.0e}"
             cells = (f"{value / unit:{form}}" for value in [*values, best])
@@ -54,8 +57,8 @@ def print_data_card(card: dict[str, Any], console: Console) -> None:
     console.print(Text(card["steerability"]["line"], style="bold"))
 
 
-def fact_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
-    """What there is, a label and a line each."""
+def fact_lines(card: DataCard) -> list[tuple[str, str]]:
+    """Say what there is, a label and a line each."""
     observations, rewards = card["observations"], card["rewards"]
     lines = [
         ("size", f"{card['episodes']:,} episodes, {card['steps']:,} steps"),
@@ -73,8 +76,8 @@ def fact_lines(card: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
-def bars(histogram: dict[str, Any], targets: list[float], wide: int, encoding: str) -> list[str]:
-    """The counts as columns `wide` characters wide, a mark under each target, and both ends."""
+def bars(histogram: Histogram, targets: list[float], wide: int, encoding: str) -> list[str]:
+    """Draw counts as columns `wide` characters wide, a mark under each target, and both ends."""
     counts, edges = np.array(histogram["counts"]), histogram["edges"]
     eighths = np.ceil(counts / counts.max() * BAR_ROWS * 8).astype(int)  # one episode shows
     blocks = " ▁▂▃▄▅▆▇█" if encoding.lower().startswith("utf") else " ...:::##"
@@ -106,7 +109,7 @@ def _percent(share: float) -> str:
     return f"{min(max(100 * share, 0.1), 99.9):.1f} %"
 
 
-def _range(facts: dict[str, Any]) -> str:
+def _range(facts: Range) -> str:
     if facts["low"] is None:
         return "without a finite value"
     if facts["low"] == facts["high"]:
@@ -114,7 +117,7 @@ def _range(facts: dict[str, Any]) -> str:
     return f"{facts['low']:.4g} to {facts['high']:.4g}"
 
 
-def _actions(actions: dict[str, Any]) -> str:
+def _actions(actions: ActionFacts) -> str:
     if actions["kind"] == "discrete":
         shares = actions["shares"]
         if len(shares) <= 6:
@@ -122,21 +125,25 @@ def _actions(actions: dict[str, Any]) -> str:
         most = int(np.argmax(shares))
         used = len(shares) - len(actions["never_used"])
         return f"{used} used, most often {most} ({_percent(shares[most])})"
-    saturation = actions["saturation"]
-    if saturation is None:
+    saturation, share = actions["saturation"], actions["saturation_share"]
+    if saturation is None or share is None:
         return _range(actions)
-    line = f"{_percent(actions['saturation_share'])} at a bound"
+    line = f"{_percent(share)} at a bound"
     if len(saturation) > 1:
         most = int(np.argmax(saturation))
         line += f" (most: {_percent(saturation[most])} of dimension {most})"
     return line
 
 
-def _endings(endings: dict[str, Any]) -> str:
-    words = {"terminated": "terminated", "truncated": "truncated", "both": "both at once"}
-    words["neither"] = "without a mark"
-    parts = [f"{_percent(endings[key])} {word}" for key, word in words.items() if endings[key]]
-    if endings["limit"] is not None:
+def _endings(endings: EndingFacts) -> str:
+    shares = {
+        "terminated": endings["terminated"],
+        "truncated": endings["truncated"],
+        "both at once": endings["both"],
+        "without a mark": endings["neither"],
+    }
+    parts = [f"{_percent(share)} {word}" for word, share in shares.items() if share]
+    if endings["at_limit"] is not None:
         source = "" if endings["limit_from"] == "environment" else ", the longest here"
         parts.append(f"{_percent(endings['at_limit'])} last {endings['limit']} steps{source}")
     return ", ".join(parts)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -14,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from dt.data.card.card import DataCard
+from dt.data.card.steerability import Steerability
 from dt.evaluation.card import AggregateCard, AnyCard, rising
 from dt.evaluation.parts import AnyTargetScore
 
@@ -112,10 +113,8 @@ def _title(card: AnyCard) -> str:
     return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 80)])
 
 
-def plot_data_card(
-    card: dict[str, Any], returns: np.ndarray, lengths: np.ndarray, path: Path
-) -> None:
-    """Returns with the targets an evaluation asks for, lengths, and the one against the other."""
+def plot_data_card(card: DataCard, returns: np.ndarray, lengths: np.ndarray, path: Path) -> None:
+    """Draw returns with an evaluation's targets, lengths, and the one against the other."""
     figure = Figure(figsize=(9.0, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic("RR;LS", height_ratios=[3, 2])
@@ -158,7 +157,7 @@ def _draw_histogram(axes: Axes, counts: Sequence[int], edges: Sequence[float]) -
     axes.ticklabel_format(axis="x", useOffset=False)
 
 
-def _draw_targets(axes: Axes, steering: dict[str, Any]) -> None:
+def _draw_targets(axes: Axes, steering: Steerability) -> None:
     """A line at each target with the number of episodes near it, and the widest gap shaded."""
     top = axes.get_ylim()[1]
     apart = steering["targets"][1]["target"] - steering["targets"][0]["target"]
@@ -177,7 +176,7 @@ def _draw_targets(axes: Axes, steering: dict[str, Any]) -> None:
     axes.set_title(words, color=ACCENT, fontsize=9, loc="right")
 
 
-def _data_title(card: dict[str, Any]) -> str:
+def _data_title(card: DataCard) -> str:
     name = Path(card["name"]).name
     env = f", {card['env_id']}" if card["env_id"] else ""
     first = f"{name}{env}, {card['episodes']:,} episodes, {card['steps']:,} steps"

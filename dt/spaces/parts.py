@@ -47,7 +47,7 @@ class Leaf:
 
     @cached_property
     def counts(self) -> Int[np.ndarray, " n"]:
-        """How many values each of its categories can take."""
+        """Count the values that each of its categories can take."""
         if isinstance(self.space, spaces.Discrete):
             return np.array([self.space.n], np.int64)
         if isinstance(self.space, spaces.MultiDiscrete):
@@ -96,7 +96,7 @@ class Parts:
 
     @cached_property
     def counts(self) -> Int[np.ndarray, " C"]:
-        """How many values each category can take."""
+        """Count the values that each category can take."""
         return np.concatenate([np.zeros(0, np.int64), *(leaf.counts for leaf in self.categories)])
 
     @cached_property
@@ -106,7 +106,7 @@ class Parts:
 
     @cached_property
     def bounded(self) -> Bool[np.ndarray, " A"]:
-        """Which numbers lie in a box that bounds all of its own."""
+        """Tell which numbers lie in a box that bounds all of its own."""
         parts = (np.full(leaf.size, _bounds_all(leaf.space)) for leaf in self.numbers)
         return np.concatenate([np.zeros(0, bool), *parts])
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dt.config import TrainConfig
-from dt.data.batches.prefixes import draw_prefixes, rank_by_return
-from dt.data.batches.windows import Batch, Steps, Windows, as_batch, draw_windows, map_arrays
+from dt.data.batches.split import EpisodePart, split_episodes
+from dt.data.batches.windows import Batch, Steps, Windows, as_batch, map_arrays
 from dt.data.store.reading import RowFile, read_rows
 from dt.data.store.rows import TrainingData
 from dt.data.store.store import IMAGES, ROWS
@@ -24,6 +24,7 @@ Draw: TypeAlias = Windows | Batch
 """Windows (U, B) to cut out of the data on the devices, or batches (U, B, T, ...) themselves."""
 AnyDraw = TypeVar("AnyDraw", Windows, Batch)
 
+HOLDOUT_BATCHES = 16  # at most, of held-out episodes
 ROUND_BYTES = 256 << 20  # of read-ahead batches that one compiled program is given
 
 
@@ -38,7 +39,9 @@ class Feed:
     def __init__(self, data: TrainingData, spec: PolicySpec, config: TrainConfig, mesh: Mesh):
         self.data, self.spec, self.config = data, spec, config
         self.num_steps = config.model.context_length * config.data.windows_per_segment
-        self._ranks = rank_by_return(data.returns)
+        self.training, self.holdout = split_episodes(
+            data.offsets, data.returns, config.data.holdout_fraction, config.seed
+        )
         # Where the memory of one process does not do, all read: they run the same program.
         self.on_device = not largest(not _fits(data, config, mesh))
         self._sharding = along_rows(mesh, axis=1)
@@ -53,8 +56,7 @@ class Feed:
         if self.on_device:
             self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
         else:
-            size = self.num_steps * config.data.num_segments * (data.num_bytes // data.num_steps)
-            self.updates_per_round = max(1, min(self.updates_per_round, ROUND_BYTES // size))
+            self.updates_per_round = max(1, min(self.updates_per_round, self._batches_at_once()))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
         self._files: list[RowFile] = []
         if not self.on_device and data.folder is not None and _exceeds_memory(data, config):
@@ -69,20 +71,41 @@ class Feed:
         Args:
             next_step: where the following round begins; it is read meanwhile.
         """
+        steps = self._of_round(step)
         if self.on_device:
-            return self._place(self._windows(step, np.int32))
+            return self._place(self._windows(self.training, steps, np.int32))
         if self._ahead is not None and self._ahead[0] == step:
             batch = self._ahead[1].result()
         else:
-            batch = self._read(step)
-        self._ahead = next_step, self._thread.submit(self._read, next_step)
+            batch = self._read(self.training, steps)
+        following = self._of_round(next_step)
+        self._ahead = next_step, self._thread.submit(self._read, self.training, following)
         return self._place(batch)
+
+    def holdout_draw(self) -> Draw | None:
+        """The batches of held-out episodes, always the same; None where none are held out."""
+        if self.holdout is None:
+            return None
+        enough = -(-self.holdout.num_steps // (self.num_steps * self.config.data.num_segments))
+        steps = range(max(1, min(enough, HOLDOUT_BATCHES, self._batches_at_once())))
+        if self.on_device:
+            return self._place(self._windows(self.holdout, steps, np.int32))
+        return self._place(self._read(self.holdout, steps))
+
+    def _batches_at_once(self) -> int:
+        """How many batches one compiled program may be given."""
+        data, rows = self.data, self.config.data.num_segments
+        return ROUND_BYTES // (self.num_steps * rows * (data.num_bytes // data.num_steps))
+
+    def _of_round(self, step: int) -> range:
+        """The steps of a round; a shorter one leaves the last ones unused."""
+        return range(step, step + self.updates_per_round)
 
     def describe(self, step: int) -> str:
         """Where the batch of the update after `step` comes from, for someone who looks for it."""
         rows = range(self.config.data.num_segments)
-        windows = draw_windows(self.data.offsets, self.num_steps, self.config.seed, step, rows)
-        episodes = np.searchsorted(self.data.offsets, windows.start, side="right") - 1
+        windows = self.training.draw(self.num_steps, self.config.seed, step, rows)
+        episodes = np.searchsorted(self.data.offsets, np.asarray(windows.start), side="right") - 1
         places = [f"{e}@{t}" for e, t in zip(episodes, windows.timestep, strict=True)]
         more = f" and {len(places) - 8} more" if len(places) > 8 else ""
         return (
@@ -107,28 +130,22 @@ class Feed:
         for file in self._files:
             file.close()
 
-    def _windows(self, step: int, start_dtype: DTypeLike = np.int64) -> Windows:
-        """(U, B): windows of U updates; a shorter round leaves the last ones unused."""
-        seed, updates = self.config.seed, range(step, step + self.updates_per_round)
-        draws = [self._draw(seed, step) for step in updates]
+    def _windows(
+        self, part: EpisodePart, steps: range, start_dtype: DTypeLike = np.int64
+    ) -> Windows:
+        """(U, B): this process's rows of the windows of U batches, and what stands before them."""
+        model, seed = self.config.model, self.config.seed
+        prefix = None if model.prefix == "none" else model.prefix
+        length = model.prompt_length
+        draws = [part.draw(self.num_steps, seed, step, self.rows, prefix, length) for step in steps]
         windows: Windows = jax.tree.map(lambda *fields: np.stack(fields), *draws)
         if windows.prefix is not None:
             windows = windows._replace(prefix=_with_starts(windows.prefix, start_dtype))
         return _with_starts(windows, start_dtype)
 
-    def _draw(self, seed: int, step: int) -> Windows:
-        """Where this process's rows of one batch lie, and what stands before them."""
-        offsets, kind = self.data.offsets, self.config.model.prefix
-        windows = draw_windows(offsets, self.num_steps, seed, step, self.rows)
-        if kind == "none":
-            return windows
-        length = self.config.model.prompt_length
-        prefixes = draw_prefixes(windows, offsets, self._ranks, kind, length, seed, step, self.rows)
-        return windows._replace(prefix=prefixes)
-
-    def _read(self, step: int) -> Batch:
+    def _read(self, part: EpisodePart, steps: range) -> Batch:
         """(U, B, T, ...): the same windows' batches."""
-        windows = self._windows(step)
+        windows = self._windows(part, steps)
         flat = map_arrays(lambda field: field.reshape(-1), windows)
         batch = self._cut(flat._replace(prefix=None), self.num_steps)
         if flat.prefix is not None:

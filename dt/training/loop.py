@@ -24,7 +24,12 @@ from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Hooks, Means, nothing
 from dt.training.metrics import MetricWriter
-from dt.training.program import initial_state, make_train_steps, with_sharding
+from dt.training.program import (
+    initial_state,
+    make_holdout_loss,
+    make_train_steps,
+    with_sharding,
+)
 from dt.training.rounds import Updates
 from dt.training.signals import Signals, deferred_signals
 from dt.training.step import Learner
@@ -74,7 +79,9 @@ def train(
             hooks = dataclasses.replace(hooks, on_round=nothing)
         checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
-        updates = Updates(make_train_steps(learner, state_sharding), done, feed, config, hooks)
+        train_steps = make_train_steps(learner, state_sharding)
+        holdout_loss = make_holdout_loss(learner)
+        updates = Updates(train_steps, holdout_loss, done, feed, config, hooks)
         updates.begin(with_sharding(shapes, state_sharding), first_state)
         if hooks.on_start is not None:
             hooks.on_start(learner, jax.tree.map(jnp.copy, updates.state), feed)

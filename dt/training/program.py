@@ -1,10 +1,10 @@
-"""The compiled programs of training: many updates in one call, and the first weights."""
+"""The compiled programs of training: updates, the loss of held-out episodes, first weights."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from dt.data.batches.windows import Batch, Steps, gather
 from dt.parallel.mesh import keep
 from dt.parallel.processes import several
 from dt.training.feed import Draw
+from dt.training.loss import Params, make_loss
 from dt.training.step import Learner, Metrics
 
 
@@ -32,6 +33,9 @@ class Measured(NamedTuple):
     """The place in the draw of the first of them; -1 for none."""
     damage: Metrics
     """What that one measured."""
+
+
+HoldoutLoss: TypeAlias = Callable[[Params, Steps | None, Draw], Float[Array, ""]]
 
 
 @runtime_checkable
@@ -102,6 +106,35 @@ def make_train_steps(learner: Learner, state_sharding: TrainState | None = None)
 
     out = None if state_sharding is None else (state_sharding, None)
     return jax.jit(train_steps, donate_argnums=0, out_shardings=out)
+
+
+def make_holdout_loss(learner: Learner) -> HoldoutLoss:
+    """Make the compiled program of the mean loss over the real steps of batches, without dropout.
+
+    Its arguments are the parameters, the data on the device, and a draw, as of `make_train_steps`.
+    Returns are shown to the model, however often training leaves them out.
+    """
+    loss = make_loss(learner.graph, training=False)
+
+    def holdout_loss(params: Params, steps: Steps | None, draw: Draw) -> Float[Array, ""]:
+        def add(
+            sums: tuple[Float[Array, ""], Int[Array, ""]], i: Int[Array, ""]
+        ) -> tuple[tuple[Float[Array, ""], Int[Array, ""]], None]:
+            batch = batch_at(learner, steps, draw, i)
+            total, count = sums
+            key = jax.random.fold_in(jax.random.key(learner.config.seed), i)
+            is_null = jnp.zeros(len(batch.mask), bool)
+            return (
+                total + loss(params, batch, is_null, key, jnp.int32(1))[0],
+                count + batch.mask.sum(),
+            ), None
+
+        num_batches = len(jax.tree.leaves(draw)[0])
+        zeros = (jnp.zeros(()), jnp.int32(0))
+        (total, count), _ = jax.lax.scan(add, zeros, jnp.arange(num_batches))
+        return total / count
+
+    return jax.jit(holdout_loss)
 
 
 def batch_at(learner: Learner, steps: Steps | None, draw: Draw, i: Int[Array, ""]) -> Batch:

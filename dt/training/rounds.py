@@ -14,7 +14,7 @@ from dt.config import TrainConfig
 from dt.parallel.processes import largest
 from dt.training.feed import Feed
 from dt.training.hooks import Hooks, Means
-from dt.training.program import Measured, TrainSteps
+from dt.training.program import HoldoutLoss, Measured, TrainSteps
 
 # A signal is answered when the calls of the compiled program are over that are under way, two at
 # most, which last about this long.
@@ -25,6 +25,7 @@ class Call(NamedTuple):
     """Updates that the devices are at, or have done; their metrics are not fetched yet."""
 
     measured: Measured
+    holdout_loss: jax.Array | None  # of the state after them, where it is due
     drawn_at: int  # the update that its draw begins with
     updates: int
     done: int  # updates of the run when it is over
@@ -42,11 +43,18 @@ class Updates:
     state: TrainState
 
     def __init__(
-        self, train_steps: TrainSteps, done: int, feed: Feed, config: TrainConfig, hooks: Hooks
+        self,
+        train_steps: TrainSteps,
+        holdout_loss: HoldoutLoss,
+        done: int,
+        feed: Feed,
+        config: TrainConfig,
+        hooks: Hooks,
     ):
         """
         Args:
             train_steps: `make_train_steps`; compiled by `begin`.
+            holdout_loss: `make_holdout_loss`; compiled where episodes are held out.
             done: updates that the state has behind it.
             hooks: told when a round's metrics are there, and about updates that are left out.
         """
@@ -55,6 +63,7 @@ class Updates:
         self._train_steps = train_steps
         self._begin, self._end = self.done, self._round_end(self.done)
         self._draw = feed.round(self._begin, self._end)
+        self._holdout_loss, self._holdout_draw = holdout_loss, feed.holdout_draw()
         self._pace = 1  # updates a call
         self._sums: Means = {}  # each mean times the updates that it is of
         self._latest: Means = {}
@@ -87,12 +96,13 @@ class Updates:
         )
         self.done += count
         round_ends = self.done == self._end
+        holdout_loss = self._measure_holdout() if round_ends else None
         if round_ends and self.done < self.config.num_steps:
             # Drawn, and on its way, while the devices are at work.
             self._begin, self._end = self._end, self._round_end(self._end)
             self._draw = self.feed.round(self._begin, self._end)
         before = self._under_way
-        self._under_way = Call(measured, begin, count, self.done, round_ends, clock)
+        self._under_way = Call(measured, holdout_loss, begin, count, self.done, round_ends, clock)
         self._settle(before)
         return round_ends
 
@@ -113,13 +123,23 @@ class Updates:
         now = time.perf_counter()
         # The slowest process decides the pace of all.
         seconds = float(largest(now - max(call.clock, self._settled_at)))
-        self._settled_at = now
+        holdout = {} if call.holdout_loss is None else {"holdout_loss": float(call.holdout_loss)}
+        self._settled_at = time.perf_counter()
         self._pace = max(1, int(call.updates * CALL_SECONDS / max(seconds, 1e-6)))
         self._add(measured, call.updates, seconds)
+        self._latest |= holdout
         if measured.skipped:
             self._answer_damage(measured, call)
         if call.round_ends:
             self._log(call.done)
+
+    def _measure_holdout(self) -> jax.Array | None:
+        """The loss of held-out episodes, where a log line is due; not fetched yet."""
+        due = self.done % self.config.log_interval == 0 or self.done == self.config.num_steps
+        if self._holdout_draw is None or not due:
+            return None
+        # Here, as the next call takes the state's memory for the next state's.
+        return self._holdout_loss(self.state.params, self.feed.steps, self._holdout_draw)
 
     def _log(self, done: int) -> None:
         if not self._count:

@@ -1,25 +1,18 @@
-"""Do the scripts work from end to end, and answer bad input with one line and exit code 2?"""
+"""The scripts work from end to end, and answer bad input with one line and exit code 2."""
 
 from __future__ import annotations
 
-import dataclasses
-import importlib
 import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import pytest
-from rich.console import Console
 from script_process import ROOT, Scripts, environment
-
-from dt.cli.train import parse_train_args
-from dt.config.presets import PRESETS
-from dt.data import TrainingData
 
 TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
 SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
@@ -225,54 +218,6 @@ def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> Non
     assert "the cable is loose" in done.stderr and "the run is trained: eval" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
-
-
-@pytest.fixture
-def data_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., TrainingData]:
-    """What train.py trains on, for these words."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    train = importlib.import_module("train")
-
-    def load(*words: object) -> TrainingData:
-        preset, config = parse_train_args([*map(str, words), "--data.cache=none"])
-        return train.load_data(preset, config, Console(quiet=True))
-
-    return load
-
-
-def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(
-    data_of: Callable[..., TrainingData], tmp_path: Path
-) -> None:
-    """A preset's time limit is its demo's, and that of the data goes with its environment."""
-    nameless, named = write_npz(tmp_path / "a.npz"), tmp_path / "b.npz"
-    own = {"env_id": "CartPole-v0", "env_kwargs": json.dumps({"max_episode_steps": 77})}
-    write_npz(named, **{key: np.array(value) for key, value in own.items()})
-    limit = {"max_episode_steps": 77}
-    for words, env_id, env_kwargs in (
-        ([nameless], "CartPole-v1", {}),
-        ([named], "CartPole-v0", limit),
-        ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
-        ([named, "--evaluation.max-episode-steps", "9"], "CartPole-v0", {"max_episode_steps": 9}),
-        ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
-        ([named, "--evaluation.env="], "CartPole-v0", limit),
-        ([nameless, "--evaluation.env="], None, {}),
-    ):
-        data = data_of("--data", *words)
-        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), words
-    demo = data_of()
-    assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
-
-
-def test_a_preset_s_reference_is_its_own_task_s(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
-    reference_of = importlib.import_module("train").reference_of
-    hopper = PRESETS["hopper"].evaluation
-    for env_id in ("Hopper-v4", "Hopper-v5"):
-        assert reference_of("hopper", hopper, env_id) == hopper.known_reference
-    for env_id in ("Walker2d-v4", None):
-        assert reference_of("hopper", hopper, env_id) is None
-    mine = dataclasses.replace(hopper, reference=("mine", 0.0, 9.0))
-    assert reference_of("hopper", mine, "Walker2d-v4") == mine.known_reference
 
 
 @pytest.mark.slow

@@ -19,7 +19,14 @@ from dt.cli.train import parse_train_args
 from dt.config import TrainConfig
 from dt.config.presets import SIZES, with_size
 from dt.data import TrainingData
-from dt.model.attention import Reach, attend, blocks, cudnn_takes, splash, splash_takes, whole
+from dt.model import attention
+from dt.model.attention import attend
+from dt.model.attention.blocks import blocks
+from dt.model.attention.cudnn import CUDNN
+from dt.model.attention.mask import Reach
+from dt.model.attention.splash import runs_on, splash
+from dt.model.attention.way import Inputs, Way
+from dt.model.attention.whole import whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.dropout import dropout
 from dt.model.layers import LayerNorm, Linear
@@ -91,7 +98,8 @@ def test_blocks_equal_the_whole_in_value_and_gradient(window: int, side: str | N
 
         def of(way: Callable[..., jax.Array], queries: np.ndarray = queries) -> list[jax.Array]:
             return value_and_gradients(
-                lambda q, k, v, queries: way(q[:, queries], k, v, real, reach, queries), queries
+                lambda q, k, v, queries: way(Inputs(q[:, queries], k, v, real, reach, queries)),
+                queries,
             )
 
         for a, b in zip(of(blocks), of(whole), strict=True):
@@ -128,23 +136,35 @@ def test_splash_equals_the_whole_in_value_and_gradient(side: str | None) -> None
 
         def of(way: Callable[..., jax.Array], queries: np.ndarray = queries) -> list[jax.Array]:
             def of_the_real(q: Any, k: Any, v: Any, queries: np.ndarray) -> jax.Array:
-                out = way(q[:, queries], k, v, real, Reach(3, n), queries)
+                out = way(Inputs(q[:, queries], k, v, real, Reach(3, n), queries))
                 return out * (1 if real is None else real[:, queries // n, None, None])
 
             return value_and_gradients(of_the_real, queries)
 
-        interpreted = of(lambda *args: splash(*args, interpret=True))
+        interpreted = of(lambda inputs: splash(inputs, interpret=True))
         for a, b in zip(interpreted, of(whole), strict=True):
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_fused_kernels_are_for_their_own_devices() -> None:
-    q, k, _ = inputs()
-    assert not cudnn_takes(q.astype(jnp.bfloat16), k)  # a CPU
-    assert splash_takes("tpu", 1, 128)
-    assert not splash_takes("tpu", 4, 128)
-    assert not splash_takes("tpu", 1, 64)
-    assert not splash_takes("cpu", 1, 128)
+    q, k, v = inputs()
+    narrow = Inputs(q.astype(jnp.bfloat16), k, v, None, Reach(T, n), ALL)
+    assert not CUDNN.takes(narrow)  # a CPU
+    assert runs_on("tpu", 1, 128)
+    assert not runs_on("tpu", 4, 128)
+    assert not runs_on("tpu", 1, 64)
+    assert not runs_on("cpu", 1, 128)
+
+
+def test_a_way_of_another_package_is_asked_in_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, k, v = inputs()
+    zero = Way("zero", lambda inputs: inputs.real is None, lambda inputs: 0 * inputs.q)
+    ours = attend(q, k, v, None, Reach(T, n), ALL)
+    padded = attend(q, k, v, jnp.asarray(REAL["right"]), Reach(T, n), ALL)
+    monkeypatch.setattr(attention, "WAYS", (zero, *attention.WAYS))
+    assert ours.any() and not attend(q, k, v, None, Reach(T, n), ALL).any()
+    again = attend(q, k, v, jnp.asarray(REAL["right"]), Reach(T, n), ALL)
+    np.testing.assert_array_equal(again, padded)
 
 
 @functools.cache  # a compilation of seconds, and some tests compare with the same

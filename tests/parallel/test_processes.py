@@ -70,13 +70,14 @@ def together(trainers: tuple[Trainer, Trainer], job: dict[str, Any], address: st
 def test_two_processes_of_four_devices_train_as_one_of_eight(
     tmp_path: Path, trainers: tuple[Trainer, Trainer], mesh: dict[str, int], placement: str
 ) -> None:
-    job = {"mesh": mesh, "placement": placement}
+    job = {"mesh": mesh, "placement": placement, "holdout_fraction": 0.3}
     alone = trainers[0].do({**job, "run_dir": str(tmp_path / "one"), "devices": 8})
     two = {**job, "run_dir": str(tmp_path / "two"), "devices": 4}
     results = together(trainers, two, f"localhost:{free_port()}")
     assert results[0]["digest"] == results[1]["digest"]
     assert len(alone["losses"]) == 3 and results[1]["losses"] == []  # the first process logs
-    np.testing.assert_allclose(results[0]["losses"], alone["losses"], rtol=1e-5)
+    for name in ("losses", "holdout_losses"):
+        np.testing.assert_allclose(results[0][name], alone[name], rtol=1e-5)
     assert complete_steps(tmp_path / "two" / "checkpoints") == [4, 6]
 
     # What two processes wrote, one reads; and nothing is left to do.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from dt.data import EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import data_card
 from dt.data.formats.convert import convert
 from dt.data.formats.npz import write_npz
-from dt.spaces.parts import Parts, is_image, leaves, plane
+from dt.spaces.parts import leaves
 from dt.spaces.records import to_records, to_tree
 from dt.spaces.text import space_from_text, space_to_text
 
@@ -57,15 +56,6 @@ def test_trees_become_records_and_trees_again(space: spaces.Space) -> None:
         np.testing.assert_array_equal(leaf.of(records[1:3]), leaf.of(tree)[1:3])
 
 
-def test_parts_stand_in_the_order_of_their_keys_however_a_space_was_made() -> None:
-    """A space loses its own order on the way through JSON; a model must not mind."""
-    parts = {"b": spaces.Discrete(2), "a": spaces.Discrete(3)}
-    space = spaces.Dict(OrderedDict(parts))
-    assert list(space) == ["b", "a"]
-    assert [leaf.name for leaf in leaves(space)] == ["a", "b"]
-    assert [leaf.name for leaf in leaves(space_from_text(space_to_text(space)))] == ["a", "b"]
-
-
 def test_a_space_survives_json_with_its_integer_types() -> None:
     for space in (SEEN, DONE):
         back = space_from_text(space_to_text(space))
@@ -73,29 +63,6 @@ def test_a_space_survives_json_with_its_integer_types() -> None:
         assert [leaf.space.dtype for leaf in leaves(back)] == [
             leaf.space.dtype for leaf in leaves(space)
         ]
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((84, 84), (84, 84, 1)),
-        ((84, 84, 3), (84, 84, 3)),
-        ((4, 84, 84), (84, 84, 4)),
-        ((4, 96, 96, 3), (96, 96, 12)),
-        ((4, 3, 96, 96), (96, 96, 12)),
-        ((7, 7, 3), (7, 7, 3)),
-    ],
-)
-def test_the_axes_of_pictures_are_told_apart(
-    shape: tuple[int, ...], expected: tuple[int, int, int]
-) -> None:
-    assert plane(shape) == expected and is_image(spaces.Box(0, 255, shape, np.uint8))
-
-
-def test_bytes_that_are_no_pictures_are_numbers() -> None:
-    for space in (spaces.Box(0, 255, (128,), np.uint8), spaces.Box(0, 255, (2, 9), np.uint8)):
-        assert not is_image(space) and Parts.of(space).num_numbers == np.prod(space.shape)
-    assert not Parts.of(SEEN["camera"], images=False).images
 
 
 def test_columns_hold_every_part(dataset: EpisodeDataset) -> None:
@@ -180,16 +147,3 @@ def test_the_card_counts_columns_by_their_parts(dataset: EpisodeDataset) -> None
     assert card["observations"]["columns"] == 2 + 1 + 36 + 4
     assert card["actions"]["kind"] == "several" and card["actions"]["unknown"] == 0
     assert "camera: Box(0, 255, (4, 3, 3), uint8)" in card["observation_space"]
-
-
-@pytest.mark.parametrize(
-    ("space", "said"),
-    [
-        (spaces.Dict(a=spaces.Tuple([spaces.Text(3)])), "at a/0: is none of Box"),
-        (spaces.Dict(), "has no parts"),
-        (spaces.Sequence(spaces.Discrete(2)), "is none of Box"),
-    ],
-)
-def test_spaces_that_hold_something_else_are_refused(space: spaces.Space, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
-        leaves(space)

@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from jaxtyping import Bool, Float
 
-from dt.play.faults import Tree
+from dt.spaces.arrays import Tree
 from dt.spaces.parts import leaves
 from dt.spaces.records import build
 

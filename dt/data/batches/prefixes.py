@@ -1,4 +1,4 @@
-"""What is shown before a window: where its episode ends, or a part of one that went about as well?
+"""What is shown before a window: where its episode ends, or a part of one that went about as well.
 
 A prefix is itself a window of a few steps, drawn like others as a pure function of (seed, step,
 row). A policy that is to act alone takes some along: `Exemplars`, from all over the data's returns.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -44,7 +44,7 @@ def draw_prefixes(
         ranks: as `rank_by_return` has it.
         num_steps: of a prompt.
     """
-    episode = np.searchsorted(offsets, windows.start, side="right") - 1
+    episode = np.searchsorted(offsets, np.asarray(windows.start), side="right") - 1
     if kind == "goal":
         return _last_steps(offsets, episode)
     first = hashed(row_bits(seed, step, rows) ^ SALT)
@@ -74,7 +74,7 @@ class Exemplars:
 
     returns: Float[np.ndarray, " X"]
     rows: Float[np.ndarray, "X P W"]
-    images: Any  # (X, P, bytes) uint8, or None
+    images: np.ndarray | None  # (X, P, bytes) uint8
     lengths: Int[np.ndarray, " X"]
     timesteps: Int[np.ndarray, " X"]
 

@@ -1,27 +1,31 @@
-"""Which steps does batch number `step` hold? A pure function of (seed, step, row)."""
+"""Batches, and the windows of steps that each holds: a pure function of (seed, step, row)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int, UInt64
+
+from dt.spaces.arrays import AnyArray
+
+Tuples = TypeVar("Tuples")  # an array, None, or named tuples of such
 
 
 class Observation(NamedTuple):
     """What is seen at a step, in the model's units: numbers, categories, and pictures."""
 
-    numbers: Any  # (..., O) float32, normalised
-    categories: Any  # (..., C) int32, each counted from 0
-    pixels: Any  # (..., P) uint8: the bytes of all pictures, one picture after the other
+    numbers: AnyArray  # (..., O) float32, normalised
+    categories: AnyArray  # (..., C) int32, each counted from 0
+    pixels: AnyArray  # (..., P) uint8: the bytes of all pictures, one picture after the other
 
 
 class Action(NamedTuple):
     """What is done at a step, in the model's units."""
 
-    numbers: Any  # (..., A) float32; -1 and 1 are the bounds where there are any
-    categories: Any  # (..., D) int32, each counted from 0
+    numbers: AnyArray  # (..., A) float32; -1 and 1 are the bounds where there are any
+    categories: AnyArray  # (..., D) int32, each counted from 0
 
 
 class Batch(NamedTuple):
@@ -32,10 +36,10 @@ class Batch(NamedTuple):
 
     observations: Observation  # (B, T, ...)
     actions: Action  # (B, T, ...)
-    returns_to_go: Any  # (B, T) float32
-    timesteps: Any  # (B, T) int32, counted from the start of the episode
-    mask: Any  # (B, T) bool
-    prefix: Any = None  # a Batch (B, P, ...) of what stands before them (see prefixes.py)
+    returns_to_go: AnyArray  # (B, T) float32
+    timesteps: AnyArray  # (B, T) int32, counted from the start of the episode
+    mask: AnyArray  # (B, T) bool
+    prefix: Batch | None = None  # (B, P, ...), what stands before them (see prefixes.py)
 
 
 class Steps(NamedTuple):
@@ -43,16 +47,16 @@ class Steps(NamedTuple):
 
     observations: Observation  # (N, ...)
     actions: Action  # (N, ...)
-    returns_to_go: Any  # (N,) float32
+    returns_to_go: AnyArray  # (N,) float32
 
 
 class Windows(NamedTuple):
     """Where windows lie in `Steps`: three integers each, so batches travel as indices."""
 
-    start: Any  # row of the first step; int64, as there may be many
-    length: Any  # real steps, 1 to T
-    timestep: Any  # timestep of the first step within its episode
-    prefix: Any = None  # the windows that stand before these
+    start: AnyArray  # row of the first step; int64, as there may be many
+    length: AnyArray  # real steps, 1 to T
+    timestep: AnyArray  # timestep of the first step within its episode
+    prefix: Windows | None = None  # the windows that stand before these
 
 
 def draw_windows(
@@ -102,13 +106,14 @@ def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
     return Batch(*steps, timesteps=timesteps.astype(np.int32), mask=mask)
 
 
-def map_arrays(function: Callable[[Any], Any], values: Any) -> Any:
+def map_arrays(function: Callable[[AnyArray], AnyArray], values: Tuples) -> Tuples:
     """The same named tuples, with the function of each of their arrays."""
     if values is None:
-        return None
+        return values
     if isinstance(values, tuple):
         return type(values)(*(map_arrays(function, value) for value in values))
-    return function(values)
+    mapped: Tuples = function(values)
+    return mapped
 
 
 def row_bits(seed: int, step: int, rows: range) -> UInt64[np.ndarray, " n"]:

@@ -1,17 +1,18 @@
-"""What does a data set hold, and what is wrong with it? Its card, made in one pass."""
+"""Make a data set's card in one pass: what it holds, and what is wrong with it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Required, TypeAlias, TypedDict
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from dt.data.card.pass_counts import EpisodeTable, PassCounts
-from dt.data.card.steerability import steerability
+from dt.data.card.columns import ColumnFacts
+from dt.data.card.pass_counts import EndingFacts, EpisodeTable, PassCounts, RewardFacts
+from dt.data.card.steerability import Steerability, steerability
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource
 from dt.data.summary import histogram, whole_histogram
@@ -19,14 +20,84 @@ from dt.spaces.environments import known_step_limit
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
 
-Card = dict[str, Any]
+
+class Histogram(TypedDict):
+    """Counts of values between edges, one edge more than counts."""
+
+    edges: list[float]
+    counts: list[int]
 
 
-def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
+class Spread(TypedDict):
+    """How the values of all episodes are spread."""
+
+    percentiles: dict[str, float]  # p0, p5, ...
+    mean: float
+    std: float
+    best_tenth_mean: float
+    histogram: Histogram
+
+
+class ReferenceFacts(TypedDict):
+    """The returns that score 0 and 100, and what the mean return scores."""
+
+    source: str
+    low: float
+    high: float
+    mean_score: float | None
+
+
+class ObservationFacts(ColumnFacts):
+    """What the card says of observations, those after an episode's last action apart."""
+
+    not_finite_finals: int
+    first_not_finite_final: int | None
+
+
+class ActionFacts(ColumnFacts, total=False):
+    """What the card says of actions: `DiscreteFacts` or `ContinuousFacts` besides the columns."""
+
+    kind: Required[str]
+    unknown: Required[int]
+    shares: list[float]
+    never_used: list[int]
+    saturation: list[float] | None
+    saturation_share: float | None
+    outside: int
+
+
+class Facts(TypedDict):
+    """What a data set holds."""
+
+    name: str
+    env_id: str | None
+    episodes: int
+    steps: int
+    observation_space: str
+    action_space: str
+    reference: ReferenceFacts | None
+    returns: Spread | None  # None where no episode's return is finite
+    lengths: Spread
+    rewards: RewardFacts
+    endings: EndingFacts
+    observations: ObservationFacts
+    actions: ActionFacts
+    duplicate_episodes: int
+    steerability: Steerability
+
+
+class DataCard(Facts):
+    """What a data set holds and what is wrong with it: JSON, as it is kept and shown."""
+
+    problems: list[str]
+    notes: list[str]
+
+
+def data_card(source: EpisodeSource) -> tuple[DataCard, EpisodeTable]:
     """Describe a source's episodes; each is looked at once and not kept.
 
     The card is strict JSON. `problems` are what training refuses or would learn wrongly from,
-    `notes` what is worth knowing; both are sentences. NaN, infinity and unknown actions are told
+    `notes` what is worth knowing; both are sentences. NaN, infinity and unknown actions are named
     there if the source was opened, as this is called, within `unchecked_values()`.
 
     Raises:
@@ -37,7 +108,7 @@ def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
     finite = np.isfinite(table.returns)
     returns, lengths = table.returns[finite], table.lengths[finite]
     reference = source.reference
-    card = {
+    card: Facts = {
         "name": source.name,
         "env_id": source.env_id,
         "episodes": len(table.lengths),
@@ -45,7 +116,7 @@ def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
         "observation_space": _in_words(source.observation_space),
         "action_space": _in_words(source.action_space),
         "reference": _reference(reference, returns),
-        "returns": _spread(returns, histogram),
+        "returns": _spread(returns, histogram) if len(returns) else None,
         "lengths": _spread(table.lengths, whole_histogram),
         "rewards": counts.reward_facts(),
         "endings": counts.ending_facts(known_step_limit(source.env_id, source.env_kwargs)),
@@ -64,7 +135,7 @@ def data_card(source: EpisodeSource) -> tuple[Card, EpisodeTable]:
 
 
 def _in_words(space: gymnasium.Space) -> str:
-    """The space on one line; bounds that differ from number to number are left out."""
+    """Write the space on one line; bounds that differ from number to number are left out."""
     if isinstance(space, spaces.Dict):
         return f"Dict({', '.join(f'{key}: {_in_words(part)}' for key, part in space.items())})"
     if isinstance(space, spaces.Tuple):
@@ -74,10 +145,10 @@ def _in_words(space: gymnasium.Space) -> str:
     return " ".join(str(space).split())
 
 
-def _spread(values: np.ndarray, bins: Callable[..., Any]) -> dict[str, Any] | None:
-    """Percentiles, mean, and a histogram; None where no episode has a finite value."""
-    if not len(values):
-        return None
+Bins: TypeAlias = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]  # edges and counts
+
+
+def _spread(values: np.ndarray, bins: Bins) -> Spread:
     edges, counts = bins(values)
     best = np.sort(values)[-math.ceil(len(values) / 10) :]
     return {
@@ -92,7 +163,7 @@ def _spread(values: np.ndarray, bins: Callable[..., Any]) -> dict[str, Any] | No
     }
 
 
-def _reference(reference: Reference | None, returns: np.ndarray) -> dict[str, Any] | None:
+def _reference(reference: Reference | None, returns: np.ndarray) -> ReferenceFacts | None:
     if reference is None:
         return None
     score = float(reference.normalize(returns.mean())) if len(returns) else None
@@ -104,10 +175,14 @@ def _reference(reference: Reference | None, returns: np.ndarray) -> dict[str, An
     }
 
 
-def _problems(card: Card) -> list[str]:
+def _problems(card: Facts) -> list[str]:
     found = []
-    for field in ("observations", "actions", "rewards"):
-        facts = card[field]
+    fields: dict[str, ColumnFacts] = {
+        "observations": card["observations"],
+        "actions": card["actions"],
+        "rewards": card["rewards"],
+    }
+    for field, facts in fields.items():
         for column in facts["not_finite"][:3]:
             where = f"{field}[{column['column']}]" if column["column"] else field
             found.append(
@@ -130,7 +205,7 @@ def _problems(card: Card) -> list[str]:
     return found + [f"{what}: {count}" for what, count in counts.items() if count]
 
 
-def _notes(card: Card) -> list[str]:
+def _notes(card: Facts) -> list[str]:
     found = []
     endings = card["endings"]
     if endings["beyond_limit"]:
@@ -141,10 +216,14 @@ def _notes(card: Card) -> list[str]:
     if endings["inside_episodes"]:
         count = endings["inside_episodes"]
         found.append(f"steps marked as an end before their episode's last: {count}")
-    for field in ("observations", "actions"):
-        constant, total = card[field]["constant_columns"], card[field]["columns"]
+    fields: dict[str, ColumnFacts] = {
+        "observations": card["observations"],
+        "actions": card["actions"],
+    }
+    for field, facts in fields.items():
+        constant, total = facts["constant_columns"], facts["columns"]
         if constant and total > 1:
-            names = _some(card[field]["constant"])
+            names = _some(facts["constant"])
             found.append(f"{constant} of {total} {field} never vary: {names}")
         elif constant:
             found.append(f"{field} never vary")
@@ -161,5 +240,5 @@ def _notes(card: Card) -> list[str]:
     return found
 
 
-def _some(names: list[Any]) -> str:
+def _some(names: Sequence[object]) -> str:
     return " ".join(map(str, names[:8])) + (" ..." if len(names) > 8 else "")

@@ -1,20 +1,47 @@
-"""Which numbers of a row never vary, are not finite, or leave their bounds? Counted in passing."""
+"""Count, column by column, what never varies, is not finite, or leaves its bounds."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias, TypedDict
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from dt.data.checks import Locate
 from dt.spaces.parts import Leaf
 
-Bounds = tuple[np.ndarray, np.ndarray]
+Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 MAX_NAMED = 20  # columns with a fault that are listed; a picture has thousands
 EDGE = 1e-3  # an action this near its bound, in half-ranges of the space, is saturated
+
+
+class Range(TypedDict):
+    """The lowest and the highest finite value; None where there is none."""
+
+    low: float | None
+    high: float | None
+
+
+class BadColumn(TypedDict):
+    """A column that holds NaN or infinity: in how many rows, and where first."""
+
+    column: str
+    rows: int
+    first_episode: int
+    first_step: int
+
+
+class ColumnFacts(Range):
+    """What a card says of the columns of a field; of those with a fault the first are named."""
+
+    columns: int
+    constant_columns: int
+    constant: list[str]
+    not_finite_rows: int
+    not_finite_columns: int
+    not_finite: list[BadColumn]
 
 
 class ColumnCounts:
@@ -69,12 +96,11 @@ class ColumnCounts:
         edge = EDGE * (high - low) / 2
         at_bound = (flat <= low + edge) | (flat >= high - edge)
         self.at_bound += at_bound.sum(axis=0)
-        # Rounding to float32 may carry a clipped value past its bound by a hair.
-        hair = 1e-5 * (high - low)
-        self.outside += ((flat < low - hair) | (flat > high + hair)).sum(axis=0)
+        tolerance = 1e-5 * (high - low)  # rounding to float32 may carry a clipped value past it
+        self.outside += ((flat < low - tolerance) | (flat > high + tolerance)).sum(axis=0)
 
     def name(self, column: int) -> str:
-        """The column's index within a row: 3, or 1,2 of a matrix; empty for a lone number.
+        """Name a column by its index within a row: 3, or 1,2 of a matrix; empty for a lone number.
 
         Of several parts, behind the part's name: position/3.
         """
@@ -85,12 +111,8 @@ class ColumnCounts:
             column -= leaf.size
         return ""
 
-    def facts(self, locate: Callable[[int], tuple[int, int]]) -> dict[str, Any]:
-        """What a card says of the columns; of those with a fault the first 20 are named.
-
-        Args:
-            locate: turns a row into its (episode, step).
-        """
+    def facts(self, locate: Locate) -> ColumnFacts:
+        """Sum up what was counted."""
         constant = self.constant()
         return {
             **self.range(),
@@ -103,32 +125,38 @@ class ColumnCounts:
         }
 
     def constant(self) -> list[int]:
-        """The columns that a normaliser cannot scale, for they do not vary."""
+        """List the columns that a normaliser cannot scale, for they do not vary."""
         still = self.high - self.low <= 1e-6 * np.maximum(1.0, np.abs(self.low))
         seen = self.low <= self.high  # not so where no value is finite
         return np.flatnonzero(still & seen).tolist()
 
-    def range(self) -> dict[str, float | None]:
-        """The lowest and the highest finite value."""
+    def range(self) -> Range:
+        """Find the lowest and the highest finite value."""
         low, high = float(self.low.min()), float(self.high.max())
-        return {"low": low, "high": high} if low <= high else {"low": None, "high": None}
+        return Range(low=low, high=high) if low <= high else Range(low=None, high=None)
 
-    def _not_finite(self, locate: Callable[[int], tuple[int, int]]) -> list[dict[str, Any]]:
-        found = []
+    def _not_finite(self, locate: Locate) -> list[BadColumn]:
+        found: list[BadColumn] = []
         worst = np.argsort(-self.bad, kind="stable")[: int((self.bad > 0).sum())]
         for column in worst[:MAX_NAMED].tolist():
             episode, step = locate(int(self.first_bad[column]))
-            place = {"first_episode": episode, "first_step": step}
-            found.append({"column": self.name(column), "rows": int(self.bad[column]), **place})
+            found.append(
+                BadColumn(
+                    column=self.name(column),
+                    rows=int(self.bad[column]),
+                    first_episode=episode,
+                    first_step=step,
+                )
+            )
         return found
 
     def saturation(self) -> list[float] | None:
-        """The share of entries at a bound, column by column; None where nothing bounds them."""
+        """Find the share of entries at a bound, by column; None where nothing bounds them."""
         return None if self.bounds is None else (self.at_bound / max(self.rows, 1)).tolist()
 
 
 def box_bounds(space: gymnasium.Space) -> Bounds | None:
-    """The lowest and the highest value of each number, where the space limits all of them."""
+    """Find the lowest and the highest value of each number, where the space limits all of them."""
     if not isinstance(space, spaces.Box) or not space.is_bounded():
         return None
     return space.low.reshape(-1).astype(np.float64), space.high.reshape(-1).astype(np.float64)

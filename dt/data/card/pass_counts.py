@@ -1,18 +1,18 @@
-"""What is counted of every episode while a data set passes by once?"""
+"""Count what a data card says of the episodes, in one pass over them."""
 
 from __future__ import annotations
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 import gymnasium
 import numpy as np
 from gymnasium import spaces
 from jaxtyping import Float, Int
 
-from dt.data.card.columns import ColumnCounts, box_bounds
+from dt.data.card.columns import ColumnCounts, ColumnFacts, box_bounds
 from dt.data.episodes import Episode, EpisodeDataset
-from dt.data.streams import EpisodeStream, pieces
+from dt.data.streams import EpisodeSource, pieces
 from dt.spaces.parts import leaves
 
 LIMIT_SHARE = 0.05  # when more of the episodes have the longest length, it was a time limit
@@ -25,10 +25,51 @@ class EpisodeTable(NamedTuple):
     lengths: Int[np.ndarray, " E"]
 
 
+class RewardFacts(ColumnFacts):
+    """What a card says of rewards."""
+
+    zero_share: float
+    only_at_the_end: bool
+
+
+class EndingFacts(TypedDict):
+    """How episodes end, as shares of all; `limit` is the steps after which they are cut."""
+
+    terminated: float
+    truncated: float
+    both: float
+    neither: float
+    limit: int | None
+    limit_from: str | None
+    at_limit: float | None
+    cut_at_limit: float | None
+    beyond_limit: int
+    inside_episodes: int
+
+
+class DiscreteFacts(TypedDict):
+    """How often each action of a Discrete space was taken."""
+
+    kind: Literal["discrete"]
+    shares: list[float]
+    never_used: list[int]
+    unknown: int
+
+
+class ContinuousFacts(TypedDict):
+    """How often action numbers lie at their bounds or beyond."""
+
+    kind: Literal["continuous", "several"]
+    unknown: int
+    saturation: list[float] | None
+    saturation_share: float | None
+    outside: int
+
+
 class PassCounts:
     """The running numbers of one pass over a source: a few a column, and four an episode."""
 
-    def __init__(self, source: EpisodeDataset | EpisodeStream):
+    def __init__(self, source: EpisodeSource):
         space = source.action_space
         self.action_space = space
         self.observations = ColumnCounts(leaves(source.observation_space))
@@ -82,19 +123,22 @@ class PassCounts:
         self.ends_inside += int(ends.sum() - ends[last].sum())
 
     def table(self) -> EpisodeTable:
+        """Join what is kept of each episode."""
         return EpisodeTable(np.concatenate(self.returns), np.concatenate(self.lengths))
 
     def locate(self, row: int) -> tuple[int, int]:
-        """The (episode, step) of a row counted from the first of the data set."""
+        """Find the (episode, step) of a row counted from the first of the data set."""
         ends = np.cumsum(np.concatenate(self.lengths))
         episode = int(np.searchsorted(ends, row, side="right"))
         return episode, int(row - (ends[episode - 1] if episode else 0))
 
     def duplicates(self) -> int:
+        """Count the episodes that are exact copies of others."""
         hashes = np.concatenate(self.hashes)
         return len(hashes) - len(np.unique(hashes))
 
-    def reward_facts(self) -> dict[str, Any]:
+    def reward_facts(self) -> RewardFacts:
+        """Sum up the rewards."""
         steps, episodes = self.rewards.rows, sum(map(len, self.lengths))
         facts = self.rewards.facts(self.locate)
         low, high = facts["low"] or 0.0, facts["high"] or 0.0
@@ -108,8 +152,8 @@ class PassCounts:
             and self.zero_rewards < steps,
         }
 
-    def ending_facts(self, max_episode_steps: int | None) -> dict[str, Any]:
-        """Shares of the episodes by how they end; the limit is the environment's, if it has one."""
+    def ending_facts(self, max_episode_steps: int | None) -> EndingFacts:
+        """Sum up how episodes end; the limit is the environment's, if it has one."""
         lengths = np.concatenate(self.lengths)
         terminated, truncated = np.concatenate(self.terminated), np.concatenate(self.truncated)
         longest = int(lengths.max())
@@ -129,7 +173,8 @@ class PassCounts:
             "inside_episodes": self.ends_inside,
         }
 
-    def action_facts(self) -> dict[str, Any]:
+    def action_facts(self) -> DiscreteFacts | ContinuousFacts:
+        """Sum up the actions, by the kind of their space."""
         if isinstance(self.action_space, spaces.Discrete):
             start = int(self.action_space.start)
             return {
@@ -150,7 +195,7 @@ class PassCounts:
 
 
 def _num_unknown(actions: np.ndarray, space: gymnasium.Space) -> int:
-    """Categories of these actions with a value that they do not have."""
+    """Count the categories of these actions with a value that they do not have."""
     count = 0
     for leaf in leaves(space, images=False):
         if leaf.kind == "categories":
@@ -160,7 +205,7 @@ def _num_unknown(actions: np.ndarray, space: gymnasium.Space) -> int:
 
 
 def _hash(episode: Episode) -> int:
-    """Equal for episodes that hold the same bytes; 64 bits tell a million episodes apart."""
+    """Hash an episode's bytes; 64 bits tell a million episodes apart."""
     digest = hashlib.blake2b(digest_size=8)
     for values in (episode.observations[: len(episode)], episode.actions, episode.rewards):
         digest.update(np.ascontiguousarray(values).data)

@@ -1,4 +1,4 @@
-"""Are the returns of a data set spread enough to steer a policy by? One line of verdict.
+"""Judge whether the returns of a data set are spread enough to steer a policy by.
 
 It sees returns and lengths alone. Whether their differences come from what was done or from luck
 is for an evaluation to show; no evaluation shows a dial where this says there is no spread.
@@ -7,7 +7,8 @@ is for an evaluation to show; no evaluation shows a dial where this says there i
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -21,12 +22,42 @@ MAX_LEVELS = 5  # so few different returns are levels to choose from, not a dial
 LENGTH_R2 = 0.99  # a return that follows its length this closely is its length
 
 
+# The widest stretch from p5 to p95 that no episode returns, and its share of that span.
+Gap = TypedDict("Gap", {"from": float, "to": float, "share": float})
+
+
+class Target(TypedDict):
+    """A target that an evaluation would ask for, and how many episodes return about that."""
+
+    target: float
+    episodes_near: int
+
+
+class Numbers(TypedDict):
+    """What the verdict rests on."""
+
+    p5: float
+    p95: float
+    spread: float  # from p5 to p95, in parts of the returns' size or of the reference's range
+    different_returns: int
+    largest_gap: Gap
+    length_r2: float | None
+    targets: list[Target]
+
+
+class Steerability(Numbers):
+    """The verdict in a word, the line with its reason, and the numbers both rest on."""
+
+    verdict: str
+    line: str
+
+
 def steerability(
     returns: Float[np.ndarray, " E"],
     lengths: Int[np.ndarray, " E"],
     reference_range: float | None = None,
-) -> dict[str, Any]:
-    """`verdict` in a word, `line` with its reason, and the numbers both rest on.
+) -> Steerability:
+    """Judge the spread of returns.
 
     Verdicts: steerable; length (steerable, but a target is a length); thin and gaps (steerable
     in parts); levels (a few returns to choose from); hardly; too few.
@@ -42,7 +73,7 @@ def steerability(
     gap = _largest_gap(returns, low, high)
     targets = np.linspace(low, high, NUM_TARGETS)
     near = [int((np.abs(returns - target) <= NEAR * span).sum()) for target in targets]
-    numbers = {
+    numbers: Numbers = {
         "p5": low,
         "p95": high,
         "spread": span / size if size else 0.0,
@@ -59,26 +90,26 @@ def steerability(
 
 
 def length_r2(returns: Float[np.ndarray, " E"], lengths: Int[np.ndarray, " E"]) -> float | None:
-    """The share of the returns' variance that their lengths explain; None where either is one."""
+    """Find what share of the returns' variance lengths explain; None where either is constant."""
     if len(returns) < 2 or np.ptp(returns) == 0 or np.ptp(lengths) == 0:
         return None
     return float(np.corrcoef(returns, lengths)[0, 1] ** 2)
 
 
 def decimals(span: float) -> int:
-    """Digits behind the point that tell numbers apart which lie `span` from one another."""
+    """Count the digits after the point that show a difference of `span` between numbers."""
     return min(max(2 - math.floor(math.log10(span)), 0), 6) if span > 0 else 2
 
 
-def number_format(values: Any) -> str:
-    """How to print numbers that stand side by side, such as ".1f"."""
+def number_format(values: Sequence[float] | np.ndarray) -> str:
+    """Choose how to print numbers that stand side by side, such as ".1f"."""
     span, size = float(np.ptp(values)), float(np.abs(values).max())
     plain = 1e-4 <= span and size < 1e6
     return f".{decimals(span)}f" if plain else ".4g"
 
 
 def _verdict(
-    count: int, levels: list[float], referenced: bool, numbers: dict[str, Any]
+    count: int, levels: list[float], referenced: bool, numbers: Numbers
 ) -> tuple[str, str]:
     low, high, gap = numbers["p5"], numbers["p95"], numbers["largest_gap"]
     form = number_format([low, high])
@@ -122,14 +153,14 @@ def _verdict(
 
 
 def _levels(returns: np.ndarray) -> list[float]:
-    """The different returns, rising; rounding in a sum does not make another one."""
+    """List the different returns, rising; rounding in a sum does not make another one."""
     rising = np.sort(returns)
     same = 1e-9 * np.abs(rising).max(initial=0.0)
     return rising[np.diff(rising, prepend=-np.inf) > same].tolist()
 
 
-def _largest_gap(returns: np.ndarray, low: float, high: float) -> dict[str, float]:
-    """The widest stretch from p5 to p95 that no episode returns, and its share of that span."""
+def _largest_gap(returns: np.ndarray, low: float, high: float) -> Gap:
+    """Find the widest stretch from p5 to p95 that no episode returns."""
     inside = np.concatenate([[low], np.sort(returns[(returns > low) & (returns < high)]), [high]])
     widths = np.diff(inside)
     widest = int(widths.argmax())

@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from dt.data.formats import all_formats
-from dt.data.formats.minari import dataset_path, is_minari_id, place_minari, write_minari
+from dt.data.formats.minari import dataset_path, is_minari_id
 from dt.data.formats.sources import open_source
 from dt.files import first_line
 from dt.spaces.environments import EnvKwargs
@@ -52,6 +52,8 @@ def convert(
             write(part, opened)
             part.rename(path)
         return path
+    from dt.data.formats.minari_writing import place_minari, write_minari
+
     elsewhere = name.startswith((".", "/", "~"))
     if not is_minari_id(path.name if elsewhere else name):
         endings = ", ".join(f"{each.suffixes[0]} ({each.name})" for each in written)

@@ -53,7 +53,7 @@ def is_shard(path: Path, head: bytes) -> bool:
 
 
 def find_shards(path: Path) -> list[Shard]:
-    """The shard that a file belongs to, or all shards of a folder."""
+    """Find the shard that a file belongs to, or all shards of a folder."""
     if not path.is_dir():
         match = _NAME.match(path.name)
         return [Shard(path.parent, int(match[1]))] if match else []
@@ -205,7 +205,7 @@ class _RowFile:
         self.file.close()
 
     def read(self, count: int) -> np.ndarray:
-        """The next rows."""
+        """Unpack the next rows."""
         values = np.empty((count, *self.shape[1:]), self.dtype)
         left = values.reshape(-1).view(np.uint8).data
         try:

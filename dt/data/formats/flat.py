@@ -115,7 +115,7 @@ def from_steps(
     env_kwargs: EnvKwargs | None = None,
     notes: Sequence[str] = (),
 ) -> EpisodeDataset:
-    """The same for a file that holds its episodes apart."""
+    """Join the episodes of a file that holds them apart, and go on as `from_arrays`."""
     for index, episode in enumerate(episodes):
         check_shapes(name, index, episode, step_shapes(episodes[0]))
     if not episodes:
@@ -133,7 +133,7 @@ def from_steps(
 
 
 def to_extras(source: EpisodeSource) -> dict[str, str | float]:
-    """What a file must say besides the steps, so that reading it gives the same data set."""
+    """List what a file must say besides the steps, so that reading it gives the same data set."""
     extras: dict[str, str | float] = {
         "observation_space": space_to_text(source.observation_space),
         "action_space": space_to_text(source.action_space),
@@ -149,7 +149,7 @@ def to_extras(source: EpisodeSource) -> dict[str, str | float]:
 
 
 def to_columns(dataset: EpisodeDataset) -> dict[str, np.ndarray]:
-    """The arrays of the steps by name, those of records part by part."""
+    """Name the arrays of the steps, those of records part by part."""
     spaces = {
         "observations": dataset.observation_space,
         "actions": dataset.action_space,
@@ -164,12 +164,16 @@ def to_columns(dataset: EpisodeDataset) -> dict[str, np.ndarray]:
 
 
 def is_part(key: str) -> bool:
-    """Whether the name is that of a part of records."""
+    """Tell whether the name is that of a part of records."""
     return key.partition("/")[0] in _RECORDS and "/" in key
 
 
 def kwargs_to_text(source: EpisodeSource) -> str:
-    """The environment's keyword arguments as JSON, refused where that would change them."""
+    """Write the environment's keyword arguments as JSON.
+
+    Raises:
+        ValueError: where reading the JSON would not give the same back.
+    """
     try:
         text = json.dumps(source.env_kwargs)
     except TypeError as error:
@@ -183,7 +187,7 @@ def kwargs_to_text(source: EpisodeSource) -> str:
 
 
 def complete_lengths(ends: np.ndarray) -> np.ndarray:
-    """Lengths of the episodes that a True step ends; steps after the last one are in none."""
+    """Measure the episodes that a True step ends; steps after the last one are in none."""
     return np.diff(np.concatenate([[0], np.flatnonzero(ends) + 1]))
 
 

@@ -46,15 +46,17 @@ ROWS = 16384  # of a file held at once
 PARQUET_MAGIC = b"PAR1"
 
 Columns: TypeAlias = dict[str, np.ndarray]
-Features: TypeAlias = dict[str, dict[str, Any]]  # by name, as meta/info.json describes them
+Feature: TypeAlias = dict[str, Any]  # as meta/info.json describes it
+Features: TypeAlias = dict[str, Feature]  # by name
 
 
 def is_lerobot_folder(folder: Path) -> bool:
+    """Tell by the list of features within."""
     return (folder / "meta" / "info.json").is_file()
 
 
 def lerobot_files(folder: Path) -> list[Path]:
-    """The files that hold what is read here, in the order of their episodes."""
+    """List the files that hold what is read here, in the order of their episodes."""
     return [folder / "meta" / "info.json", *sorted((folder / "data").glob("*/*.parquet"))]
 
 
@@ -130,7 +132,7 @@ def _read_info(folder: Path) -> tuple[Features, int | None]:
     return features, count if isinstance(count, int) else None
 
 
-def _width(feature: dict[str, Any]) -> int | None:
+def _width(feature: Feature) -> int | None:
     """Numbers a step; None for what is no vector of numbers."""
     shape = feature["shape"]
     numbers = str(feature["dtype"]).startswith(("float", "int", "uint", "bool"))

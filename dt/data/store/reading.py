@@ -1,14 +1,14 @@
-"""How do windows get out of rows, fast, and from a disk that is slower than the model?"""
+"""Read windows of rows, from memory or from a disk that is slower than the model."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
+from numpy.typing import DTypeLike
 
 from dt.data.batches.windows import Windows
 
@@ -16,7 +16,7 @@ from dt.data.batches.windows import Windows
 def read_rows(
     rows: Shaped[np.ndarray, "N W"], windows: Windows, num_steps: int
 ) -> Shaped[np.ndarray, "B T W"]:
-    """The windows' rows, each window one copy of memory; padding repeats the last real step.
+    """Read the windows' rows, each window one copy of memory; padding repeats the last real step.
 
     Args:
         rows: contiguous, in memory or mapped from a file.
@@ -44,13 +44,13 @@ class RowFile:
     (measured in a quarter of the memory: 180 windows a second mapped, 50 thousand read).
     """
 
-    def __init__(self, path: Path, width: int, dtype: Any = np.float32):
+    def __init__(self, path: Path, width: int, dtype: DTypeLike = np.float32):
         self.path, self.width, self.dtype = path, width, np.dtype(dtype)
         self._file = path.open("rb", buffering=0)
         self._reading = Lock()  # of one thread at a time, where no place is part of a read
 
     def read(self, windows: Windows, num_steps: int) -> Shaped[np.ndarray, "B T W"]:
-        """What `read_rows` reads, bit for bit.
+        """Read what `read_rows` reads, bit for bit.
 
         All the windows' pages are asked for before the first is waited for: the disk works on
         many at once then (measured: 50 thousand cold windows a second against 12).
@@ -84,6 +84,7 @@ class RowFile:
             return self._file.readinto(into)
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import gymnasium
 import numpy as np
@@ -85,11 +85,11 @@ class TrainingData:
 
     @property
     def actions_out_of_reach(self) -> str | None:
-        """Says so where logged actions leave the bounds of their space: no policy's ever will."""
+        """Say which logged actions leave the bounds of their space, as no policy's will."""
         low, high = Parts.of(self.action_space, images=False).bounds
         least, most = (x[self.columns.action] for x in (self.moments.low, self.moments.high))
-        hair = np.where(np.isfinite(high - low), 1e-4 * (high - low), 0.0)  # float32's rounding
-        beyond = np.flatnonzero((least < low - hair) | (most > high + hair))
+        tolerance = np.where(np.isfinite(high - low), 1e-4 * (high - low), 0.0)  # of rounding
+        beyond = np.flatnonzero((least < low - tolerance) | (most > high + tolerance))
         if not len(beyond):
             return None
         worst, unit = int(beyond[0]), max(-least.min(), most.max()) <= 1.0 + 1e-6
@@ -117,7 +117,8 @@ class Columns(NamedTuple):
 
     @classmethod
     def of(cls, observation_space: gymnasium.Space, action_space: gymnasium.Space) -> Columns:
-        """
+        """Lay out the columns of a row.
+
         Raises:
             ValueError: for a space that holds what is none of numbers, categories and pictures, and
                 for a category of more values than a float32 tells apart.
@@ -153,7 +154,7 @@ class Chunk(NamedTuple):
 
 
 def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk]:
-    """Rows of a source, some 65,536 steps at a time; a source that streams is never held whole.
+    """Make the rows of a source, some 65,536 steps at a time; a stream is never held whole.
 
     Raises:
         ValueError: when the source holds no episode, or numbers that do not fit.
@@ -171,13 +172,33 @@ def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk
 
 
 def offsets_of(lengths: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E1"]:
+    """Add up lengths: where each episode begins, and at last where the last one ends."""
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-def meaning_of(source: EpisodeSource) -> dict[str, Any]:
-    """The fields that say what a source's numbers mean."""
-    spaces_and_env = ("observation_space", "action_space", "env_id", "env_kwargs", "reference")
-    return {name: getattr(source, name) for name in ("name", *spaces_and_env, "notes")}
+class Meaning(TypedDict):
+    """What a source's numbers mean: fields that `TrainingData` shares with it."""
+
+    name: str
+    observation_space: gymnasium.Space
+    action_space: gymnasium.Space
+    env_id: str | None
+    env_kwargs: EnvKwargs
+    reference: Reference | None
+    notes: tuple[str, ...]
+
+
+def meaning_of(source: EpisodeSource) -> Meaning:
+    """Take from a source what its numbers mean."""
+    return Meaning(
+        name=source.name,
+        observation_space=source.observation_space,
+        action_space=source.action_space,
+        env_id=source.env_id,
+        env_kwargs=source.env_kwargs,
+        reference=source.reference,
+        notes=source.notes,
+    )
 
 
 def _all_returns(source: EpisodeSource, transforms: Transforms) -> Float[np.ndarray, " E"]:
@@ -186,7 +207,7 @@ def _all_returns(source: EpisodeSource, transforms: Transforms) -> Float[np.ndar
 
 
 def _pieces(source: EpisodeSource) -> Iterator[EpisodeDataset]:
-    """Neighbouring episodes, CHUNK_STEPS steps of them or just more; the last piece may be less.
+    """Cut a source into pieces of CHUNK_STEPS steps or just more; the last may be less.
 
     A data set in memory and a stream of the same episodes are cut at the same places.
     """

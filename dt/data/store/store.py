@@ -14,6 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ from dt.data.store.moments import Moments
 from dt.data.store.rows import Columns, TrainingData, make_chunks, offsets_of
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
-from dt.files import flush_to_disk, locked, written_whole
+from dt.files import flush_to_disk, locked, structured, written_whole
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.text import space_from_text, space_to_text
 
@@ -34,6 +35,39 @@ META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
 
 OnSteps = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class _Meta:
+    """What store.json says: what the numbers mean, and the checksums of each file's blocks."""
+
+    format: int
+    name: str
+    observation_space: str
+    action_space: str
+    env_id: str | None
+    env_kwargs: EnvKwargs
+    reference: Reference | None
+    transforms: Transforms
+    notes: tuple[str, ...]
+    moments: tuple[int, list[float], list[float], list[float], list[float]]
+    checksums: dict[str, list[int]]
+
+    @classmethod
+    def read(cls, folder: Path) -> _Meta:
+        path = folder / META
+        try:
+            values = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{path}: unreadable ({error}); remove {folder}") from error
+        if values.get("format") != FORMAT:
+            raise ValueError(
+                f"{folder}: store of format {values.get('format')}, not {FORMAT}; remove it"
+            )
+        try:
+            return structured(cls, values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}; remove {folder}") from None
 
 
 def load_training_data(
@@ -48,13 +82,13 @@ def load_training_data(
     say: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
-    """What `--data SOURCE` names, as rows: mapped from its store, which is made the first time.
+    """Load what `--data SOURCE` names, as rows: mapped from its store, made the first time.
 
     Args:
         source, env_id, env_kwargs, reward: as for `open_source`.
         default_env: that of data which names none, unless `env_id` does; its spaces must fit.
         cache_dir: where stores are kept; None reads everything into memory.
-        say: told when another process is waited for.
+        say: called with a line when another process is waited for.
         on_steps: called with the steps written so far, when a store is made.
 
     Raises:
@@ -95,7 +129,7 @@ def load_training_data(
 
 
 def content_key(files: list[Path], about: Mapping[str, object]) -> str:
-    """A name for what these files hold and what is made of it.
+    """Make a name for what these files hold and what is made of it.
 
     The files' sizes, times of change and first and last 64 KiB stand for their content: to hash
     all of a terabyte would take longer than to train on it.
@@ -119,7 +153,7 @@ def open_or_build(
     say: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
-    """The store in `folder`, made from `source` if it is not there; one process at a time makes it.
+    """Open the store in `folder`; one process at a time makes it, if it is not there.
 
     Args:
         on_steps: called with the steps written so far.
@@ -160,36 +194,33 @@ def open_store(folder: Path) -> TrainingData:
     Raises:
         ValueError: naming the file and block whose bytes are not what was written.
     """
-    try:
-        meta = json.loads((folder / META).read_text())
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{folder / META}: unreadable ({error}); remove {folder}") from error
-    if meta["format"] != FORMAT:
-        raise ValueError(f"{folder}: store of format {meta['format']}, not {FORMAT}; remove it")
-    _verify(folder, meta["checksums"])
-    spaces = {k: space_from_text(meta[k]) for k in ("observation_space", "action_space")}
-    columns = Columns.of(**spaces)
+    meta = _Meta.read(folder)
+    _verify(folder, meta.checksums)
+    observation_space = space_from_text(meta.observation_space)
+    action_space = space_from_text(meta.action_space)
+    columns = Columns.of(observation_space, action_space)
     offsets = np.load(folder / OFFSETS)
     num_steps = int(offsets[-1])
-    num_rows, *moments = meta["moments"]
+    num_rows, *moments = meta.moments
     mean, deviations, low, high = (np.array(column) for column in moments)
     images = None
     if columns.num_pixels:
         shape = (num_steps, columns.num_pixels)
         images = np.memmap(folder / IMAGES, np.uint8, "r", shape=shape)
     return TrainingData(
-        name=meta["name"],
+        name=meta.name,
         rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
         images=images,
         offsets=offsets,
         returns=np.load(folder / RETURNS),
         moments=Moments(num_rows, mean, deviations, low, high),
-        **spaces,
-        env_id=meta["env_id"],
-        env_kwargs=meta["env_kwargs"],
-        reference=Reference(**meta["reference"]) if meta["reference"] else None,
-        transforms=Transforms(**meta["transforms"]),
-        notes=tuple(meta["notes"]),
+        observation_space=observation_space,
+        action_space=action_space,
+        env_id=meta.env_id,
+        env_kwargs=meta.env_kwargs,
+        reference=meta.reference,
+        transforms=meta.transforms,
+        notes=meta.notes,
         folder=folder,
     )
 
@@ -220,20 +251,21 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
     ):
         np.save(folder / name, array)
         checksums[name] = checksums_of(folder / name)
-    meta = {
-        "format": FORMAT,
-        "name": source.name,
-        "observation_space": space_to_text(source.observation_space),
-        "action_space": space_to_text(source.action_space),
-        "env_id": source.env_id,
-        "env_kwargs": source.env_kwargs,
-        "reference": source.reference and dataclasses.asdict(source.reference),
-        "transforms": dataclasses.asdict(transforms),
-        "notes": source.notes,
-        "moments": [moments.num_rows, *(column.tolist() for column in moments[1:])],
-        "checksums": checksums,
-    }
-    (folder / META).write_text(json.dumps(meta))
+    mean, deviations, low, high = (column.tolist() for column in moments[1:])
+    meta = _Meta(
+        format=FORMAT,
+        name=source.name,
+        observation_space=space_to_text(source.observation_space),
+        action_space=space_to_text(source.action_space),
+        env_id=source.env_id,
+        env_kwargs=dict(source.env_kwargs),
+        reference=source.reference,
+        transforms=transforms,
+        notes=tuple(source.notes),
+        moments=(moments.num_rows, mean, deviations, low, high),
+        checksums=checksums,
+    )
+    (folder / META).write_text(json.dumps(dataclasses.asdict(meta)))
     flush_to_disk(folder / META)
 
 

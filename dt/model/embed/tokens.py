@@ -11,7 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.batches.windows import Batch
-from dt.model.attention import Prefix
+from dt.model.attention.mask import Prefix
 from dt.model.embed.parts import PartsEmbedding
 from dt.model.embed.returns import ReturnEmbedding
 from dt.model.embed.timesteps import TimestepEmbedding

@@ -7,12 +7,11 @@ read. Axes before are any.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from flax import nnx
 from jaxtyping import Bool, Float
 
+from dt.config import HeadName
 from dt.model.heads.bins import BinsHead as BinsHead
 from dt.model.heads.categorical import CategoriesHead as CategoriesHead
 from dt.model.heads.deterministic import DeterministicHead as DeterministicHead
@@ -27,7 +26,7 @@ NumberHead = DeterministicHead | GaussianHead | BinsHead
 
 
 def make_number_head(
-    kind: Literal["deterministic", "gaussian", "bins-uniform", "bins-quantile"],
+    kind: HeadName,
     width: int,
     action_dim: int,
     bounded: bool | Bool[np.ndarray, " A"],

@@ -5,7 +5,7 @@ Each part is predicted from the same vector, independently of the others given t
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,11 +13,10 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dt.config import HeadName
 from dt.data.batches.windows import Action
 from dt.model.heads import CategoriesHead, Sampling, make_number_head
 from dt.model.recipe import Recipe
-
-NumberKind = Literal["deterministic", "gaussian", "bins-uniform", "bins-quantile"]
 
 
 class Prediction(NamedTuple):
@@ -36,7 +35,7 @@ class ActionHead(nnx.Module):
         bounded: tuple[bool, ...],
         counts: tuple[int, ...],
         recipe: Recipe,
-        kind: NumberKind = "deterministic",
+        kind: HeadName = "deterministic",
         edges: Float[np.ndarray, "A K1"] | None = None,
         *,
         rngs: nnx.Rngs,

@@ -80,8 +80,13 @@ def test_a_failing_read_reaches_the_caller(tmp_path: Path) -> None:
     feed.close()
 
 
+@pytest.mark.parametrize("without", [(), ("posix_fadvise",), ("posix_fadvise", "preadv")])
 @pytest.mark.parametrize("num_steps", [1, 6, 40, 80])
-def test_a_file_is_read_like_memory(tmp_path: Path, num_steps: int) -> None:
+def test_a_file_is_read_like_memory(
+    tmp_path: Path, num_steps: int, without: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in without:  # macOS has not the first, Windows neither
+        monkeypatch.delattr(os, name, raising=False)
     data = open_or_build(tmp_path / "s", lambda: make_dataset(LENGTHS), Transforms())
     windows = draw_windows(data.offsets, num_steps, 0, 0, range(50))
     file = RowFile(tmp_path / "s" / "rows.bin", data.rows.shape[1])

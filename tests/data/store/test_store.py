@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import multiprocessing
 import os
 import signal
@@ -107,6 +108,25 @@ def test_other_bytes_are_named(tmp_path: Path, dataset: EpisodeDataset) -> None:
     (folder / "rows.bin").write_bytes(content[:-4])
     with pytest.raises(ValueError, match="rows.bin"):
         open_store(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"notes": [1]}, "notes.*: 1 is no str"),
+        ({"transforms": {"discuont": 1.0}}, "transforms: extra fields found .discuont."),
+        ({"name": None}, "name: None is no str"),
+        ({"format": 1}, "store of format 1, not 2"),
+    ],
+)
+def test_other_values_are_named(
+    tmp_path: Path, dataset: EpisodeDataset, change: dict[str, object], said: str
+) -> None:
+    build(tmp_path / "s", dataset)
+    path = tmp_path / "s" / "store.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=f"{said}.*; remove"):
+        open_store(tmp_path / "s")
 
 
 def test_what_cannot_be_read_leaves_nothing(tmp_path: Path, dataset: EpisodeDataset) -> None:

@@ -1,0 +1,195 @@
+"""A run: what it learns from, in which directory, and its training from beginning to end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from dt.checkpoint.state import TrainState
+from dt.config import DistributedConfig, TrainConfig
+from dt.config.presets import PRESETS
+from dt.data import EpisodeDataset, TrainingData
+from dt.parallel.processes import first_decides, is_first, start
+from dt.parallel.startup import use_compilation_cache, use_cpu_cores
+from dt.play.limits import cut_kwargs, time_limit
+from dt.spaces.environments import EnvKwargs, why_not_playable
+from dt.spec.spec import PolicySpec
+from dt.training.feed import Feed
+from dt.training.hooks import Hooks
+from dt.training.inputs import Demos, load_data, reference_of, refuse_other_environment
+from dt.training.loop import Measure, train
+from dt.training.run_directory import locked, open_run, refuse_trained, write_config
+from dt.training.step import Learner
+
+
+class Task(NamedTuple):
+    """An environment to play, and its arguments."""
+
+    env_id: str
+    env_kwargs: EnvKwargs
+
+
+@dataclass(frozen=True)
+class Run:
+    """All that training and its score card need; `prepare` makes one."""
+
+    preset: str
+    config: TrainConfig
+    data: TrainingData
+    spec: PolicySpec
+    directory: Path
+    task: Task | None
+    """What the card is played in; None: nothing can be played."""
+    unplayable: str = ""
+    """Why there is no task."""
+    notes: tuple[str, ...] = ()
+    """What the user should know of the data and the task, in sentences."""
+
+    def describe(self) -> list[str]:
+        """Lines that say what is trained on and what is to be known about it."""
+        returns = self.spec.dataset
+        lines = [] if self.task else [f"no score card: {self.unplayable}"]
+        lines.append(
+            f"{self.data.name}: {len(self.data)} episodes, {self.data.num_steps} steps, returns "
+            f"{returns.percentile(5):.4g} (p5) to {returns.percentile(95):.4g} (p95)"
+        )
+        return lines + [f"note: {note}" for note in self.notes]
+
+
+def prepare(
+    preset: str,
+    config: TrainConfig,
+    *,
+    data: TrainingData | EpisodeDataset | None = None,
+    demos: Demos | None = None,
+    say: Callable[[str], None] = print,
+    on_steps: Callable[[int], None] = lambda steps: None,
+) -> Run:
+    """Read the data, fit the units, and claim the run's directory.
+
+    Args:
+        preset: names the directory where the configuration does not, and what is usual.
+        data: in place of the configuration's source; the environment is the one that it names.
+        demos: makes the data of "demo:" sources.
+        say: told when another process is waited for.
+        on_steps: called with the steps written so far, when a training store is made.
+
+    Raises:
+        ValueError: for an unknown preset, data that cannot be read or do not fit the environment,
+            and a directory that is taken, missing or of another configuration.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    start_jax(config.distributed)
+    if data is None:
+        data = load_data(preset, config, demos, say=say, on_steps=on_steps)
+    else:
+        refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
+        if isinstance(data, EpisodeDataset):
+            data = TrainingData.of(data, config.data.transforms)
+    unplayable = "the data names no environment"
+    if data.env_id is not None:
+        unplayable = why_not_playable(data.env_id, data.env_kwargs) or ""
+    spec = PolicySpec.of(
+        data,
+        config.model,
+        max_episode_steps=time_limit(data.env_id, data.env_kwargs),
+        reference=reference_of(preset, config.evaluation, data.env_id),
+    )
+    task = None if unplayable else task_for(data, spec.max_timesteps)
+    return Run(
+        preset=preset,
+        config=config,
+        data=data,
+        spec=spec,
+        directory=Path(first_decides(lambda: str(open_run(preset, config)))),
+        task=task,
+        unplayable=unplayable,
+        notes=notes_on(data, task),
+    )
+
+
+def start_jax(config: DistributedConfig) -> None:
+    """Join the run's other processes, and set what must be set before JAX starts."""
+    use_compilation_cache()
+    use_cpu_cores()
+    start(config)
+
+
+def task_for(data: TrainingData, max_timesteps: int) -> Task:
+    """The data's environment, with a time limit where it has none: the longest the model knows."""
+    assert data.env_id is not None
+    return Task(data.env_id, cut_kwargs(data.env_id, data.env_kwargs, max_timesteps))
+
+
+def notes_on(data: TrainingData, task: Task | None) -> tuple[str, ...]:
+    """What the reader left out, a time limit that was set, and actions that no policy takes."""
+    notes = [*data.notes]
+    if task is not None and task.env_kwargs != data.env_kwargs:
+        notes.append(
+            f"{task.env_id} has no time limit, and is played for "
+            f"{task.env_kwargs['max_episode_steps']} steps, the longest that the model knows; "
+            f"--evaluation.max-episode-steps sets another"
+        )
+    if data.actions_out_of_reach:
+        notes.append(data.actions_out_of_reach)
+    return tuple(notes)
+
+
+def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None) -> TrainState:
+    """Train the run to its last update; config.json, the log and checkpoints are in its directory.
+
+    Args:
+        measure: chooses the best checkpoint where `evaluation.interval` asks for it; see
+            `dt.evaluation.score_run.measure_for`.
+
+    Raises:
+        ValueError: when another process trains into the directory, when it holds a run already,
+            and as `train`.
+        KeyboardInterrupt: as `train`.
+    """
+    config, hooks = run.config, hooks or Hooks()
+    if config.evaluation.interval and run.task is not None and measure is None:
+        raise ValueError(
+            f"evaluation.interval {config.evaluation.interval} asks for cards to choose a "
+            f"checkpoint by; pass measure=measure_for(run) of dt.evaluation.score_run, or set it 0"
+        )
+    if config.profile:
+        hooks = dataclasses.replace(hooks, on_start=_profiled(hooks, run.directory / "profile"))
+    with alone_in(run.directory):
+        if not config.resume:
+            first_decides(lambda: refuse_trained(run.directory))
+            if is_first():
+                write_config(run.directory, run.preset, config)
+        return train(run.spec, run.data, config, run.directory, hooks=hooks, measure=measure)
+
+
+@contextmanager
+def alone_in(run_dir: Path) -> Iterator[None]:
+    """Keep processes of other runs out of the directory.
+
+    Raises:
+        ValueError: naming the process that has it.
+    """
+    with ExitStack() as stack:
+        first_decides(lambda: stack.enter_context(locked(run_dir)))
+        yield
+
+
+def _profiled(hooks: Hooks, folder: Path) -> Callable[[Learner, TrainState, Feed], None]:
+    """Say where an update's time goes, before what else is to be done at the start."""
+
+    def on_start(learner: Learner, state: TrainState, feed: Feed) -> None:
+        from dt.training.profiling import describe_profile, measure_training
+
+        if hooks.on_start is not None:
+            hooks.on_start(learner, state, feed)
+        profile = measure_training(learner, state, feed, folder)
+        if is_first():
+            hooks.say(describe_profile(profile))
+
+    return on_start

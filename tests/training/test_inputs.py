@@ -1,0 +1,80 @@
+"""The environment and the reference of a run are the user's, else the data's, else the preset's."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dt.cli.train import parse_train_args
+from dt.config.presets import PRESETS
+from dt.data import TrainingData
+from dt.training.inputs import environment_for, load_data, reference_of
+from envs import load_demo
+
+
+def write_npz(path: Path, **more: np.ndarray) -> Path:
+    arrays = {
+        "observations": np.zeros((6, 4), np.float32),
+        "actions": np.array([0, 1, 0, 1, 0, 1]),
+        "rewards": np.ones(6, np.float32),
+        "episode_lengths": np.array([3, 3]),
+    }
+    np.savez(path, **{**arrays, **more})
+    return path
+
+
+def data_of(*words: object) -> TrainingData:
+    """What train.py trains on, for these words."""
+    preset, config = parse_train_args([*map(str, words), "--data.cache=none"])
+    return load_data(preset, config, load_demo)
+
+
+def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(tmp_path: Path) -> None:
+    """A preset's time limit is its demo's, and that of the data goes with its environment."""
+    nameless, named = write_npz(tmp_path / "a.npz"), tmp_path / "b.npz"
+    own = {"env_id": "CartPole-v0", "env_kwargs": json.dumps({"max_episode_steps": 77})}
+    write_npz(named, **{key: np.array(value) for key, value in own.items()})
+    limit = {"max_episode_steps": 77}
+    for words, env_id, env_kwargs in (
+        ([nameless], "CartPole-v1", {}),
+        ([named], "CartPole-v0", limit),
+        ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
+        ([named, "--evaluation.max-episode-steps", "9"], "CartPole-v0", {"max_episode_steps": 9}),
+        ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
+        ([named, "--evaluation.env="], "CartPole-v0", limit),
+        ([nameless, "--evaluation.env="], None, {}),
+    ):
+        data = data_of("--data", *words)
+        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), words
+    demo = data_of()
+    assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
+
+
+def test_a_preset_s_environment_that_is_not_installed_is_no_obstacle() -> None:
+    nowhere = dataclasses.replace(PRESETS["cartpole"].evaluation, env="Nowhere-v0")
+    with pytest.raises(ValueError, match="--evaluation.env: .*Nowhere"):
+        environment_for("cartpole", nowhere)
+    usual = PRESETS["cartpole"].evaluation
+    assert environment_for("cartpole", usual) == (None, {}, "CartPole-v1")
+
+
+def test_a_demo_is_played_in_its_own_environment() -> None:
+    with pytest.raises(ValueError, match="--evaluation.env Acrobot-v1 .* leave it out"):
+        data_of("--evaluation.env", "Acrobot-v1")
+    preset, config = parse_train_args([])
+    with pytest.raises(ValueError, match="--data demo:cartpole: nothing here makes demos"):
+        load_data(preset, config)
+
+
+def test_a_preset_s_reference_is_its_own_task_s() -> None:
+    hopper = PRESETS["hopper"].evaluation
+    for env_id in ("Hopper-v4", "Hopper-v5"):
+        assert reference_of("hopper", hopper, env_id) == hopper.known_reference
+    for env_id in ("Walker2d-v4", None):
+        assert reference_of("hopper", hopper, env_id) is None
+    mine = dataclasses.replace(hopper, reference=("mine", 0.0, 9.0))
+    assert reference_of("hopper", mine, "Walker2d-v4") == mine.known_reference
