@@ -31,9 +31,11 @@ def trainer() -> Iterator[Trainer]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(
+    ("kills", "survived"), [(8, 1), pytest.param(20, 6, marks=pytest.mark.thorough)]
+)
 def test_kills_at_random_moments_change_not_one_bit(
-    tmp_path: Path, trainer: Trainer, kills: int
+    tmp_path: Path, trainer: Trainer, kills: int, survived: int
 ) -> None:
     unbroken = {"run_dir": str(tmp_path / "a"), "num_steps": 60, "checkpoint_interval": 60}
     expected = trainer.do(unbroken)
@@ -45,14 +47,14 @@ def test_kills_at_random_moments_change_not_one_bit(
         if attempt % 5 != 4:  # else while it starts, restores or removes what the last one left
             begun = trainer.answer("training")
             assert begun >= last  # nothing that was complete is lost
-        time.sleep(rng.uniform(0, 0.8))
+        time.sleep(rng.uniform(0, 1.2))
         os.kill(pid, signal.SIGKILL)
         assert trainer.answer("code") == -signal.SIGKILL
         steps = complete_steps(checkpoints)
         last = max([last, *steps])
         for step in steps[-1:]:
             verify(checkpoints / str(step))
-    assert kills // 4 < begun < 60
+    assert survived <= begun < 60
     ended = trainer.do({**broken, "resume": True, "checkpoint_interval": 60})
     assert ended["digest"] == expected["digest"]
     assert all(name.isdigit() for name in os.listdir(checkpoints))  # no leftovers
