@@ -138,7 +138,7 @@ def calibration(run_dir: Path) -> dict[str, Any]:
     spec, window = policy.spec, policy.spec.model.context_length
     data = TrainingData.of(collect_cartpole(seed=1), spec.transforms)
     windows = draw_windows(data.offsets, window, 1, 0, range(4096))
-    batch = gather(spec.encode(data.rows), windows, window)
+    batch = gather(spec.codec.encode(data.rows), windows, window)
     probabilities, edges = policy.expected_returns(batch)
     bins = np.searchsorted(edges, batch.returns_to_go, side="right") - 1
     bins = np.clip(bins, 0, len(edges) - 2)

@@ -1,4 +1,4 @@
-"""How does a policy leave this package? As one file that JAX alone can load and run.
+"""Export a policy as one file that JAX alone can load and run.
 
     dt export RUN_DIR policy.npz
 
@@ -75,12 +75,12 @@ def export_policy(
         actions, after = policy.program.step(
             params,
             jax.tree.unflatten(structure, state),
-            spec.encode_observation(observations),
+            spec.codec.encode_observation(observations),
             spec.transforms.rewards_while_playing(rewards),
             Start(begins, targets, seeds),
         )
         known = after.timestep <= spec.max_timesteps
-        done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
+        done = jax.tree.map(lambda part: _only(part, known), spec.codec.decode_action(actions))
         return done, jax.tree.leaves(after)
 
     def like(values: Any) -> Any:

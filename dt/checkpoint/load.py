@@ -1,4 +1,4 @@
-"""A policy is loaded from a run directory, which is all that it takes."""
+"""Load a policy from a run directory, which is all that it takes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
 from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.model.decision_transformer import abstract_model
+from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
 
@@ -71,7 +72,7 @@ def load_policy(
 def load_spec(folder: Path) -> PolicySpec:
     """What a checkpoint's folder says besides its weights; verified."""
     verify(folder)
-    return PolicySpec.from_json(json.loads((folder / "spec.json").read_text()))
+    return spec_from_json(json.loads((folder / "spec.json").read_text()))
 
 
 def load_request_map(run_dir: Path) -> RequestMap:

@@ -54,7 +54,7 @@ class Feed:
         self.updates_per_round = min(config.log_interval, config.num_steps)
         self.steps: Steps | None = None
         if self.on_device:
-            self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
+            self.steps = place(spec.codec.encode(data.rows, data.images), replicated(mesh))
         else:
             self.updates_per_round = max(1, min(self.updates_per_round, self._batches_at_once()))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
@@ -159,7 +159,7 @@ class Feed:
         else:
             held = [rows for rows in (self.data.rows, self.data.images) if rows is not None]
             read = [read_rows(rows, flat, num_steps) for rows in held]
-        return as_batch(self.spec.encode(*read), flat, num_steps)
+        return as_batch(self.spec.codec.encode(*read), flat, num_steps)
 
 
 def _with_starts(windows: Windows, dtype: DTypeLike) -> Windows:

@@ -13,6 +13,7 @@ from dt.checkpoint.state import TrainState
 from dt.config import DistributedConfig, TrainConfig
 from dt.config.presets import PRESETS
 from dt.data import EpisodeDataset, TrainingData
+from dt.model.heads import head_kind
 from dt.parallel.processes import first_decides, is_first, start
 from dt.parallel.startup import use_compilation_cache, use_cpu_cores
 from dt.play.limits import cut_kwargs, time_limit
@@ -79,11 +80,12 @@ def prepare(
         on_steps: called with the steps written so far, when a training store is made.
 
     Raises:
-        ValueError: for an unknown preset, data that cannot be read or do not fit the environment,
-            and a directory that is taken, missing or of another configuration.
+        ValueError: for an unknown preset or head, data that cannot be read or do not fit the
+            environment, and a directory that is taken, missing or of another configuration.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    head_kind(config.model.head)  # refused here, before the data are read
     start_jax(config.distributed)
     if data is None:
         data = load_data(preset, config, demos, say=say, on_steps=on_steps)

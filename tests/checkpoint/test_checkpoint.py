@@ -140,6 +140,9 @@ def test_a_metric_can_follow_its_checkpoint(tmp_path: Path, learner: Learner) ->
     save(tmp_path, learner, {1: None})
     save(tmp_path, learner, {1: 0.25})
     assert best_step(tmp_path / "checkpoints") == 1
+    folder = tmp_path / "checkpoints" / "1"
+    (folder / ".part-1-manifest.json").write_text("{")  # its process was killed while it wrote
+    verify(folder)
     verify(tmp_path / "checkpoints" / "1")
 
 

@@ -24,7 +24,7 @@ import dt
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.folder import load_hf, save_hf
 from dt.checkpoint.hugging_face.tensors import tensor_paths, to_theirs
-from dt.checkpoint.hugging_face.units import Statistics
+from dt.checkpoint.hugging_face.units import ImportedUnits
 from dt.config import TrainConfig
 from dt.config.presets import with_recipe
 from dt.data import Batch, TrainingData
@@ -184,7 +184,7 @@ def test_statistics_stand_beside_the_model_or_are_given(folder: Path) -> None:
     narrow = dt.load_policy(folder, statistics={"action_low": [-2.0, 0.0], "action_high": 3.0})
     assert narrow.spec.env_id == "Some-v0"
     ends = Action(np.array([[1.0, -1.0]]), np.zeros((1, 0), np.int32))
-    np.testing.assert_array_equal(narrow.spec.decode_action(ends), [[3.0, 0.0]])
+    np.testing.assert_array_equal(narrow.spec.codec.decode_action(ends), [[3.0, 0.0]])
 
 
 @pytest.mark.slow
@@ -362,6 +362,6 @@ def test_a_run_and_a_folder_are_told_apart(folder: Path, tmp_path: Path) -> None
 def test_arguments_come_before_the_file_and_its_own_fields_are_listed(folder: Path) -> None:
     (folder / "dt.json").write_text("[1]")
     with pytest.raises(ValueError, match="dt.json: does not read as a JSON object"):
-        Statistics.read(folder, STATISTICS)
+        ImportedUnits.read(folder, STATISTICS)
     (folder / "dt.json").write_text(json.dumps({**STATISTICS, "return_scale": 5.0}))
-    assert Statistics.read(folder, {"return_scale": 7.0}).return_scale == 7.0
+    assert ImportedUnits.read(folder, {"return_scale": 7.0}).return_scale == 7.0

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from tiny import make_config, make_dataset
 
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
-from dt.model.decision_transformer import DecisionTransformer, Moment
+from dt.model.decision_transformer import DecisionTransformer
 from dt.model.layers import LayerNorm, Linear
+from dt.model.window_cache import Moment
 from dt.spec.layout import TokenLayout
 from dt.spec.spec import PolicySpec
 
@@ -44,7 +45,7 @@ def build(
     model_ = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (7, 9, 2)))
     batch = jax.tree.map(
-        jnp.asarray, gather(spec.encode(TrainingData.of(dataset).rows), windows, 9)
+        jnp.asarray, gather(spec.codec.encode(TrainingData.of(dataset).rows), windows, 9)
     )
     return model_, batch
 

@@ -88,7 +88,7 @@ def build() -> tuple[DecisionTransformer, Batch]:
     spec = PolicySpec.of(data, config.model)
     model = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (4, 4, 0)))
-    steps = spec.encode(data.rows, data.images)
+    steps = spec.codec.encode(data.rows, data.images)
     return model, jax.tree.map(jnp.asarray, gather(steps, windows, 4))
 
 

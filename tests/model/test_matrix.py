@@ -99,7 +99,7 @@ def learnt(learner: Learner, data: TrainingData) -> tuple[TrainState, np.ndarray
     """Twenty updates on one batch, and the loss of each: all in one program."""
     length, rows = learner.num_steps_of_window, range(CONFIG.data.num_segments)
     windows = draw_windows(data.offsets, length, 0, 0, rows)
-    batch = gather(learner.spec.encode(data.rows, data.images), windows, length)
+    batch = gather(learner.spec.codec.encode(data.rows, data.images), windows, length)
 
     @jax.jit
     def run(batch: Batch) -> tuple[TrainState, jax.Array]:

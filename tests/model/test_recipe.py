@@ -63,7 +63,7 @@ def window_of(
 ) -> Batch:
     """Steps `begin` to `begin + count` of the second episode, and padding."""
     windows = Windows(*(np.array([value]) for value in (5 + begin, count, begin)))
-    steps = spec.encode(TrainingData.of(dataset).rows)
+    steps = spec.codec.encode(TrainingData.of(dataset).rows)
     return jax.tree.map(jnp.asarray, gather(steps, windows, count + padded))
 
 
@@ -234,7 +234,7 @@ def test_a_step_computes_the_last_window_anew(
             action = Action(np.zeros((1, 0)), last.categories.argmax(axis=-1)[:, None])
         else:
             action = Action(last.numbers, np.zeros((1, 0), np.int32))
-        wanted.append(spec.decode_action(action)[0])
+        wanted.append(spec.codec.decode_action(action)[0])
     policy.reset([float(dataset.returns[1])] * 2)
     for t in range(12 + late):
         clocks = np.array([min(t, 11), max(t - late, 0)])
@@ -339,7 +339,7 @@ def test_it_learns() -> None:
     batch = jax.tree.map(
         jnp.asarray,
         gather(
-            learner.spec.encode(data.rows),
+            learner.spec.codec.encode(data.rows),
             Windows(*(np.array(v) for v in ([0, 6, 12, 20], [3, 3, 3, 3], [0, 6, 0, 8]))),
             3,
         ),

@@ -93,7 +93,7 @@ def test_attention_is_divided_by_heads() -> None:
     mesh = make_mesh(jax.devices()[:2], config.mesh)
     params = learner.init().params
     params = place(params, shardings(params, mesh, DIVIDED))
-    batch = gather(learner.spec.encode(data.rows), Windows(*np.zeros((3, 4), int)), 3)
+    batch = gather(learner.spec.codec.encode(data.rows), Windows(*np.zeros((3, 4), int)), 3)
     batch = place(batch._replace(mask=None), replicated(mesh))
 
     def forward(params: Any, batch: Batch) -> Any:

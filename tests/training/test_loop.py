@@ -175,7 +175,7 @@ def test_an_update_left_out_changes_nothing_but_the_count(
     data = TrainingData.of(spoiled(tiny_dataset, 0))
     windows = draw_windows(data.offsets, learner.num_steps_of_window, 0, 0, range(8))
     assert (windows.start == 0).any()
-    batch = gather(tiny_spec.encode(data.rows), windows, learner.num_steps_of_window)
+    batch = gather(tiny_spec.codec.encode(data.rows), windows, learner.num_steps_of_window)
     after, metrics = jax.jit(learner.train_step)(state, batch)
     assert metrics["skipped"] == 1 and not np.isfinite(metrics["loss"])
     assert_equal(after, state._replace(step=state.step + 1))

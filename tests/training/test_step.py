@@ -63,7 +63,7 @@ def test_padding_weighs_nothing_in_the_loss() -> None:
     dataset = make_dataset([1, 6])
     learner = make_learner(dataset, make_config(dropout=0.0, return_dropout=0.0))
     params, length = learner.init().params, learner.num_steps_of_window
-    steps = learner.spec.encode(TrainingData.of(dataset).rows)
+    steps = learner.spec.codec.encode(TrainingData.of(dataset).rows)
 
     def loss_of(rows: list[int]) -> tuple[float, int]:
         starts = np.array([[0, 1, 0], [1, 6, 0]])[rows]
@@ -96,7 +96,7 @@ def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
 def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: int) -> TrainState:
     mesh = make_mesh(jax.devices()[:devices])
     state = place(learner.init(), replicated(mesh))
-    steps = place(learner.spec.encode(TrainingData.of(dataset).rows), replicated(mesh))
+    steps = place(learner.spec.codec.encode(TrainingData.of(dataset).rows), replicated(mesh))
     rows = range(learner.config.data.num_segments)
     draws = [
         draw_windows(dataset.offsets, learner.num_steps_of_window, 0, i, rows) for i in range(4)

@@ -19,9 +19,11 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.config import ModelConfig, TrainConfig
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, draw_windows, gather
-from dt.data.batches.prefixes import NUM_EXEMPLARS, draw_prefixes, rank_by_return
+from dt.data.batches.prefixes import draw_prefixes, rank_by_return
 from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.mesh import make_mesh
+from dt.spec.exemplars import NUM_EXEMPLARS
+from dt.spec.serialize import spec_from_json, spec_to_json
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Hooks
@@ -99,7 +101,7 @@ def build(name: str, **model: Any) -> tuple[EpisodeDataset, PolicySpec, Any]:
 def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None) -> Batch:
     """The third episode as one segment, with its prefix."""
     windows = Windows(*(np.array([v]) for v in (dataset.offsets[2], 11, 0)))
-    batch = gather(spec.encode(TrainingData.of(dataset).rows), windows, 11)
+    batch = gather(spec.codec.encode(TrainingData.of(dataset).rows), windows, 11)
     return jax.tree.map(jnp.asarray, batch._replace(prefix=shown))
 
 
@@ -241,7 +243,7 @@ def test_a_spec_keeps_its_examples() -> None:
     dataset = make_dataset([4] * 50)
     model = ModelConfig(prefix="prompt", prompt_length=3)
     spec = PolicySpec.of(TrainingData.of(dataset), model)
-    again = PolicySpec.from_json(spec.to_json())
+    again = spec_from_json(spec_to_json(spec))
     assert spec.exemplars is not None and len(spec.exemplars.returns) == NUM_EXEMPLARS
     assert (np.diff(spec.exemplars.returns) >= 0).all()
     assert spec.exemplars.returns[[0, -1]].tolist() == [
