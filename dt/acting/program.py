@@ -19,10 +19,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from dt.acting.exemplars import nearest_exemplars
 from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
-from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
+from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
 from dt.model.ring_cache import RingCache
-from dt.model.window_cache import Window
+from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
 if TYPE_CHECKING:

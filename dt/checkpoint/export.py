@@ -1,4 +1,4 @@
-"""How does a policy leave this package? As one file that JAX alone can load and run.
+"""Export a policy as one file that JAX alone can load and run.
 
     dt export RUN_DIR policy.npz
 

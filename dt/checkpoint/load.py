@@ -1,4 +1,4 @@
-"""A policy is loaded from a run directory, which is all that it takes."""
+"""Load a policy from a run directory, which is all that it takes."""
 
 from __future__ import annotations
 

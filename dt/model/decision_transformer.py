@@ -18,8 +18,7 @@ from dt.model.recipe import recipe_of
 from dt.model.ring_cache import RingCache
 from dt.model.stepping import Cache, Chooser, Modules
 from dt.model.transformer import Transformer
-from dt.model.window_cache import Moment as Moment
-from dt.model.window_cache import Window
+from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
 

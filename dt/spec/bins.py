@@ -1,4 +1,4 @@
-"""Where do the edges of bins lie, so that few of them tell a column's numbers apart?"""
+"""Place the edges of bins, so that few of them tell a column's numbers apart."""
 
 from __future__ import annotations
 
