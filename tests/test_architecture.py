@@ -87,6 +87,7 @@ def users_of(package: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "owners"), SOLE_OWNERS.items())
 def test_a_package_is_imported_by_its_owners_alone(package: str, owners: set[str]) -> None:
     users = users_of(package)

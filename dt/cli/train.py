@@ -56,11 +56,11 @@ def _train(
         console.print(line, markup=False)
 
     with reading_progress(console) as on_steps:
-        run = prepare(preset, config, demos=demos, say=say, on_steps=on_steps)
+        run = prepare(preset, config, demos=demos, on_message=say, on_steps=on_steps)
     for line in run.describe():
         say(line)
     with training_progress(console, config.num_steps) as on_round:
-        measure = measure_for(run, command=command, say=say)
+        measure = measure_for(run, command=command, on_message=say)
         state = fit(run, hooks=Hooks(say, on_round), measure=measure)
     if run.task is None:
         say(f"trained {run.directory}")
@@ -80,7 +80,7 @@ def _train(
 
 
 def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, TrainConfig]:
-    """`[PRESET] [--flags]` -> the preset's name and the configuration.
+    """Parse `[PRESET] [--flags]` into the preset's name and the configuration.
 
     Raises:
         ValueError: for an unknown preset, naming the nearest, and for flags and values that are
@@ -106,7 +106,7 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
 
 
 def _last_value(args: list[str], flag: str) -> str:
-    """The value of a flag that decides the defaults of others; empty without it."""
+    """Find the value of a flag that decides the defaults of others; empty without it."""
     value = ""
     for word, following in zip(args, [*args, ""][1:], strict=True):
         name, _, given = word.partition("=")

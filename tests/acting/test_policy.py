@@ -60,6 +60,7 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
         policy.observe(episode.rewards[t : t + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [True, False])
 def test_recomputing_sees_the_last_window_and_nothing_before(
     tiny_dataset: EpisodeDataset, recompute: bool
@@ -117,6 +118,7 @@ def test_a_restarted_row_forgets(tiny_dataset: EpisodeDataset) -> None:
     np.testing.assert_array_equal(first_three(), fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [True, False])
 def test_what_was_not_finite_ends_with_its_episode(
     tiny_dataset: EpisodeDataset, recompute: bool
@@ -166,6 +168,7 @@ def test_the_null_policy_does_not_hear_its_target(tiny_dataset: EpisodeDataset) 
         assert np.array_equal(a, b) == null
 
 
+@pytest.mark.slow
 def test_sampled_actions_follow_the_seed_not_the_row(tiny_discrete: EpisodeDataset) -> None:
     _, policy = make_policy(tiny_discrete)
     observations = np.zeros((64, 3), np.float32)
@@ -197,6 +200,7 @@ def test_one_program_serves_every_step_and_reset(
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_actions_lie_in_the_space() -> None:
     space = spaces.Discrete(3, start=2)
     _, policy = make_policy(make_dataset([9, 9], space))

@@ -74,6 +74,7 @@ def assert_drawn_from(samples: Any, grid: np.ndarray, distribution: np.ndarray) 
     assert largest < 1.95 / np.sqrt(len(ordered))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounded", [True, False])
 @pytest.mark.parametrize("prediction", [[0.0, 0.0], [0.8, -0.2], [-0.5, 0.6]])
 def test_a_gaussian_integrates_to_1_and_is_what_its_samples_are(
@@ -161,6 +162,7 @@ def test_the_multiplier_falls_where_the_data_is_spread_enough() -> None:
     assert multipliers[-1] < 1e-3 and (np.diff(multipliers[600:]) < 0).all()
 
 
+@pytest.mark.slow
 def test_a_gaussian_s_loss_is_the_lagrangian_and_pulls_as_one() -> None:
     head = GaussianHead(3, 2, True, RECIPE, rngs=rngs())
     assert head.target_entropy == -2.0
@@ -179,6 +181,7 @@ def test_a_gaussian_s_loss_is_the_lagrangian_and_pulls_as_one() -> None:
         head.loss(prediction, actions)
 
 
+@pytest.mark.slow
 def test_bins_integrate_to_1_and_are_what_their_samples_are() -> None:
     head = BinsHead(3, EDGES, RECIPE, rngs=rngs())
     prediction = jnp.array([0.3, 9.0, -1.0, 1.0, 9.0, 0.5, -0.5, 9.0])  # 9: of no width
@@ -230,6 +233,7 @@ def test_edges_that_bound_nothing_are_refused(edges: list[list[float]], said: st
         Bins.of(np.array(edges, np.float32))
 
 
+@pytest.mark.slow
 def test_several_categories_sum_to_1_and_are_what_their_samples_are() -> None:
     head = CategoriesHead(3, (3, 2, 4), RECIPE, rngs=rngs())
     prediction = jax.random.normal(jax.random.key(0), (9,))
@@ -248,6 +252,7 @@ def test_several_categories_sum_to_1_and_are_what_their_samples_are() -> None:
     assert (np.asarray(only_likeliest) == likeliest).all()
 
 
+@pytest.mark.slow
 def test_one_category_is_the_plain_cross_entropy() -> None:
     head = CategoriesHead(3, (5,), RECIPE, rngs=rngs())
     vectors, targets = jax.random.normal(jax.random.key(0), (4, 2, 3)), jnp.arange(8) % 5
@@ -267,6 +272,7 @@ def test_tanh_stands_where_a_number_is_bounded_and_nowhere_else() -> None:
     np.testing.assert_allclose(error, np.square(head(vectors)).mean(axis=1), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deterministic", "gaussian", "bins-uniform", "bins-quantile"])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_gradients_are_finite_at_and_far_beyond_the_bounds(kind: Any, bounded: bool) -> None:
@@ -376,6 +382,7 @@ def chosen_shares(head: CategoricalReturnHead, choice: ReturnChoice) -> np.ndarr
     return np.histogram(returns, RETURN_EDGES)[0] / N
 
 
+@pytest.mark.slow
 def test_the_return_s_density_integrates_to_1_and_its_samples_and_quantiles_match(
     return_head: CategoricalReturnHead,
 ) -> None:
@@ -460,6 +467,7 @@ def test_a_tau_that_is_no_share_is_refused() -> None:
         ExpectileReturnHead(3, 1.0, RECIPE, rngs=rngs())
 
 
+@pytest.mark.slow
 def test_smoothed_returns_are_learned_as_normal_distributions() -> None:
     edges = np.linspace(-2.0, 2.0, 41, dtype=np.float32)  # bins of 0.1
     head = CategoricalReturnHead(8, edges, recipe_of(ModelConfig()), 2.0, rngs=nnx.Rngs(0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -67,14 +66,6 @@ CONFIG = TrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def compiled_in_haste() -> Iterator[None]:
-    """Each pair has programs of its own, which run for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # Each observation and each action is among those that are always tried.
 PAIRS = [
     pytest.param(observation, action, marks=[] if i % len(ACTIONS) == j else [pytest.mark.thorough])
@@ -83,6 +74,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("observation", "action"), PAIRS)
 def test_it_trains_saves_loads_and_plays(observation: str, action: str, tmp_path: Path) -> None:
     dataset = toy_dataset(OBSERVATIONS[observation], ACTIONS[action])

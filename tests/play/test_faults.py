@@ -210,6 +210,7 @@ def _registered() -> Iterator[None]:
     del gymnasium.registry["Faulty-v0"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_a_card_that_cannot_be_leaves_the_finished_episodes_in_the_run(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_config: TrainConfig

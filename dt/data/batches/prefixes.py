@@ -29,7 +29,7 @@ def draw_prefixes(
     step: int,
     rows: range,
 ) -> Windows:
-    """Of each of the windows that `draw_windows` drew with the same seed, step and rows.
+    """Draw what stands before each window that `draw_windows` drew of the same seed, step, rows.
 
     A goal is the last step of the window's own episode. A prompt is of another episode, whose
     return is next to its own or nearly so: it shows what such an episode is like, and never the
@@ -56,7 +56,7 @@ def draw_prefixes(
 
 
 def rank_by_return(returns: Float[np.ndarray, " E"]) -> Int[np.ndarray, "2 E"]:
-    """Episodes in the order of their returns, and the place of each episode in that order."""
+    """Sort episodes by their returns, and find the place of each episode in that order."""
     order = np.argsort(returns, kind="stable")
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))

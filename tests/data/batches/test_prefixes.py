@@ -105,8 +105,18 @@ def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None
     return jax.tree.map(jnp.asarray, batch._replace(prefix=shown))
 
 
-@pytest.mark.parametrize("name", PREFIXES)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "recompute"),
+    [
+        *((name, False) for name in PREFIXES),
+        *((name, True) for name in ("both", "adaptive")),
+        *(
+            pytest.param(name, True, marks=pytest.mark.thorough)
+            for name in ("goal", "prompt", "learned")
+        ),
+    ],
+)
 def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     """Past the window too; the second row starts later, over what an earlier episode left."""
     dataset, spec, params = build(name, context_length=11 if recompute else 3)
@@ -136,6 +146,7 @@ def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_all_of_an_episode_sees_what_stands_before_it(name: str) -> None:
     dataset, spec, params = build(name, num_layers=1)  # else it might come through other tokens
@@ -177,6 +188,7 @@ def goals_decide(num_episodes: int = 200) -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_batches_are_the_same_wherever_the_data_lies(name: str) -> None:
     data, config = TrainingData.of(goals_decide()), goal_config(name, "device")
@@ -200,7 +212,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     data, config = TrainingData.of(dataset), goal_config(name, "device")
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
-    state = train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
+    state = train(spec, data, config, tmp_path, hooks=Hooks(on_message=pytest.fail))
     policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2
