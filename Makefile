@@ -5,13 +5,32 @@ PYTHON ?= $(shell for p in python3.12 python3.11 python3 python; do \
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: train test lint lock clean
+.PHONY: train test quick processors lint lock clean
 
 train: $(VENV)/ready
 	$(BIN)/python train.py
 
+# Each worker begins with half of the files, and takes over what the other has left.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: lint
-	$(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+# While editing: every room, without the tests that compile or train for seconds.
+quick: lint
+	$(PYTEST) -m "not slow and not thorough" --durations=0 --durations-min=3
+
+# Results must not depend on the processor: the same tests on the kernels that BLAS, NumPy and XLA
+# choose on others. X86 only; a kernel of newer instructions than this machine has cannot run.
+CORES = Prescott Haswell Zen SkylakeX
+PORTABLE = tests/collect tests/acting tests/play tests/envs tests/evaluation
+OLD = NPY_DISABLE_CPU_FEATURES="X86_V4 AVX512_ICL AVX512_SPR" XLA_FLAGS=--xla_cpu_max_isa=AVX2
+
+processors: $(VENV)/ready
+	set -e; for core in $(CORES); do echo "OpenBLAS as on $$core"; \
+		OPENBLAS_CORETYPE=$$core $(PYTEST) $(PORTABLE); done
+	@echo "without AVX-512"
+	$(OLD) OPENBLAS_CORETYPE=Haswell $(PYTEST) $(PORTABLE)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff format --check .

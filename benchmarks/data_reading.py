@@ -295,7 +295,7 @@ def _cold_trainer(folder: Path, limit: int, queue) -> None:  # type: ignore[no-u
         config,
         folder / "run",
         hooks=Hooks(
-            say=lambda line: None,
+            on_message=lambda line: None,
             on_round=lambda step, metrics: losses.append(metrics["loss"]),
         ),
     )

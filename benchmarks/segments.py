@@ -30,7 +30,7 @@ from dt.config.presets import PRESETS
 from dt.evaluation.aggregate import aggregate_cards
 from dt.evaluation.card import AnyCard, Card, flat, rising
 from dt.evaluation.intervals import mean_interval
-from dt.evaluation.of_run import card_of_run
+from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.parts import AnyTargetScore, RunsTargetScore
 from dt.files import write_json
 from dt.parallel.startup import use_compilation_cache
@@ -123,8 +123,8 @@ def play(config: Config, runs: list[Path], recompute: bool) -> list[Card]:
     """A card of each run, all on the same episodes' seeds."""
     dataset = load_spec(find_checkpoint(runs[0])).dataset
     targets = parse_targets([f"p5:p95:{config.num_targets}"], dataset)
-    options = ActingOptions(recompute=recompute)
-    return [card_of_run(run, targets, config.episodes, options=options) for run in runs]
+    playing = Playing(options=ActingOptions(recompute=recompute))
+    return [card_of_run(run, targets, config.episodes, playing) for run in runs]
 
 
 def row_of(windows: int, acting: str, cards: list[Card]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.data.batches.windows import draw_windows, gather
 from dt.data.store.rows import TrainingData
 from dt.evaluation.intervals import mean_interval
-from dt.evaluation.of_run import card_of_run
+from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.parts import TargetScore
 from dt.evaluation.predicted_returns import expected_calibration_error, quantile_calibration_error
 from dt.files import write_json
@@ -99,7 +99,10 @@ def played(config: Config, name: str, run_dir: Path) -> list[dict[str, Any]]:
     targets = parse_targets(["p5:p95:7"], spec.dataset)
     steered = spec.conditional
     card = card_of_run(
-        run_dir, targets if steered else targets[-1:], config.episodes, seed=config.seed
+        run_dir,
+        targets if steered else targets[-1:],
+        config.episodes,
+        Playing(seed=config.seed),
     )
     best = max(card.targets, key=lambda row: row.return_mean)
     row = {"variant": name, **summary(best)}
@@ -115,8 +118,7 @@ def played(config: Config, name: str, run_dir: Path) -> list[dict[str, Any]]:
                 run_dir,
                 targets,
                 config.episodes,
-                seed=config.seed,
-                options=ActingOptions(expert=ReturnChoice(kappa)),
+                Playing(seed=config.seed, options=ActingOptions(expert=ReturnChoice(kappa))),
             )
             own = {"variant": f"{name}: expert, kappa {kappa:g}", **summary(card.targets[0])}
             rows.append(own | {"chosen": card.targets[0].target, "says": card.verdict})
@@ -138,7 +140,7 @@ def calibration(run_dir: Path) -> dict[str, Any]:
     spec, window = policy.spec, policy.spec.model.context_length
     data = TrainingData.of(collect_cartpole(seed=1), spec.transforms)
     windows = draw_windows(data.offsets, window, 1, 0, range(4096))
-    batch = gather(spec.encode(data.rows), windows, window)
+    batch = gather(spec.codec.encode(data.rows), windows, window)
     probabilities, edges = policy.expected_returns(batch)
     bins = np.searchsorted(edges, batch.returns_to_go, side="right") - 1
     bins = np.clip(bins, 0, len(edges) - 2)

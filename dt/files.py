@@ -21,6 +21,8 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 T = TypeVar("T")
 
+PART = ".part-"  # how the names begin of what is not yet whole, or was left by a killed process
+
 
 @contextmanager
 def written_whole(path: Path, lasting: bool = False) -> Iterator[Path]:
@@ -33,7 +35,7 @@ def written_whole(path: Path, lasting: bool = False) -> Iterator[Path]:
     """
     # Of this process alone: two that write the same file do not write into each other's. The
     # suffix stays, as some writers go by it.
-    beside = path.with_name(f".part-{os.getpid()}-{path.name}")
+    beside = path.with_name(f"{PART}{os.getpid()}-{path.name}")
     try:
         yield beside
         if lasting:

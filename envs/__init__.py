@@ -1,4 +1,7 @@
-"""Environments of our own, the data sets that presets make for themselves, scripted players."""
+"""Environments of our own, the data sets that presets make for themselves, scripted players.
+
+In a wheel this folder is the package `dt_envs`, as a user may well have an `envs` of their own.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ import gymnasium
 
 from dt.collect.behaviors.sources import Player
 from dt.data import EpisodeDataset
-from envs.cartpole import cartpole_player, collect_cartpole
+
+from .cartpole import cartpole_player, collect_cartpole
 
 # Gymnasium's tasks that get a vector entry point here, having none: rows on MuJoCo's threads.
 THREADED = (
@@ -18,12 +22,13 @@ THREADED = (
 )
 for _spec in map(gymnasium.spec, THREADED):
     _class = f"{_spec.name}V{_spec.version}"
-    _spec.vector_entry_point = _spec.vector_entry_point or f"envs.mujoco_threads:{_class}"
+    _spec.vector_entry_point = _spec.vector_entry_point or f"{__name__}.mujoco_threads:{_class}"
 
-gymnasium.register("Gamble-v0", entry_point="envs.gamble:Gamble")
+if "Gamble-v0" not in gymnasium.registry:  # this folder may be imported by two names
+    gymnasium.register("Gamble-v0", entry_point=f"{__name__}.gamble:Gamble")
 
 if find_spec("ale_py") is not None:  # the extra `atari`
-    from envs.atari import register_atari
+    from .atari import register_atari
 
     register_atari()
 

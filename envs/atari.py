@@ -149,4 +149,4 @@ def register_atari() -> None:
     gymnasium.register_envs(ale_py)
     for spec in gymnasium.registry.values():
         if spec.vector_entry_point == "ale_py.vector_env:AtariVectorEnv":
-            spec.vector_entry_point = "envs.atari:AtariRows"
+            spec.vector_entry_point = f"{__name__}:AtariRows"

@@ -12,8 +12,9 @@ from gymnasium.envs.tabular.blackjack import BlackjackFunctional
 from gymnasium.experimental.functional import FuncEnv
 
 from dt.acting.on_device import FunctionalTask
-from envs.from_brax import brax_task
-from envs.from_gymnax import gymnax_task
+
+from .from_brax import brax_task
+from .from_gymnax import gymnax_task
 
 
 class CartPole(CartPoleFunctional):

@@ -33,8 +33,9 @@ from jaxtyping import Bool, Float, Int
 from mujoco.batch import Batch
 
 from dt.play.faults import Infos
-from envs import mujoco_tasks
-from envs.mujoco_tasks import Motion, Outcome
+
+from . import mujoco_tasks
+from .mujoco_tasks import Motion, Outcome
 
 _CARRIED = mujoco.mjtState.mjSTATE_INTEGRATION
 

@@ -10,11 +10,19 @@ import pytest
 from gymnasium import spaces
 from jaxtyping import install_import_hook
 
-os.environ["JAX_PLATFORMS"] = "cpu"
-jax.config.update("jax_platforms", "cpu")
+# Tests' programs are many and run for milliseconds: what they cost is compilation, so each is
+# compiled in haste and kept for the other processes. Those that tests start inherit all of this.
+# JAX_DISABLE_MOST_OPTIMIZATIONS=0 compiles as users do.
+SETTINGS = {
+    "jax_platforms": "cpu",
+    "jax_compilation_cache_dir": str(Path(__file__).parent.parent / ".jax_cache"),
+    "jax_persistent_cache_min_compile_time_secs": 0.0,
+    "jax_disable_most_optimizations": os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS") != "0",
+}
+for name, value in SETTINGS.items():
+    jax.config.update(name, value)
+    os.environ[name.upper()] = str(value)
 jax.config.update("jax_num_cpu_devices", 4)
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 # A float annotation takes an int, as PEP 484 says.
 BEARTYPE = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
@@ -44,7 +52,8 @@ def tiny_discrete() -> EpisodeDataset:
 
 @pytest.fixture
 def tiny_config() -> TrainConfig:
-    return make_config()
+    """Of one layer: how a run is cut, saved or divided does not depend on how deep its model is."""
+    return make_config(num_layers=1)
 
 
 @pytest.fixture

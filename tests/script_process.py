@@ -21,12 +21,7 @@ ROOT = Path(__file__).parent.parent
 
 def environment() -> dict[str, str]:
     """What a script's process sees, of its own or forked."""
-    return {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "COLUMNS": "200",
-        "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
-    }
+    return {**os.environ, "COLUMNS": "200"}
 
 
 class Scripts:

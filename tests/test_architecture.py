@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def users_of(package: str) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("package", "owners"), SOLE_OWNERS.items())
 def test_a_package_is_imported_by_its_owners_alone(package: str, owners: set[str]) -> None:
     users = users_of(package)
@@ -222,6 +224,12 @@ def test_load_policy_is_there_without_naming_its_module() -> None:
 def test_an_unknown_name_of_dt_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'load_polcy'"):
         dt.load_polcy  # noqa: B018
+
+
+def test_the_package_holds_every_folder_and_nobody_s_envs() -> None:
+    setuptools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {name for name, path in FILES.items() if path.name == "__init__.py"}
+    assert set(setuptools["packages"]) == folders | {"dt_envs"}
 
 
 def print_line() -> None:

@@ -56,5 +56,6 @@ def batch_of(learner: Learner, dataset: EpisodeDataset, step: int = 0) -> Batch:
     length, rows = learner.num_steps_of_window, range(learner.config.data.num_segments)
     windows = draw_windows(dataset.offsets, length, learner.config.seed, step, rows)
     return jax.tree.map(
-        jnp.asarray, gather(learner.spec.encode(TrainingData.of(dataset).rows), windows, length)
+        jnp.asarray,
+        gather(learner.spec.codec.encode(TrainingData.of(dataset).rows), windows, length),
     )

@@ -126,10 +126,7 @@ def tell(name: str, value: Any) -> None:
 
 def work(job: dict[str, Any]) -> int:
     """Do one job, wired like train.py."""
-    jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_num_cpu_devices", job.get("devices", 1))
-    jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent.parent / ".jax_cache"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     config = tiny_config(job)
     losses: list[float] = []
     holdout_losses: list[float | None] = []
@@ -158,7 +155,7 @@ def work(job: dict[str, Any]) -> int:
             config,
             run_dir,
             hooks=Hooks(
-                say=lambda line: tell("said", line),
+                on_message=lambda line: tell("said", line),
                 on_round=on_round,
                 on_start=lambda learner, state, feed: tell("training", int(state.step)),
             ),

@@ -19,6 +19,8 @@ from dt.data.transforms import Transforms
 from dt.model.decision_transformer import DecisionTransformer
 from dt.spec.spec import PolicySpec
 
+ONE_LAYER = make_config(num_layers=1).model
+
 
 class Walk(gymnasium.Env):
     """Ends after 3 to 12 steps, as its seed decides; the reward depends on the action."""
@@ -43,7 +45,7 @@ class Walk(gymnasium.Env):
 
 def make_policy() -> ReturnConditionedPolicy:
     dataset = make_dataset([7, 2, 11])
-    spec = PolicySpec.of(TrainingData.of(dataset), make_config().model, max_episode_steps=40)
+    spec = PolicySpec.of(TrainingData.of(dataset), ONE_LAYER, max_episode_steps=40)
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
 
 
@@ -65,7 +67,7 @@ def make_policy_for(env: FuncEnv, **changes: Any) -> ReturnConditionedPolicy:
         action_space=action_space,
     )
     data = TrainingData.of(dataset, Transforms(**changes))
-    spec = PolicySpec.of(data, make_config().model, max_episode_steps=40)
+    spec = PolicySpec.of(data, ONE_LAYER, max_episode_steps=40)
     return ReturnConditionedPolicy(nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))), spec)
 
 

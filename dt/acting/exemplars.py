@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
@@ -9,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from dt.data.batches.windows import Batch
-from dt.data.episodes import Episode
+from dt.data.batches.windows import Batch, map_arrays
+from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.store.rows import TrainingData
 from dt.spaces.arrays import Tree
 from dt.spaces.records import to_records
+from dt.spec.exemplars import Exemplars
 from dt.spec.spec import PolicySpec
 
 
@@ -33,9 +36,9 @@ def given_prefixes(
                 f"--model.prefix {name}"
             )
     if goals is not None:
-        prefixes = spec.goals(to_records(spec.observation_space, goals))
+        prefixes = _goals(spec, goals)
     elif prompts is not None:
-        prefixes = spec.prompts(prompts)
+        prefixes = _prompts(spec, prompts)
     else:
         return None
     if len(prefixes.timesteps) != num_rows:
@@ -59,3 +62,31 @@ def replace_rows(old: Batch, new: Batch, rows: Bool[np.ndarray, " B"]) -> Batch:
         return np.where(rows.reshape(-1, *[1] * (before.ndim - 1)), after, before)
 
     return jax.tree.map(pick, old, new)
+
+
+def _goals(spec: PolicySpec, observations: Tree) -> Batch:
+    """B observations to end in, as batches have them, (B, 1, ...)."""
+    encoded = spec.codec.encode_observation(to_records(spec.observation_space, observations))
+    rows = len(encoded.numbers)
+    ends = Batch(
+        observations=encoded,
+        actions=spec.codec.no_action(rows),
+        returns_to_go=np.zeros(rows, np.float32),
+        timesteps=np.zeros(rows, np.int32),
+        mask=np.ones(rows, bool),
+    )
+    return map_arrays(lambda x: x[:, None], ends)
+
+
+def _prompts(spec: PolicySpec, episodes: Sequence[Episode]) -> Batch:
+    """The middles of B episodes, (B, P, ...)."""
+    dataset = EpisodeDataset.from_episodes(
+        "prompts",
+        episodes,
+        observation_space=spec.observation_space,
+        action_space=spec.action_space,
+    )
+    transforms = dataclasses.replace(spec.transforms, top_fraction=1.0)  # all of them
+    data = TrainingData.of(dataset, transforms)
+    cut = Exemplars.of(data, "prompt", spec.prefix_steps, np.arange(len(episodes)))
+    return cut.encoded(spec.codec, spec.prefix_steps)

@@ -137,9 +137,9 @@ class LaneProgram:
 
         start = Start(state.starting, queue.requests[playing], queue.action_seeds[playing])
         chosen, agent = self.policy.step(
-            params, state.agent, spec.encode_observation(observations), state.rewards, start
+            params, state.agent, spec.codec.encode_observation(observations), state.rewards, start
         )
-        actions = spec.decode_action(chosen)
+        actions = spec.codec.decode_action(chosen)
         rngs, keys = _split(keys)
         after = _like(world, jax.vmap(env.transition)(world, actions, rngs))
         seen_next = _like(observations, jax.vmap(env.observation)(after, rngs))

@@ -138,7 +138,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "null": card["baseline"] is not None,
         "clip": card["clipped"],
         "recompute": card["recomputed"],
-        "expert": {} if expert and "expectile" in expert else expert,
+        "expert": {} if isinstance(expert, dict) and "expectile" in expert else expert,
         "calibrated": card["calibrated"],
     }
 

@@ -204,13 +204,13 @@ class ReturnConditionedPolicy:
         actions, self._state = self._step(
             self._weights,
             self._state,
-            self.spec.encode_observation(records),
+            self.spec.codec.encode_observation(records),
             pending.rewards,
             Start(pending.starting, pending.requests, pending.seeds),
             self._prefixes,
         )
         self._pending = pending.acted()
-        return lambda: self.spec.decode_action(Action(*map(np.asarray, actions)))
+        return lambda: self.spec.codec.decode_action(Action(*map(np.asarray, actions)))
 
     @property
     def returns_to_go(self) -> Float[np.ndarray, " B"]:
@@ -238,7 +238,7 @@ class ReturnConditionedPolicy:
         received = self.spec.transforms.rewards_while_playing(rewards.astype(np.float64))
         self._pending = pending._replace(rewards=pending.rewards + received.astype(np.float32))
         if actions is not None:
-            taken = self.spec.encode_action(to_records(self.spec.action_space, actions))
+            taken = self.spec.codec.encode_action(to_records(self.spec.action_space, actions))
             previous_action = Action(*jax.device_put(taken, self._device))
             self._state = self._state._replace(previous_action=previous_action)
 

@@ -19,10 +19,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from dt.acting.exemplars import nearest_exemplars
 from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
-from dt.model.decision_transformer import DecisionTransformer, Moment, abstract_model
+from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
 from dt.model.ring_cache import RingCache
-from dt.model.window_cache import Window
+from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class PolicyProgram:
             cache=model.init_cache(batch_size, self.options.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
-            previous_action=Action(*map(jnp.asarray, self.spec.no_action(batch_size))),
+            previous_action=Action(*map(jnp.asarray, self.spec.codec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
         )
 

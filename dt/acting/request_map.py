@@ -1,4 +1,4 @@
-"""Which return must be asked for so that the wanted one comes? A map measured once, and inverted.
+"""Map from wanted returns to the requests that bring them, measured once and inverted.
 
 A policy that is asked for 100 and brings 80 can be asked for what brings 100. The map from request
 to achieved return is fitted on episodes of its own and kept in the run as `request_map.json`.

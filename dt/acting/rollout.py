@@ -1,4 +1,4 @@
-"""How well does a policy do? It plays episodes in a batch of environments, and they are counted."""
+"""Rollouts: a policy plays episodes in a batch of environments, and they are counted."""
 
 from __future__ import annotations
 

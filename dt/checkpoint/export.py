@@ -1,4 +1,4 @@
-"""How does a policy leave this package? As one file that JAX alone can load and run.
+"""Export a policy as one file that JAX alone can load and run.
 
     dt export RUN_DIR policy.npz
 
@@ -22,9 +22,11 @@ of them is the step's first argument.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
+import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,6 +36,7 @@ from jax import export
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.program import Start
 from dt.files import written_whole
+from dt.spaces.arrays import Tree
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -57,49 +60,23 @@ def export_policy(
     """
     if policy.request_map is not None:
         raise ValueError("a request map is not exported; load the policy without calibrated")
-    spec = policy.spec
-    state = policy.program.initial_state(batch_size)
-    leaves, structure = jax.tree.flatten(state)
-    weights, weights_structure = jax.tree.flatten(policy.params)
-
-    def step(
-        weights: Any,
-        state: Any,
-        observations: Any,
-        rewards: Any,
-        begins: Any,
-        targets: Any,
-        seeds: Any,
-    ) -> Any:
-        params = jax.tree.unflatten(weights_structure, weights)
-        actions, after = policy.program.step(
-            params,
-            jax.tree.unflatten(structure, state),
-            spec.encode_observation(observations),
-            spec.transforms.rewards_while_playing(rewards),
-            Start(begins, targets, seeds),
-        )
-        known = after.timestep <= spec.max_timesteps
-        done = jax.tree.map(lambda part: _only(part, known), spec.decode_action(actions))
-        return done, jax.tree.leaves(after)
-
-    def like(values: Any) -> Any:
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), values)
-
+    leaves = jax.tree.leaves(policy.program.initial_state(batch_size))
+    weights = jax.tree.leaves(policy.params)
+    step = _step_of(policy)
     row = {"rewards": np.float32, "begins": np.bool_, "targets": np.float32, "seeds": np.uint32}
     shapes = [jax.ShapeDtypeStruct((batch_size,), dtype) for dtype in row.values()]
-    observed = _shapes(spec.observation_space, batch_size)
+    inputs = (_like(leaves), _shapes(policy.spec.observation_space, batch_size), *shapes)
     if beside:
-        program = jax.jit(step)
-        args = (like(weights), like(leaves), observed, *shapes)
+        exported = export.export(jax.jit(step), platforms=platforms)(_like(weights), *inputs)
     else:
-        program = jax.jit(lambda *rest: step(weights, *rest))
-        args = (like(leaves), observed, *shapes)
-    exported = export.export(program, platforms=platforms)(*args)
-    arrays = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-    blob = np.frombuffer(bytes(exported.serialize()), np.uint8)
-    facts = {"num_state": np.array(len(leaves)), "max_timesteps": np.array(spec.max_timesteps)}
-    _write(path, {"program": blob, **facts, **arrays})
+        inside = jax.jit(lambda *rest: step(weights, *rest))
+        exported = export.export(inside, platforms=platforms)(*inputs)
+    facts = {
+        "program": np.frombuffer(bytes(exported.serialize()), np.uint8),
+        "num_state": np.array(len(leaves)),
+        "max_timesteps": np.array(policy.spec.max_timesteps),
+    }
+    _write(path, {**facts, **{f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}})
     if not beside:
         return [path]
     file = path.with_suffix(".weights.npz")
@@ -107,19 +84,52 @@ def export_policy(
     return [path, file]
 
 
-def _only(values: Any, rows: Any) -> Any:
+def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[jax.Array]]]:
+    """The policy's step over lists of arrays, from the environment's units to its actions."""
+    codec, transforms = policy.spec.codec, policy.spec.transforms
+    weights_structure = jax.tree.structure(policy.params)
+    structure = jax.tree.structure(policy.program.initial_state(1))
+
+    def step(
+        weights: list[jax.Array],
+        state: list[jax.Array],
+        observations: Tree,
+        rewards: jax.Array,
+        begins: jax.Array,
+        targets: jax.Array,
+        seeds: jax.Array,
+    ) -> tuple[Tree, list[jax.Array]]:
+        actions, after = policy.program.step(
+            jax.tree.unflatten(weights_structure, weights),
+            jax.tree.unflatten(structure, state),
+            codec.encode_observation(observations),
+            transforms.rewards_while_playing(rewards),
+            Start(begins, targets, seeds),
+        )
+        known = after.timestep <= policy.spec.max_timesteps
+        done = jax.tree.map(lambda part: _only(part, known), codec.decode_action(actions))
+        return done, jax.tree.leaves(after)
+
+    return step
+
+
+def _like(arrays: list[jax.Array]) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in arrays]
+
+
+def _only(values: jax.Array, rows: jax.Array) -> jax.Array:
     """The values of these rows; of others what no action is. A program cannot raise."""
     none = np.nan if jnp.issubdtype(values.dtype, jnp.floating) else -1
     return jnp.where(rows.reshape(-1, *[1] * (values.ndim - 1)), values, none).astype(values.dtype)
 
 
-def _shapes(space: Any, batch_size: int) -> Any:
+def _shapes(space: gymnasium.Space, batch_size: int) -> Tree:
     """What the program takes as observations; JAX has no 64-bit numbers unless it is told to."""
     if isinstance(space, spaces.Dict):
         return {name: _shapes(part, batch_size) for name, part in space.spaces.items()}
     if isinstance(space, spaces.Tuple):
         return tuple(_shapes(part, batch_size) for part in space.spaces)
-    dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+    dtype = jax.dtypes.canonicalize_dtype(space.dtype or np.float32)
     return jax.ShapeDtypeStruct((batch_size, *(space.shape or ())), dtype)
 
 

@@ -1,4 +1,4 @@
-"""A policy is loaded from a run directory, which is all that it takes."""
+"""Load a policy from a run directory, which is all that it takes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.config import ModelConfig
 from dt.files import require_memory
 from dt.model.decision_transformer import abstract_model
+from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
 MOST_PACKED = 64  # numbers in a byte of a checkpoint; those that were never trained pack well
@@ -83,7 +84,7 @@ def load_spec(folder: Path) -> PolicySpec:
             weights beside it.
     """
     verify(folder)
-    spec = PolicySpec.from_json(json.loads((folder / "spec.json").read_text()))
+    spec = spec_from_json(json.loads((folder / "spec.json").read_text()))
     model, stored = spec.model, bytes_of(folder)
     if model.num_layers * model.width**2 > stored:  # each layer has four times as many numbers
         raise ValueError(

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from dt.files import flush_to_disk, json_text, sha256_of, write_json
+from dt.files import PART, flush_to_disk, json_text, sha256_of, write_json
 
 MANIFEST = "manifest.json"
 
@@ -129,4 +129,6 @@ def _kept(path: Path) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    """List a checkpoint's files: all but the manifest, and what a kill left of one."""
+    files = (p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return sorted(p for p in files if not p.name.startswith(PART))

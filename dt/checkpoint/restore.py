@@ -10,6 +10,7 @@ from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
 from dt.parallel.processes import first_decides
+from dt.spec.serialize import spec_to_json
 from dt.spec.spec import PolicySpec
 
 
@@ -57,7 +58,7 @@ def restore_state(
 def _check_spec(folder: Path, spec: PolicySpec) -> None:
     """Refuse to go on with other units than the weights were trained in."""
     before = json.loads((folder / "spec.json").read_text())
-    now = json.loads(json.dumps(spec.to_json()))
+    now = json.loads(json.dumps(spec_to_json(spec)))
     for name in ("env_id", "env_kwargs", "reference"):  # these decide no number of the model's
         before.pop(name), now.pop(name)
     before["dataset"].pop("name"), now["dataset"].pop("name")

@@ -26,6 +26,7 @@ from dt.checkpoint.manifest import (
 )
 from dt.checkpoint.state import TrainState, to_trees
 from dt.parallel.processes import barrier, first_decides, is_first, largest
+from dt.spec.serialize import spec_to_json
 from dt.spec.spec import PolicySpec
 
 
@@ -82,7 +83,7 @@ class Checkpointer:
         self._pending = None
 
         def finish() -> None:
-            (folder / "spec.json").write_text(json.dumps(self.spec.to_json(), indent=1))
+            (folder / "spec.json").write_text(json.dumps(spec_to_json(self.spec), indent=1))
             write_manifest(folder, facts)
             self._remove_old()
 

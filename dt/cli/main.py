@@ -1,13 +1,25 @@
-"""`dt COMMAND ...`: the commands of the installed package."""
+"""`dt COMMAND ...`: the commands of the installed package; the scripts at the top call the same."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
+from importlib.metadata import entry_points
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dt.cli.collect import Players
+    from dt.data import EpisodeDataset
+    from dt.evaluation.evaluate import FindTask
 
 COMMANDS = {
-    "data": ("dt.cli.data", "show what a log holds, or convert it"),
-    "export": ("dt.cli.export", "write a policy as one file that JAX alone runs"),
+    "train": "dataset -> learner -> checkpoints -> score card",
+    "evaluate": "play a run at target returns, and print its score card",
+    "collect": "let policies act in an environment, and keep what they did",
+    "data": "show what a log holds, or convert it",
+    "export": "write a policy as one file that JAX alone runs",
 }
 
 
@@ -15,11 +27,44 @@ def main() -> int:
     command, *args = sys.argv[1:] or ["--help"]
     if command in ("-h", "--help"):
         print("usage: dt COMMAND ...; `dt COMMAND --help` says what it takes")
-        for name, (_, does) in COMMANDS.items():
+        for name, does in COMMANDS.items():
             print(f"  {name:<10}{does}")
         return 0
     if command not in COMMANDS:
         print(f"dt: no command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
+    if command == "collect":
+        # Before NumPy is imported: a row's products are too small to share among threads, and how
+        # many there are would decide the last bit.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported when it is chosen: some commands start without JAX.
-    return importlib.import_module(COMMANDS[command][0]).main(args)
+    run = importlib.import_module(f"dt.cli.{command}").main
+    brings = {"train": load_demo, "evaluate": load_tasks, "collect": load_players}
+    return run(args, brings[command], f"dt {command}") if command in brings else run(args)
+
+
+def environments() -> ModuleType:
+    """Import what registers environments and brings demos: the entry point `dt.environments`.
+
+    Raises:
+        ValueError: where the package is not installed.
+    """
+    for point in entry_points(group="dt.environments"):
+        return importlib.import_module(point.value)
+    raise ValueError(
+        "the environments and demos that belong to this package are not installed; in a clone "
+        "install it (pip install -e .), or use the scripts train.py, evaluate.py and collect.py"
+    )
+
+
+def load_demo(source: str) -> EpisodeDataset:
+    return environments().load_demo(source)
+
+
+def load_players() -> Players:
+    return environments().PLAYERS
+
+
+def load_tasks() -> FindTask:
+    """Register environments; find those with a functional form, which starts JAX."""
+    return importlib.import_module(f"{environments().__name__}.functional").functional_task

@@ -15,24 +15,25 @@ if TYPE_CHECKING:
     from dt.data import EpisodeDataset
 
 
-def main(args: list[str], demos: Callable[[str], EpisodeDataset]) -> int:
+def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "train.py") -> int:
     """Train a run and score it.
 
     Args:
         args: the words after the program's name.
         demos: makes the data set of a "demo:" source.
+        prog: what the user typed, for messages and the card.
 
     Returns:
         The exit code: 2 for what cannot be done, 130 for a run that was stopped.
     """
     try:
-        preset, config = parse_train_args(args)
-        return _train(preset, config, " ".join(["train.py", *args]), demos)
+        preset, config = parse_train_args(args, prog)
+        return _train(preset, config, " ".join([prog, *args]), demos)
     except (ValueError, OSError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
-        print(f"train.py: {str(interrupt) or 'stopped'}", file=sys.stderr)
+        print(f"{prog}: {str(interrupt) or 'stopped'}", file=sys.stderr)
         return 130
 
 
@@ -55,11 +56,11 @@ def _train(
         console.print(line, markup=False)
 
     with reading_progress(console) as on_steps:
-        run = prepare(preset, config, demos=demos, say=say, on_steps=on_steps)
+        run = prepare(preset, config, demos=demos, on_message=say, on_steps=on_steps)
     for line in run.describe():
         say(line)
     with training_progress(console, config.num_steps) as on_round:
-        measure = measure_for(run, command=command, say=say)
+        measure = measure_for(run, command=command, on_message=say)
         state = fit(run, hooks=Hooks(say, on_round), measure=measure)
     if run.task is None:
         say(f"trained {run.directory}")
@@ -78,8 +79,8 @@ def _train(
     return 0
 
 
-def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
-    """`[PRESET] [--flags]` -> the preset's name and the configuration.
+def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, TrainConfig]:
+    """Parse `[PRESET] [--flags]` into the preset's name and the configuration.
 
     Raises:
         ValueError: for an unknown preset, naming the nearest, and for flags and values that are
@@ -94,20 +95,18 @@ def parse_train_args(args: list[str]) -> tuple[str, TrainConfig]:
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
     description = (
-        "train.py [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
+        f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)} ({DEFAULT} is the default and makes "
         "its own data). The defaults below are the preset's, or those of its --model.recipe and "
         "--model.size."
     )
     default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))
-    return preset, parse_args(
-        TrainConfig, args, "train.py", default=default, description=description
-    )
+    return preset, parse_args(TrainConfig, args, prog, default=default, description=description)
 
 
 def _last_value(args: list[str], flag: str) -> str:
-    """The value of a flag that decides the defaults of others; empty without it."""
+    """Find the value of a flag that decides the defaults of others; empty without it."""
     value = ""
     for word, following in zip(args, [*args, ""][1:], strict=True):
         name, _, given = word.partition("=")

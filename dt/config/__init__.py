@@ -2,7 +2,7 @@
 
 from dt.config.data import DataConfig, cache_home
 from dt.config.evaluation import EvaluationConfig
-from dt.config.model import HeadName, ModelConfig, RecipeName, SizeName
+from dt.config.model import ModelConfig, RecipeName, SizeName
 from dt.config.optimizer import OptimizerConfig
 from dt.config.run import DistributedConfig, MeshConfig, TrainConfig
 from dt.config.serialize import from_json, to_json
@@ -11,7 +11,6 @@ __all__ = [
     "DataConfig",
     "DistributedConfig",
     "EvaluationConfig",
-    "HeadName",
     "MeshConfig",
     "ModelConfig",
     "OptimizerConfig",

@@ -20,7 +20,6 @@ from dt.config.checks import (
 # The names of what comes with the package. Tables by these names are annotated with them, so that
 # the type checker finds a name that is in one and not in the other.
 RecipeName = Literal["default", "chen2021", "atari-chen2021"]
-HeadName = Literal["deterministic", "gaussian", "bins-uniform", "bins-quantile"]
 SizeName = Literal["small", "base", "large"]
 
 Bins = Annotated[int, Ge(2)]
@@ -79,13 +78,15 @@ class ModelConfig:
     """Compile one block and loop over it: deep models then compile faster."""
     max_timesteps: CountOrNone = 0
     """Longest episode the positions cover; 0: the longer of the data's and the environment's."""
-    head: HeadName = "deterministic"
-    """How an action's numbers are predicted; categories are drawn from probabilities always."""
+    head: str = "deterministic"
+    """How an action's numbers are predicted: deterministic, gaussian, bins-uniform, bins-quantile,
+    or by a head of another package; categories are drawn from probabilities always."""
     num_bins: Bins = 100
     """Bins of each number, for the heads that have some (Janner et al. 2021)."""
 
     def __post_init__(self) -> None:
         check_bounds(self, "model.")
+        require(self.head != "", "model.head", repr(self.head), "the name of a head")
         needed = f"a multiple of num_heads={self.num_heads}"
         require(self.width % self.num_heads == 0, "model.width", self.width, needed)
         if self.recipe != "default":

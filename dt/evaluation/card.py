@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
@@ -22,11 +23,10 @@ from dt.evaluation.parts import (
     ScoreValue,
     TargetScore,
 )
+from dt.files import structured
 from dt.spaces.environments import EnvKwargs
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +100,7 @@ class AggregateCard(_Played):
 
 
 AnyCard: TypeAlias = Card | AggregateCard
+CardT = TypeVar("CardT", Card, AggregateCard)
 
 
 def rising(card: AnyCard) -> list[AnyTargetScore]:
@@ -155,41 +156,36 @@ def _to_json(card: AnyCard, keys: list[str]) -> Json:
     return {key: values[key] for key in keys if key in values}
 
 
-def _from_json(cls: type[T], values: Json, keys: list[str]) -> T:
+def _from_json(cls: type[CardT], values: Json, keys: list[str]) -> CardT:
     known = _YOUNGER | values
     missing = [key for key in keys if key not in known and key != "expectation"]
     if missing:
         raise ValueError(f"it has no {missing[0]}")
-    try:
-        expectile = (known["expert"] or {}).get("expectile")
-        acting = {"acting": fields_of_card(known), "return_expectile": expectile}
-        return _CONVERTER.structure(known | acting, cls)
-    except cattrs.BaseValidationError as error:
-        first = cattrs.transform_error(error, format_exception=_complaint)[0]
-        complaint, _, place = first.partition(" @ $.")
-        place = place.removeprefix("acting").removeprefix(".")  # no key of the file
-        raise ValueError(" ".join(filter(None, ["its", place, complaint]))) from None
+    expert = known["expert"]
+    own = {field.name for field in dataclasses.fields(cls)}
+    parts: Json = {key: value for key, value in known.items() if key in own}
+    parts["acting"] = fields_of_card(known)
+    parts["return_expectile"] = expert.get("expectile") if isinstance(expert, dict) else None
+    card = structured(cls, parts | {"calibration": None})
+    return dataclasses.replace(card, calibration=_calibration_from_json(known["calibration"]))
 
 
-def _complaint(error: BaseException, _: object) -> str:
-    if isinstance(error, KeyError):
-        return "is missing"
-    text = str(error)
-    return text if isinstance(error, ValueError) or text.startswith("is ") else f"is wrong: {text}"
-
-
-def _calibration_from_json(values: Json, _: type) -> Calibration:
+def _calibration_from_json(values: object) -> Calibration | None:
+    """The scores by name, those that nobody knows here too."""
+    if values is None:
+        return None
+    if not isinstance(values, dict) or not isinstance(values.get("verdict"), str):
+        raise ValueError("calibration: it must hold scores and a verdict")
     scores: dict[str, ScoreValue] = {}
     for name, value in values.items():
         if name == "verdict" or name.endswith("_ci95"):
             continue
         if value is not None and not isinstance(value, float | int | str):
-            raise TypeError(f"{name} is {value!r}, which is no score")
+            raise ValueError(f"calibration.{name}: {value!r} is no score")
         scores[name] = value
         if f"{name}_ci95" in values:
-            ends = values[f"{name}_ci95"]
-            interval = None if ends is None else (_number(ends[0]), _number(ends[1]))
-            scores[name] = Estimate(_number(value), interval)
+            parts = {"value": value, "ci95": values[f"{name}_ci95"]}
+            scores[name] = structured(Estimate, parts, f"calibration.{name}")
     return Calibration(scores, values["verdict"])
 
 
@@ -200,25 +196,9 @@ def _calibration_to_json(calibration: Calibration) -> Json:
     return values | {"verdict": calibration.verdict}
 
 
-def _number(value: object, _: type = float) -> float:
-    if isinstance(value, bool) or not isinstance(value, float | int):
-        raise TypeError(f"is {value!r}, not a number")
-    return float(value)
-
-
-def _same(value: object, kind: type[T]) -> T:
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise TypeError(f"is {value!r}, not of type {kind.__name__}")
-    return value
-
-
 def _make_converter() -> cattrs.Converter:
-    """What turns these types into JSON and back, and takes no text for a number."""
+    """What turns these types into JSON."""
     converter = cattrs.Converter(unstruct_collection_overrides={tuple: list})
-    converter.register_structure_hook(float, _number)
-    for kind in (int, str, bool):
-        converter.register_structure_hook(kind, _same)
-    converter.register_structure_hook(Calibration, _calibration_from_json)
     converter.register_unstructure_hook(Calibration, _calibration_to_json)
     whole_row = make_dict_unstructure_fn(TargetScore, converter)
     without_map = make_dict_unstructure_fn(

@@ -21,13 +21,13 @@ from dt.data.summary import DatasetSummary
 from dt.evaluation.card import Card
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
-from dt.evaluation.provenance import code_commit
+from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
 from dt.play.make import Vectorization, make_groups
 from dt.spaces.environments import EnvKwargs
-from dt.spec.spec import PolicySpec, code_versions
+from dt.spec.spec import PolicySpec
 
 # The functional form of an environment, by its id and arguments.
 FindTask: TypeAlias = Callable[[str, EnvKwargs], FunctionalTask]

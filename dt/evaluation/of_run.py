@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -28,28 +28,45 @@ INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environm
 NUM_REQUESTS = 15  # to fit a request map on, over all of the data's returns
 
 
+@dataclass(frozen=True)
+class Playing:
+    """Which policy of a run plays, where, from which seeds, and how."""
+
+    checkpoint: str = "last"
+    """last, best or an update's number."""
+    env_id: str = ""
+    """Environment id; empty: the one the data came from."""
+    seed: int = 0
+    """Decides the starts of all episodes."""
+    options: ActingOptions = AS_TRAINED
+    """How the policy acts, as in `load_policy`."""
+    on_device: FindTask | None = None
+    """Finds the environment's functional form, to play on the device; None: on the host."""
+    step_timeout: float = 0.0
+    """Seconds that a step of all environments may take; 0: as long as it likes."""
+    vectorization: Vectorization = "auto"
+    """How environments are stepped, as in `make_envs`."""
+    command: str = ""
+    """What the card says it was made by."""
+
+
+PLAIN = Playing()
+
+
 def card_of_run(
     run_dir: Path,
     targets: list[float],
     episodes: int,
+    playing: Playing = PLAIN,
     *,
-    checkpoint: str = "last",
-    env_id: str = "",
-    seed: int = 0,
-    options: ActingOptions = AS_TRAINED,
     fitting: bool = False,
-    command: str = "",
-    on_device: FindTask | None = None,
-    step_timeout: float = 0.0,
-    vectorization: Vectorization = "auto",
     on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> Card:
     """Make the score card of a checkpoint, in the environment of its data unless another is named.
 
     Args:
-        options: how the policy acts, as in `load_policy`.
         fitting: play the episodes that request maps are fitted on.
-        on_device, step_timeout, vectorization: as in `evaluate_policy`.
+        on_step: called after every step with the episodes that have ended and the steps made.
 
     Raises:
         EnvironmentFault: when an environment breaks or hangs. There is no card then: what was cut
@@ -58,10 +75,11 @@ def card_of_run(
         ValueError: for a checkpoint or request map that is not there or not sound, and where
             neither the data nor the caller names an environment.
     """
-    folder = find_checkpoint(run_dir, checkpoint)
+    folder = find_checkpoint(run_dir, playing.checkpoint)
     newest = folder == find_checkpoint(run_dir, "last")
-    policy = load_policy(run_dir, int(folder.name), options=options)
-    env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
+    chosen = "best" if playing.checkpoint == "best" else "last" if newest else "chosen"
+    policy = load_policy(run_dir, int(folder.name), options=playing.options)
+    env_id, env_kwargs = environment_of(run_dir, policy.spec, playing.env_id)
     try:
         return evaluate_policy(
             policy,
@@ -69,46 +87,37 @@ def card_of_run(
             episodes,
             env_id=env_id,
             env_kwargs=env_kwargs,
-            seed=seed,
+            seed=playing.seed,
             checkpoint_step=int(folder.name),
-            selection="best" if checkpoint == "best" else "last" if newest else "chosen",
-            command=command,
+            selection=chosen,
+            command=playing.command,
             fitting=fitting,
-            on_device=on_device,
-            step_timeout=step_timeout,
-            vectorization=vectorization,
+            on_device=playing.on_device,
+            step_timeout=playing.step_timeout,
+            vectorization=playing.vectorization,
             on_step=on_step,
         )
     except RolloutFault as fault:
-        origin = {"env_id": env_id, "checkpoint_step": int(folder.name), "command": command}
+        step, command = int(folder.name), playing.command
+        origin = {"env_id": env_id, "checkpoint_step": step, "command": command}
         write_json(run_dir / INCOMPLETE, {**origin, **fault.to_json()})
         raise EnvironmentFault(f"{fault}, kept in {run_dir / INCOMPLETE}") from fault
 
 
 def film_run(
-    run_dir: Path,
-    targets: list[float],
-    directory: Path,
-    *,
-    checkpoint: str = "last",
-    env_id: str = "",
-    seed: int = 0,
-    options: ActingOptions = AS_TRAINED,
+    run_dir: Path, targets: list[float], directory: Path, playing: Playing = PLAIN
 ) -> Filmed:
     """Film the first episode that a card of the same seed plays at each target.
-
-    Args:
-        options: how the policy acts, as in `load_policy`.
 
     Raises:
         ValueError: as `card_of_run` and `film`.
     """
-    step = int(find_checkpoint(run_dir, checkpoint).name)
-    policy = load_policy(run_dir, step, options=options)
-    env_id, env_kwargs = environment_of(run_dir, policy.spec, env_id)
+    step = int(find_checkpoint(run_dir, playing.checkpoint).name)
+    policy = load_policy(run_dir, step, options=playing.options)
+    env_id, env_kwargs = environment_of(run_dir, policy.spec, playing.env_id)
     envs = make_envs(env_id, len(targets), {**env_kwargs, "render_mode": "rgb_array"})
     try:
-        return film(policy, envs, targets, int(episode_seeds(seed, 1)[0]), directory)
+        return film(policy, envs, targets, int(episode_seeds(playing.seed, 1)[0]), directory)
     finally:
         envs.close()
 
@@ -135,28 +144,18 @@ def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[s
 def fit_request_map(
     run_dir: Path,
     episodes: int,
-    *,
-    checkpoint: str = "last",
-    options: ActingOptions = AS_TRAINED,
-    **others: Any,
+    playing: Playing = PLAIN,
+    on_step: Callable[[int, int], None] = lambda done, steps: None,
 ) -> RequestMap:
     """Measure which request brings which return, and keep the map in the run.
 
-    Args:
-        options: how the policy acts; the map is measured without one.
-        others: for `card_of_run`.
+    The map is measured without one, whatever the options say of it.
     """
-    dataset = load_spec(find_checkpoint(run_dir, checkpoint)).dataset
+    dataset = load_spec(find_checkpoint(run_dir, playing.checkpoint)).dataset
     requests = parse_targets([f"p0:p100:{NUM_REQUESTS}"], dataset)
-    card = card_of_run(
-        run_dir,
-        requests,
-        episodes,
-        checkpoint=checkpoint,
-        options=dataclasses.replace(options, calibrated=False),
-        fitting=True,
-        **others,
-    )
+    unmapped = dataclasses.replace(playing.options, calibrated=False)
+    playing = dataclasses.replace(playing, options=unmapped)
+    card = card_of_run(run_dir, requests, episodes, playing, fitting=True, on_step=on_step)
     request_map = request_map_of(card)
     write_json(run_dir / REQUEST_MAP, request_map.to_json())
     return request_map

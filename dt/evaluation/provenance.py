@@ -1,8 +1,10 @@
-"""Provenance of a number: the commit of the code that made it."""
+"""Provenance of a number: the commit of the code that made it, and the versions it ran with."""
 
 from __future__ import annotations
 
+import platform
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 
@@ -14,3 +16,9 @@ def code_commit() -> str | None:
         return subprocess.run(words, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def code_versions() -> dict[str, str]:
+    """Versions of what decides a number, for cards."""
+    packages = ("dt-steer", "jax", "flax", "optax", "orbax-checkpoint", "gymnasium", "numpy")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}

@@ -53,14 +53,15 @@ def score(
 
 
 def measure_for(
-    run: Run, *, command: str = "", say: Callable[[str], None] = print
+    run: Run, *, command: str = "", on_message: Callable[[str], None] = print
 ) -> Measure | None:
-    """What chooses the run's best checkpoint: the calibration error over few episodes.
+    """Make what chooses the run's best checkpoint: the calibration error over few episodes.
 
     They are episodes that no evaluation plays: the best of them would flatter its own card.
 
     Args:
-        say: told when an environment breaks, which may work the next time; training goes on.
+        on_message: called when an environment breaks; it may work the next time, so training
+            goes on.
 
     Returns:
         None where nothing can be played.
@@ -73,7 +74,7 @@ def measure_for(
         try:
             card = _play(run, state, episodes, True, command, lambda done, steps: None)
         except RolloutFault as fault:
-            say(f"no card at update {int(state.step)}: {fault}; training goes on")
+            on_message(f"no card at update {int(state.step)}: {fault}; training goes on")
             return None
         return card.calibration.mae_over_range.value if card and card.calibration else None
 
@@ -81,14 +82,14 @@ def measure_for(
 
 
 def episodes_to_choose_by(episodes: int) -> int:
-    """A fifth of a card's episodes, of each target, at least one."""
+    """Count a fifth of a card's episodes of each target, at least one."""
     return max(1, episodes // 5)
 
 
 def _play(
     run: Run, state: TrainState, episodes: int, choosing: bool, command: str, on_step: OnStep
 ) -> Card | None:
-    """The card of a state, with so many episodes a target; of the first process alone."""
+    """Play a state at each target, so many episodes, and make its card in the first process."""
     assert run.task is not None
     params = to_host(state.params)  # all processes have a part; the first one plays
     if not is_first():

@@ -18,8 +18,7 @@ from dt.model.recipe import recipe_of
 from dt.model.ring_cache import RingCache
 from dt.model.stepping import Cache, Chooser, Modules
 from dt.model.transformer import Transformer
-from dt.model.window_cache import Moment as Moment
-from dt.model.window_cache import Window
+from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
 
@@ -33,15 +32,7 @@ class DecisionTransformer(nnx.Module):
         self.embed = Embed(spec, recipe, rngs=rngs)
         n, self.num_prefix = self.layout.tokens_per_step, spec.num_prefix
         self.transformer = Transformer(config, n, spec.num_prefix, rngs=rngs)
-        self.head = ActionHead(
-            config.width,
-            spec.bounded,
-            spec.action_counts,
-            recipe,
-            config.head,
-            spec.action_edges,
-            rngs=rngs,
-        )
+        self.head = ActionHead(spec, recipe, rngs=rngs)
         self.return_weight = config.return_weight
         self.return_head: ReturnHead
         if self.layout.return_predictor is not None:

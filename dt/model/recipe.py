@@ -1,4 +1,4 @@
-"""In which details do models of the same tokens, width and depth differ? Recipes, as data."""
+"""Recipes: the details in which models of the same tokens, width and depth differ, as data."""
 
 from __future__ import annotations
 
@@ -42,26 +42,27 @@ class Recipe:
     places: bool = False
 
     def linear(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Linear:
-        """A layer of the embeddings and the heads."""
+        """Make a layer of the embeddings or the heads."""
         if self.weights != "pytorch":
             return self.block_linear(inputs, outputs, rngs=rngs)
         within = uniform_within(inputs**-0.5)  # biases too: PyTorch's default
         return Linear(inputs, outputs, kernel_init=within, bias_init=within, rngs=rngs)
 
     def block_linear(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> Linear:
-        """A layer of the transformer's blocks."""
+        """Make a layer of the transformer's blocks."""
         if self.weights == "scaled":
             return Linear(inputs, outputs, rngs=rngs)
         return Linear(inputs, outputs, kernel_init=EMBEDDING_INIT, rngs=rngs)
 
     def table(self, rows: int, width: int, *, rngs: nnx.Rngs) -> nnx.Embed:
-        """One learned vector for each of `rows` numbers."""
+        """Make one learned vector for each of `rows` numbers."""
         if self.weights == "scaled":
             return nnx.Embed(rows, width, rngs=rngs)
         init = EMBEDDING_INIT if self.weights == "normal" else nnx.initializers.normal(1.0)
         return nnx.Embed(rows, width, embedding_init=init, rngs=rngs)
 
     def norm(self, width: int, *, rngs: nnx.Rngs) -> LayerNorm:
+        """Make a LayerNorm of vectors of this width."""
         return LayerNorm(width, epsilon=self.epsilon, rngs=rngs)
 
 
@@ -108,10 +109,11 @@ _RECIPES: dict[RecipeName, Recipe] = {
 
 
 def recipe_of(config: ModelConfig) -> Recipe:
+    """Look up the recipe that `model.recipe` names."""
     return _RECIPES[config.recipe]
 
 
 def uniform_within(bound: float) -> nnx.Initializer:
-    """Initial values from -bound to bound."""
+    """Draw initial values uniformly from -bound to bound."""
     below = nnx.initializers.uniform(2 * bound)
     return lambda *args: below(*args) - bound

@@ -1,8 +1,8 @@
-"""Where do the edges of bins lie, so that few of them tell a column's numbers apart?"""
+"""Place the edges of bins, so that few of them tell a column's numbers apart."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -12,9 +12,22 @@ MOST_ROWS = 200_000  # rows that are looked at; a quantile of them is right to a
 REPEATED_WIDTH = 1e-3
 
 
+Placement: TypeAlias = Literal["uniform", "quantile"]
+
+
+def placement_of(head: str) -> Placement | None:
+    """Read off the name of a head how the edges of its bins are placed; None for no bins.
+
+    The name's end says it: `bins-uniform`, `bins-quantile`, or another package's `ordinal-uniform`.
+    """
+    if head.endswith("-uniform"):
+        return "uniform"
+    return "quantile" if head.endswith("-quantile") else None
+
+
 def bin_edges(
     values: Float[np.ndarray, "N A"],
-    kind: Literal["uniform", "quantile"],
+    kind: Placement,
     num_bins: int,
     low: Float[np.ndarray, " A"],
     high: Float[np.ndarray, " A"],

@@ -1,4 +1,4 @@
-"""Which tokens does a timestep hold, in which order, and what does each of them carry?"""
+"""Token layouts: the tokens of a timestep, their order, and what each of them carries."""
 
 from __future__ import annotations
 

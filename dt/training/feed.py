@@ -54,7 +54,7 @@ class Feed:
         self.updates_per_round = min(config.log_interval, config.num_steps)
         self.steps: Steps | None = None
         if self.on_device:
-            self.steps = place(spec.encode(data.rows, data.images), replicated(mesh))
+            self.steps = place(spec.codec.encode(data.rows, data.images), replicated(mesh))
         else:
             self.updates_per_round = max(1, min(self.updates_per_round, self._batches_at_once()))
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="reading")
@@ -66,7 +66,7 @@ class Feed:
                 self._files.append(RowFile(data.folder / IMAGES, size, np.uint8))
 
     def round(self, step: int, next_step: int) -> Draw:
-        """The draw of the updates from `step` on, on the devices.
+        """Draw the updates from `step` on, onto the devices.
 
         Args:
             next_step: where the following round begins; it is read meanwhile.
@@ -83,7 +83,7 @@ class Feed:
         return self._place(batch)
 
     def holdout_draw(self) -> Draw | None:
-        """The batches of held-out episodes, always the same; None where none are held out."""
+        """Draw batches of held-out episodes, always the same; None where none are held out."""
         if self.holdout is None:
             return None
         enough = -(-self.holdout.num_steps // (self.num_steps * self.config.data.num_segments))
@@ -93,7 +93,7 @@ class Feed:
         return self._place(self._read(self.holdout, steps))
 
     def _batches_at_once(self) -> int:
-        """How many batches one compiled program may be given."""
+        """Count the batches that one compiled program may be given."""
         data, rows = self.data, self.config.data.num_segments
         return ROUND_BYTES // (self.num_steps * rows * (data.num_bytes // data.num_steps))
 
@@ -102,7 +102,7 @@ class Feed:
         return range(step, step + self.updates_per_round)
 
     def describe(self, step: int) -> str:
-        """Where the batch of the update after `step` comes from, for someone who looks for it."""
+        """Say where the batch of the update after `step` comes from, for whoever looks for it."""
         rows = range(self.config.data.num_segments)
         windows = self.training.draw(self.num_steps, self.config.seed, step, rows)
         episodes = np.searchsorted(self.data.offsets, np.asarray(windows.start), side="right") - 1
@@ -114,7 +114,7 @@ class Feed:
         )
 
     def _place(self, draw: AnyDraw) -> AnyDraw:
-        """This process's rows (U, b, ...) onto its devices, as its part of all rows' arrays."""
+        """Copy this process's rows (U, b, ...) to its devices, as a part of all rows' arrays."""
         num_rows = self.config.data.num_segments
         placed: AnyDraw = jax.tree.map(
             lambda x: jax.make_array_from_process_local_data(
@@ -133,7 +133,7 @@ class Feed:
     def _windows(
         self, part: EpisodePart, steps: range, start_dtype: DTypeLike = np.int64
     ) -> Windows:
-        """(U, B): this process's rows of the windows of U batches, and what stands before them."""
+        """Draw this process's rows of the windows of U batches, (U, B), and their prefixes."""
         model, seed = self.config.model, self.config.seed
         prefix = None if model.prefix == "none" else model.prefix
         length = model.prompt_length
@@ -144,7 +144,7 @@ class Feed:
         return _with_starts(windows, start_dtype)
 
     def _read(self, part: EpisodePart, steps: range) -> Batch:
-        """(U, B, T, ...): the same windows' batches."""
+        """Read the same windows' batches, (U, B, T, ...)."""
         windows = self._windows(part, steps)
         flat = map_arrays(lambda field: field.reshape(-1), windows)
         batch = self._cut(flat._replace(prefix=None), self.num_steps)
@@ -153,13 +153,13 @@ class Feed:
         return map_arrays(lambda x: x.reshape(*windows.start.shape, *x.shape[1:]), batch)
 
     def _cut(self, flat: Windows, num_steps: int) -> Batch:
-        """These windows' steps, from memory or from the files."""
+        """Cut out these windows' steps, from memory or from the files."""
         if self._files:
             read = [file.read(flat, num_steps) for file in self._files]
         else:
             held = [rows for rows in (self.data.rows, self.data.images) if rows is not None]
             read = [read_rows(rows, flat, num_steps) for rows in held]
-        return as_batch(self.spec.encode(*read), flat, num_steps)
+        return as_batch(self.spec.codec.encode(*read), flat, num_steps)
 
 
 def _with_starts(windows: Windows, dtype: DTypeLike) -> Windows:
@@ -167,7 +167,7 @@ def _with_starts(windows: Windows, dtype: DTypeLike) -> Windows:
 
 
 def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:
-    """Whether all of the data may lie on every device, and has row numbers that fit 32 bits."""
+    """Tell whether all of the data may lie on every device, its row numbers in 32 bits."""
     if config.data.placement in ("host", "disk") or data.num_steps >= 2**31:
         return False
     return (

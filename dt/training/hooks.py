@@ -14,7 +14,7 @@ Means: TypeAlias = dict[str, float]
 """What is logged of a round, by name."""
 
 
-def nothing(*_: object) -> None:
+def ignore(*_: object) -> None:
     """Do nothing."""
 
 
@@ -22,9 +22,9 @@ def nothing(*_: object) -> None:
 class Hooks:
     """Functions that training calls in the first process; the result does not depend on them."""
 
-    say: Callable[[str], None] = print
-    """Told what a person may want to know, in one line."""
-    on_round: Callable[[int, Means], None] = nothing
+    on_message: Callable[[str], None] = print
+    """Called with what a person may want to know, a line."""
+    on_round: Callable[[int, Means], None] = ignore
     """Called with the updates done and what was measured since the last call."""
     on_start: Callable[[Learner, TrainState, Feed], None] | None = None
     """Called in every process before the first update, with a copy of the state."""

@@ -33,14 +33,14 @@ def load_data(
     config: TrainConfig,
     demos: Demos | None = None,
     *,
-    say: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
-    """The preset's demo or the user's source, in the environment that is asked for.
+    """Read the preset's demo or the user's source, in the environment that is asked for.
 
     Args:
         demos: makes the data of "demo:" sources.
-        say, on_steps: as for `load_training_data`.
+        on_message, on_steps: as `say` and `on_steps` for `load_training_data`.
 
     Raises:
         ValueError: for a source that is not named, cannot be read, or does not fit the environment.
@@ -67,13 +67,13 @@ def load_data(
         reward=config.data.reward,
         cache_dir=config.data.cache_dir,
         accept=accept,
-        say=say,
+        say=on_message,
         on_steps=on_steps,
     )
 
 
 def environment_for(preset: str, evaluation: EvaluationConfig) -> Environment:
-    """The one that the user names, else the data's own, else the preset's where it is installed.
+    """Choose the environment: the user's, else the data's own, else the preset's.
 
     That of the preset is no obstacle to training where it cannot be made.
 
@@ -127,7 +127,7 @@ def refuse_other_environment(preset: str, evaluation: EvaluationConfig, what: st
 
 
 def reference_of(preset: str, evaluation: EvaluationConfig, env_id: str | None) -> Reference | None:
-    """The reference of scores that the user names; the preset's is its own task's alone."""
+    """Choose the reference of scores: the user's, or the preset's for its own task alone."""
     usual = PRESETS[preset].evaluation
     own = evaluation.reference == usual.reference and task_of(env_id) != task_of(usual.env)
     return None if own else evaluation.known_reference

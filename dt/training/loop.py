@@ -22,7 +22,7 @@ from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.hooks import Hooks, Means, nothing
+from dt.training.hooks import Hooks, Means, ignore
 from dt.training.metrics import MetricWriter
 from dt.training.program import (
     initial_state,
@@ -62,7 +62,7 @@ def train(
         OSError: when the disk is full; what was saved before stays.
     """
     hooks = hooks or Hooks()
-    hooks = hooks if is_first() else dataclasses.replace(hooks, say=nothing)
+    hooks = hooks if is_first() else dataclasses.replace(hooks, on_message=ignore)
     learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     shapes = jax.eval_shape(learner.init)
@@ -76,7 +76,7 @@ def train(
             stack.callback(writer.close)
             hooks = _written(hooks, writer)
         else:
-            hooks = dataclasses.replace(hooks, on_round=nothing)
+            hooks = dataclasses.replace(hooks, on_round=ignore)
         checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
         train_steps = make_train_steps(learner, state_sharding)
@@ -123,19 +123,19 @@ def _run(
 def _first_state(
     learner: Learner, run_dir: Path, state_sharding: TrainState, hooks: Hooks
 ) -> tuple[int, Callable[[], TrainState]]:
-    """The updates that are done already, and what gives the state after them."""
+    """Count the updates that are done already, and find what gives the state after them."""
     if not learner.config.resume:
         return 0, initial_state(learner, state_sharding)
     if first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
         like = jax.eval_shape(learner.init)
-        restored = restore_state(run_dir, like, learner.spec, hooks.say, state_sharding)
+        restored = restore_state(run_dir, like, learner.spec, hooks.on_message, state_sharding)
         return int(restored.step), lambda: restored
-    hooks.say(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
+    hooks.on_message(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
     return 0, initial_state(learner, state_sharding)
 
 
 def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:
-    """The same hooks, told of a round after its numbers are in the log."""
+    """Make hooks that write a round's numbers to the log first."""
 
     def on_round(done: int, means: Means) -> None:
         writer.write(done, means)
@@ -145,7 +145,7 @@ def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:
 
 
 def _mesh_of_all(config: TrainConfig) -> Mesh:
-    """The configured mesh; of several processes, each must have its part in it."""
+    """Make the configured mesh; of several processes, each must have its part in it."""
     rows = config.data.num_segments // config.data.num_micro_batches
     devices = usable_devices(rows, config.mesh)
     if several() and len(devices) < jax.device_count():

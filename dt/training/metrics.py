@@ -82,7 +82,7 @@ class Board:
 
 
 def _step(line: str) -> float:
-    """The step of a line; a line cut off by a crash belongs to none."""
+    """Read the step of a line; a line cut off by a crash belongs to none."""
     try:
         return json.loads(line)["step"]
     except (ValueError, KeyError, TypeError):

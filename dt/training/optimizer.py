@@ -15,7 +15,7 @@ Tree = TypeVar("Tree")
 
 
 def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
-    """AdamW: clip by the global norm, adapt, decay, then scale by the schedule.
+    """Make AdamW: clip by the global norm, adapt, decay, then scale by the schedule.
 
     The schedule stands last: before Adam it would cancel out, since Adam divides it away.
     """
@@ -30,7 +30,7 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
 
 
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
-    """Linear warm-up to the peak, then flat or a cosine down to `final_fraction` of it."""
+    """Make a linear warm-up to the peak, then flat or a cosine down to `final_fraction` of it."""
     peak = config.learning_rate
     warmup_steps = min(config.warmup_steps, num_steps)
     if config.warmup_fraction:

@@ -152,7 +152,7 @@ def _measure_parts(learner: Learner, state: TrainState, steps: Steps | None, dra
 def _measure_whole(
     learner: Learner, state: TrainState, feed: Feed, draw: Draw, folder: Path
 ) -> tuple[float, dict[str, float]]:
-    """Seconds of an update as it is trained, and what the compiler says of the program."""
+    """Time an update as it is trained, and ask the compiler about the program."""
     one, zero = np.int32(1), np.int32(0)
     state_sharding = jax.tree.map(lambda leaf: leaf.sharding, state)
     program = make_train_steps(learner, state_sharding)
@@ -171,7 +171,7 @@ def _measure_whole(
 
 
 def describe_profile(profile: Profile, width: int = 100) -> str:
-    """A profile as a table and lines of text, at most so many characters wide where it can be."""
+    """Format a profile as a table, of so many characters a line, and lines of text."""
     table = Table("part of an update", title=f"one update on {profile.devices}")
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
@@ -201,7 +201,7 @@ def describe_profile(profile: Profile, width: int = 100) -> str:
 
 
 def product_flops(jaxpr: Jaxpr) -> int:
-    """Multiplications and additions of all matrix products and convolutions, loops unrolled.
+    """Count multiplications and additions of all matrix products and convolutions, loops unrolled.
 
     A branch counts as its largest; a loop whose length only the run knows counts once, and so
     does attention that is a kernel of its own, as nothing.
@@ -226,18 +226,18 @@ def product_flops(jaxpr: Jaxpr) -> int:
 
 
 def _shape(variable: Var | Literal) -> tuple[int, ...]:
-    """The shape of a value in a program; a token has none."""
+    """Find the shape of a value in a program; a token has none."""
     return getattr(variable.aval, "shape", ())
 
 
 def _inner(values: Iterable[object]) -> list[Jaxpr]:
-    """The programs among an equation's parameters."""
+    """Find the programs among an equation's parameters."""
     found = (getattr(value, "jaxpr", value) for value in values)
     return [value for value in found if isinstance(value, Jaxpr)]
 
 
 def _seconds(call: Callable[[], object]) -> float:
-    """Median of the calls that fit in the time, of two at least; the first, compiling, is apart."""
+    """Time calls, the median of those that fit, two at least; the first, compiling, is apart."""
     jax.block_until_ready(call())
     taken: list[float] = []
     while len(taken) < 2 or (sum(taken) < MEASURED_SECONDS and len(taken) < 100):
@@ -248,7 +248,7 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def _peak(devices: list[jax.Device], dtype: str) -> tuple[float, str]:
-    """What all devices can do together, and how that is known."""
+    """Find what all devices can do together, operations a second, and how that is known."""
     kind = devices[0].device_kind
     for name, peak in PEAKS.items():
         if devices[0].platform != "cpu" and name in kind:
@@ -263,7 +263,7 @@ def _peak(devices: list[jax.Device], dtype: str) -> tuple[float, str]:
 
 
 def _costs(compiled: jax.stages.Compiled) -> dict[str, float]:
-    """What the compiler says of its program; some back ends say nothing."""
+    """Ask the compiler about its program; some back ends say nothing."""
     costs = compiled.cost_analysis()
     return (costs[0] if isinstance(costs, list) else costs) or {}
 

@@ -146,7 +146,7 @@ def batch_at(learner: Learner, steps: Steps | None, draw: Draw, i: Int[Array, ""
 
 
 def _add(sums: Measured, metrics: Metrics, i: Int[Array, ""]) -> Measured:
-    """Sums over the updates that count; of the first that does not, all that it measured."""
+    """Sum over the updates that count; keep all that the first that does not measured."""
     metrics = dict(metrics)
     left_out = metrics.pop("skipped")
     skipped = left_out > 0
@@ -178,7 +178,7 @@ def initial_state(learner: Learner, state_sharding: TrainState) -> Callable[[], 
 
 
 def with_sharding(shapes: TrainState, state_sharding: TrainState) -> TrainState:
-    """What the compiler has to know of a state: shapes, types and where they lie."""
+    """Give the compiler what it has to know of a state: shapes, types and where they lie."""
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         shapes,

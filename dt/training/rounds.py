@@ -83,7 +83,7 @@ class Updates:
         self.state, _ = self._train_steps(first(), self.feed.steps, self._draw, none, none)
 
     def run_some(self) -> bool:
-        """Run as many as take CALL_SECONDS, to the round's end at most; whether it is reached.
+        """Run as many as take CALL_SECONDS, to the round's end at most; tell whether it is reached.
 
         Raises:
             ValueError: for a loss or gradient that is not finite, in these updates or those before,
@@ -134,7 +134,7 @@ class Updates:
             self._log(call.done)
 
     def _measure_holdout(self) -> jax.Array | None:
-        """The loss of held-out episodes, where a log line is due; not fetched yet."""
+        """Begin to compute the loss of held-out episodes, where a log line is due."""
         due = self.done % self.config.log_interval == 0 or self.done == self.config.num_steps
         if self._holdout_draw is None or not due:
             return None
@@ -162,7 +162,7 @@ class Updates:
         self._seconds += seconds
 
     def _answer_damage(self, measured: Measured, call: Call) -> None:
-        """Parameters and optimiser are as they were before the update; is that enough?"""
+        """Stop, or go on without the update: weights and optimiser are as they were before it."""
         step = call.drawn_at + int(measured.first_skipped)
         damage = measured.damage
         what = (
@@ -179,10 +179,10 @@ class Updates:
                 f"{what}; none of the last {self._count} updates is finite. Lower "
                 f"--optimizer.learning-rate, or look at the data"
             )
-        self.hooks.say(f"left out {int(measured.skipped)} update(s), the first being {what}")
+        self.hooks.on_message(f"left out {int(measured.skipped)} update(s), the first being {what}")
 
     def _round_end(self, done: int) -> int:
-        """Rounds end where something is due: a log line, a checkpoint, a card, or the run's end."""
+        """Find where something is due: a log line, a checkpoint, a card, or the run's end."""
         config = self.config
         intervals = (
             config.log_interval,

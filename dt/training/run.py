@@ -14,6 +14,7 @@ from dt.config import DistributedConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import PRESETS
 from dt.data import EpisodeDataset, TrainingData
+from dt.model.heads import head_kind
 from dt.parallel.processes import first_decides, is_first, start
 from dt.parallel.startup import use_compilation_cache, use_cpu_cores
 from dt.play.limits import cut_kwargs, time_limit
@@ -57,7 +58,7 @@ class Run:
     """What the user should know of the data and the task, in sentences."""
 
     def describe(self) -> list[str]:
-        """Lines that say what is trained on and what is to be known about it."""
+        """Say in lines what is trained on and what is to be known about it."""
         returns = self.spec.dataset
         lines = [] if self.task else [f"no score card: {self.unplayable}"]
         lines.append(
@@ -73,7 +74,7 @@ def prepare(
     *,
     data: TrainingData | EpisodeDataset | None = None,
     demos: Demos | None = None,
-    say: Callable[[str], None] = print,
+    on_message: Callable[[str], None] = print,
     on_steps: Callable[[int], None] = lambda steps: None,
 ) -> Run:
     """Read the data, fit the units, and claim the run's directory.
@@ -82,18 +83,19 @@ def prepare(
         preset: names the directory where the configuration does not, and what is usual.
         data: in place of the configuration's source; the environment is the one that it names.
         demos: makes the data of "demo:" sources.
-        say: told when another process is waited for.
+        on_message: called when another process is waited for.
         on_steps: called with the steps written so far, when a training store is made.
 
     Raises:
-        ValueError: for an unknown preset, data that cannot be read or do not fit the environment,
-            and a directory that is taken, missing or of another configuration.
+        ValueError: for an unknown preset or head, data that cannot be read or do not fit the
+            environment, and a directory that is taken, missing or of another configuration.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    head_kind(config.model.head)  # refused here, before the data are read
     start_jax(config.distributed)
     if data is None:
-        data = load_data(preset, config, demos, say=say, on_steps=on_steps)
+        data = load_data(preset, config, demos, on_message=on_message, on_steps=on_steps)
     else:
         if config.evaluation.env != data.env_id or config.evaluation.env_kwargs:
             refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
@@ -132,13 +134,13 @@ def start_jax(config: DistributedConfig) -> None:
 
 
 def task_for(data: TrainingData, max_timesteps: int) -> Task:
-    """The data's environment, with a time limit where it has none: the longest the model knows."""
+    """Give the data's environment a time limit where it has none: the longest the model knows."""
     assert data.env_id is not None
     return Task(data.env_id, cut_kwargs(data.env_id, data.env_kwargs, max_timesteps))
 
 
 def notes_on(data: TrainingData, task: Task | None) -> tuple[str, ...]:
-    """What the reader left out, a time limit that was set, and actions that no policy takes."""
+    """Collect what the reader left out, a time limit that was set, actions that no policy takes."""
     notes = [*data.notes]
     if task is not None and task.env_kwargs != data.env_kwargs:
         notes.append(
@@ -201,6 +203,6 @@ def _profiled(hooks: Hooks, folder: Path) -> Callable[[Learner, TrainState, Feed
             hooks.on_start(learner, state, feed)
         profile = measure_training(learner, state, feed, folder)
         if is_first():
-            hooks.say(describe_profile(profile))
+            hooks.on_message(describe_profile(profile))
 
     return on_start

@@ -97,7 +97,7 @@ def locked(run_dir: Path, say: Callable[[str], None] = print) -> Iterator[None]:
 
 
 def _claim_run(preset: str) -> Path:
-    """The first of runs/PRESET, runs/PRESET-2, ... that nobody has; making it claims it."""
+    """Make the first of runs/PRESET, runs/PRESET-2, ... that nobody has, which claims it."""
     for number in itertools.count(1):
         run_dir = Path("runs") / (preset if number == 1 else f"{preset}-{number}")
         try:
@@ -134,7 +134,7 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
 
 
 def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """The values, and for what is younger than they are, the defaults."""
+    """Add the defaults of what is younger than the values."""
     merged = {**defaults, **values}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(values.get(key), dict):

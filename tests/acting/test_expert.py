@@ -45,7 +45,7 @@ def pulls(count: int) -> EpisodeDataset:
 
 def convinced_of(place: int, **options: Any) -> ReturnConditionedPolicy:
     """A policy whose model expects the return of this bin, whatever it sees."""
-    model = make_config(layout="observation-return-action", return_bins=11).model
+    model = make_config(num_layers=1, layout="observation-return-action", return_bins=11).model
     spec = PolicySpec.of(TrainingData.of(pulls(300)), model, max_episode_steps=1)
     net = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     head = net.return_head
@@ -60,6 +60,7 @@ def card_of(policy: ReturnConditionedPolicy) -> Card:
     return evaluate_policy(policy, [3.0], EPISODES, seed=0, **facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "lucky"), [(10, True), (0, False)])
 def test_a_card_tells_what_was_chosen_from_what_came(place: int, lucky: bool) -> None:
     """Rewards go from -2 to 10: who expects 10 of a pull is disappointed, who expects -2 is not."""
@@ -76,6 +77,7 @@ def test_a_card_tells_what_was_chosen_from_what_came(place: int, lucky: bool) ->
     assert card.acting.expert == ReturnChoice(kappa=0.0)
 
 
+@pytest.mark.slow
 def test_what_is_chosen_is_what_the_action_sees() -> None:
     """The same actions as of a policy that is told that return, and not those of another."""
     observations = np.random.default_rng(1).uniform(0.0, 1.0, (64, 1)).astype(np.float32)

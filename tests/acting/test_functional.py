@@ -53,6 +53,7 @@ def test_a_functional_form_moves_as_gymnasium_s_environment(env_id: str) -> None
     assert ends == (6 if env_id == "CartPole-v1" else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "env_id", ["phys2d/CartPole-v1", "phys2d/Pendulum-v0", "tabular/Blackjack-v0"]
 )
@@ -143,6 +144,7 @@ def _gymnax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "gymnax", types.SimpleNamespace(make=make_gymnax))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_gymnax")
 def test_gymnax_looks_like_a_functional_environment() -> None:
     task = functional_task("gymnax/Count", {"step": 2.0})
@@ -202,6 +204,7 @@ def _brax(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "brax", types.SimpleNamespace(envs=environments))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_brax")
 def test_brax_looks_like_a_functional_environment() -> None:
     task = functional_task("brax/push")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import gymnasium
@@ -88,6 +89,7 @@ def on_host(policy: ReturnConditionedPolicy, env: type[FuncEnv], limit: int = 99
     return run_episodes(policy, envs, TARGETS, SEEDS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_envs", [3, 7])
 def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None:
     """Sampled ones, all of them, with rows that end and start again at different times."""
@@ -98,12 +100,13 @@ def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None
     assert_equal(device, host)
 
 
+@pytest.mark.slow
 def test_continuous_actions_are_the_host_s_too() -> None:
     policy = make_policy_for(Push())
-    device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
-    assert_equal(device, on_host(policy, Push), rtol=1e-4)
+    assert_equal(played_plainly(), on_host(policy, Push), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -116,12 +119,17 @@ def test_rewards_are_transformed_as_on_the_host(changes: dict[str, Any]) -> None
     policy = make_policy_for(Push(), **changes)
     device = run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
     assert_equal(device, on_host(policy, Push), rtol=1e-4)
-    plain = run_on_device(
-        make_policy_for(Push()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3
-    )
-    assert not np.allclose(device.returns, plain.returns, rtol=1e-3)
+    assert not np.allclose(device.returns, played_plainly().returns, rtol=1e-3)
 
 
+@functools.cache
+def played_plainly() -> Rollouts:
+    """What the device plays where rewards are as they are."""
+    policy = make_policy_for(Push())
+    return run_on_device(policy, FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
+
+
+@pytest.mark.slow
 def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
     policy = make_policy_for(Walk())
     device = run_on_device(policy, FunctionalTask("Walk", Walk(), 5), TARGETS, SEEDS, 3)
@@ -129,6 +137,13 @@ def test_a_time_limit_ends_episodes_where_the_host_ends_them() -> None:
     assert_equal(device, on_host(policy, Walk, limit=5))
 
 
+@functools.cache
+def two_rows_alone() -> Rollouts:
+    policy = make_policy_for(Walk())
+    return run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_envs", "chunk", "num_devices", "lane"),
     [(1, 5, 1, 64), (4, 1, 4, 64), (7, 64, 2, 64), (7, 3, 2, 1), (6, 4, 1, 2)],
@@ -137,7 +152,7 @@ def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
     num_envs: int, chunk: int, num_devices: int, lane: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     policy, task = make_policy_for(Walk()), FunctionalTask("Walk", Walk())
-    expected = run_on_device(policy, task, TARGETS, SEEDS, 2)
+    expected = two_rows_alone()
     monkeypatch.setattr("dt.acting.lanes.CPU_ROWS", lane)
     devices = jax.devices()[:num_devices]
     lanes = Lanes.of(num_envs, devices)
@@ -160,6 +175,7 @@ def test_lanes_share_rows_evenly_and_leave_none_out(monkeypatch: pytest.MonkeyPa
     assert Lanes(2, 2, 33).group_of(np.arange(6)).tolist() == [0, 0, 1, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_one_program_plays_every_chunk_and_reports_its_progress() -> None:
     traced, seen = [], []
 
@@ -192,9 +208,9 @@ class Breaks(Walk):
         return jnp.where((state.past == 1) & (state.left == 2), jnp.nan, 1.0)
 
 
+@pytest.mark.slow
 def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() -> None:
-    policy = make_policy_for(Walk())
-    whole = run_on_device(policy, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 2)
+    policy, whole = make_policy_for(Walk()), two_rows_alone()
     broken = int(np.argmax(whole.lengths > 8))  # rows take episodes in order: the first to break
     with pytest.raises(RolloutFault) as caught:
         run_on_device(policy, FunctionalTask("Breaks-v0", Breaks()), TARGETS, SEEDS, 1)
@@ -206,6 +222,7 @@ def test_a_number_that_is_none_ends_with_its_place_and_keeps_what_had_ended() ->
     np.testing.assert_array_equal(kept.returns, whole.lengths[:broken])
 
 
+@pytest.mark.slow
 def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
     policy = make_policy_for(Walk())
     short = dataclasses.replace(policy.spec, max_timesteps=6)

@@ -43,29 +43,31 @@ def test_acting_along_an_episode_predicts_what_training_saw(tiny_dataset: Episod
     episode = tiny_dataset[2]
     windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2], 11, 0)))
     batch = jax.tree.map(
-        jnp.asarray, gather(policy.spec.encode(TrainingData.of(tiny_dataset).rows), windows, 11)
+        jnp.asarray,
+        gather(policy.spec.codec.encode(TrainingData.of(tiny_dataset).rows), windows, 11),
     )
-    trained = policy.spec.decode_action(chosen(forward(model, batch), 0))
+    trained = policy.spec.codec.decode_action(chosen(forward(model, batch), 0))
     policy.reset([float(tiny_dataset.returns[2])])
     for t in range(11):
         acted = policy.act(episode.observations[t : t + 1])
         np.testing.assert_allclose(acted[0], trained[t], atol=1e-5)
         # What was done is what the log did, not what the policy would have done.
         assert policy._state is not None
-        done = policy.spec.encode(TrainingData.of(tiny_dataset).rows).actions
+        done = policy.spec.codec.encode(TrainingData.of(tiny_dataset).rows).actions
         row = tiny_dataset.offsets[2] + t
         done = jax.tree.map(lambda x, row=row: jnp.asarray(x[row : row + 1]), done)
         policy._state = policy._state._replace(previous_action=done)
         policy.observe(episode.rewards[t : t + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [True, False])
 def test_recomputing_sees_the_last_window_and_nothing_before(
     tiny_dataset: EpisodeDataset, recompute: bool
 ) -> None:
     """The training forward on a segment of these timesteps alone; a cache hands on what was."""
     model, policy = make_policy(tiny_dataset, recompute=recompute)
-    episode, steps = tiny_dataset[2], policy.spec.encode(TrainingData.of(tiny_dataset).rows)
+    episode, steps = tiny_dataset[2], policy.spec.codec.encode(TrainingData.of(tiny_dataset).rows)
     equal = []
     policy.reset([float(tiny_dataset.returns[2])])
     for t in range(11):
@@ -73,7 +75,7 @@ def test_recomputing_sees_the_last_window_and_nothing_before(
         begin = t + 1 - count
         windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2] + begin, count, begin)))
         batch = jax.tree.map(jnp.asarray, gather(steps, windows, count))
-        wanted = policy.spec.decode_action(chosen(forward(model, batch), 0))[-1:]
+        wanted = policy.spec.codec.decode_action(chosen(forward(model, batch), 0))[-1:]
         equal.append(np.allclose(policy.act(episode.observations[t : t + 1]), wanted, atol=1e-5))
         policy.observe(episode.rewards[t : t + 1], episode.actions[t : t + 1])
     assert equal == ([True] * 11 if recompute else [True] * 3 + [False] * 8)
@@ -116,6 +118,7 @@ def test_a_restarted_row_forgets(tiny_dataset: EpisodeDataset) -> None:
     np.testing.assert_array_equal(first_three(), fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recompute", [True, False])
 def test_what_was_not_finite_ends_with_its_episode(
     tiny_dataset: EpisodeDataset, recompute: bool
@@ -165,6 +168,7 @@ def test_the_null_policy_does_not_hear_its_target(tiny_dataset: EpisodeDataset) 
         assert np.array_equal(a, b) == null
 
 
+@pytest.mark.slow
 def test_sampled_actions_follow_the_seed_not_the_row(tiny_discrete: EpisodeDataset) -> None:
     _, policy = make_policy(tiny_discrete)
     observations = np.zeros((64, 3), np.float32)
@@ -196,6 +200,7 @@ def test_one_program_serves_every_step_and_reset(
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_actions_lie_in_the_space() -> None:
     space = spaces.Discrete(3, start=2)
     _, policy = make_policy(make_dataset([9, 9], space))

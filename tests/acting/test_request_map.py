@@ -150,6 +150,7 @@ def test_a_calibrated_policy_acts_as_one_that_was_asked_for_the_request(
     assert (act(calibrated, 2.5, 1.0) != act(plain, 2.5, 1.0)).all()
 
 
+@pytest.mark.slow
 def test_only_an_unclipped_policy_sees_returns_beyond_the_data(
     tiny_dataset: EpisodeDataset,
 ) -> None:
@@ -162,10 +163,11 @@ def test_only_an_unclipped_policy_sees_returns_beyond_the_data(
     np.testing.assert_array_equal(act(unclipped, low - 9.0), act(unclipped, low))
 
 
+@pytest.mark.slow
 def test_load_policy_takes_the_run_s_map_and_only_for_its_own_checkpoint(
     tmp_path: Path, tiny_spec: PolicySpec
 ) -> None:
-    learner = Learner(tiny_spec, make_config())
+    learner = Learner(tiny_spec, make_config(num_layers=1))
     checkpointer = Checkpointer(tmp_path, tiny_spec, keep=9)
     checkpointer.save(learner.init())
     checkpointer.wait()

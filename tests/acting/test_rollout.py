@@ -18,6 +18,7 @@ def play(*sizes: int, num_episodes: int = 7) -> Rollouts:
     return run_episodes(make_policy(), envs, targets, np.arange(num_episodes) * 11)
 
 
+@pytest.mark.slow
 def test_an_episode_depends_on_its_target_and_seed_alone() -> None:
     """Not on the row it runs in, nor on who else ends meanwhile, nor on batches and their size."""
     alone = play(1)

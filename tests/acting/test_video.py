@@ -133,6 +133,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_a_simulation_is_drawn_without_a_screen_or_says_in_one_line_why_not() -> None:
     """Whether there is a driver is the machine's matter. MuJoCo chooses when it is imported."""
     without = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "MUJOCO_GL")}

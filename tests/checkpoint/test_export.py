@@ -43,6 +43,7 @@ print(json.dumps(acted))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beside", [False, True])
 @pytest.mark.parametrize("actions", [None, spaces.Discrete(3, start=1)])
 def test_the_file_alone_acts_as_the_policy(
@@ -75,6 +76,7 @@ def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
     assert program.platforms == ("cpu", "cuda", "tpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["default", "chen2021"])
 @pytest.mark.parametrize("discrete", [False, True])
 def test_past_the_known_timesteps_there_are_no_actions(

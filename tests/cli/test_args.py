@@ -12,12 +12,12 @@ from typing import Annotated, Literal, get_type_hints
 import pytest
 import tyro
 
-from collect import CollectConfig
 from dt.cli.args import flags_of, parse_args
+from dt.cli.collect import CollectConfig
 from dt.cli.data import CardConfig, ConvertConfig
+from dt.cli.evaluate import EvaluateConfig
 from dt.cli.export import ExportConfig
 from dt.config import TrainConfig
-from evaluate import EvaluateConfig
 
 
 @dataclass(frozen=True)

@@ -42,8 +42,7 @@ def collect(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
     spec.loader.exec_module(module)
 
     def run(*args: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["collect.py", *map(str, args)])
-        return module.main()
+        return module.main([*map(str, args)], module.load_players)
 
     yield run
     signal.signal(signal.SIGTERM, before)

@@ -354,6 +354,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 TWO = spaces.Box(-2.0, 2.0, (2,), np.float32)
 
 
+@pytest.mark.slow
 def test_a_run_acts_for_the_return_it_is_asked_for(run_dir: Path) -> None:
     observations = np.random.default_rng(0).normal(3.0, 2.0, (2, 3)).astype(np.float32)
     actions = []

@@ -94,18 +94,20 @@ def test_scores_that_nobody_knows_here_are_kept() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"targets": None}, "its targets is wrong: "),
-        ({"targets": [{}]}, r"its targets\[0\].target is missing"),
-        ({"seed": "7"}, "its seed is '7', not of type int"),
-        ({"verdict": 7}, "its verdict is 7, not of type str"),
-        ({"temperature": "hot"}, "its temperature is 'hot', not a number"),
-        ({"temperature": 0.0}, "its temperature is 0.0"),
-        ({"reference": {"source": "x", "low": 1.0, "high": 0.0}}, "its reference x: reference 1.0"),
+        ({"targets": None}, "targets: "),
+        ({"expert": 7}, "acting.expert: "),
+        ({"calibration": 7}, "calibration: it must hold scores and a verdict"),
+        ({"targets": [{}]}, r"targets\[0\].target: required field missing"),
+        ({"seed": "7"}, "seed: '7' is no int"),
+        ({"verdict": 7}, "verdict: 7 is no str"),
+        ({"temperature": "hot"}, "acting.temperature: 'hot' is no float"),
+        ({"temperature": 0.0}, "temperature is 0.0"),
+        ({"reference": {"source": "x", "low": 1.0, "high": 0.0}}, "reference: x: reference 1.0"),
         (
             {"calibration": {"slope": [1], "verdict": ""}},
-            r"its calibration is wrong: slope is \[1\]",
+            r"calibration.slope: \[1\] is no score",
         ),
-        ({"dataset": {"id": "x"}}, "its dataset.episodes is missing"),
+        ({"dataset": {"id": "x"}}, "dataset.episodes: required field missing"),
     ],
 )
 def test_a_damaged_card_is_named_with_its_key(

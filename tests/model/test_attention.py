@@ -77,6 +77,7 @@ def by_hand(reach: Reach, real: np.ndarray | None, queries: np.ndarray) -> np.nd
     return out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [3, 5, 12])  # blocks, no multiple, one window
 @pytest.mark.parametrize("side", [None, *REAL])
 def test_attention_is_softmax_over_what_is_seen(window: int, side: str | None) -> None:
@@ -88,6 +89,7 @@ def test_attention_is_softmax_over_what_is_seen(window: int, side: str | None) -
         np.testing.assert_allclose(out, by_hand(Reach(window, n), real, queries), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [2, 3, 6])
 @pytest.mark.parametrize("side", [None, *REAL])
 def test_blocks_equal_the_whole_in_value_and_gradient(window: int, side: str | None) -> None:
@@ -104,6 +106,7 @@ def test_blocks_equal_the_whole_in_value_and_gradient(window: int, side: str | N
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_memory_grows_with_the_segment_s_length_and_not_its_square() -> None:
     def largest(num_steps: int) -> int:
         q, k, v = inputs(num_steps)
@@ -125,6 +128,7 @@ def _sizes(jaxpr: Any) -> list[int]:
     return sizes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", [None, "left"])
 def test_splash_equals_the_whole_in_value_and_gradient(side: str | None) -> None:
     real = None if side is None else jnp.asarray(REAL[side])
@@ -174,6 +178,7 @@ def loss_and_gradient(**model: object) -> tuple[Any, Any]:
     return loss.total, grads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{"remat": True}, {"scan_layers": True}, {"remat": True, "scan_layers": True}]
 )
@@ -184,6 +189,7 @@ def test_remat_and_scanned_layers_are_the_same_function(how: dict[str, bool]) ->
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_in_16_bits_the_loss_is_near_and_gradients_have_32() -> None:
     (wide, wide_grads), (narrow, grads) = (
         loss_and_gradient(dropout=0.0, dtype=dtype) for dtype in ("float32", "bfloat16")
@@ -203,6 +209,7 @@ def test_layers_compute_in_the_type_that_comes_in() -> None:
         np.testing.assert_allclose(narrow.astype(jnp.float32), layer(x), atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_ring_in_16_bits_acts_as_the_whole_segment_does() -> None:
     dataset = make_dataset([7])
     config = make_config(dtype="bfloat16")

@@ -12,21 +12,30 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from tiny import make_config, make_dataset
 
+from dt.cli.train import parse_train_args
 from dt.config import ModelConfig
+from dt.data import TrainingData
+from dt.model.decision_transformer import DecisionTransformer
 from dt.model.heads import (
+    HEADS,
     BinsHead,
     CategoricalReturnHead,
     CategoriesHead,
     DeterministicHead,
     ExpectileReturnHead,
     GaussianHead,
+    HeadInputs,
+    HeadKind,
     ReturnChoice,
     Sampling,
+    head_kind,
     make_number_head,
 )
 from dt.model.heads.piecewise import Bins
 from dt.model.recipe import recipe_of
+from dt.spec.spec import PolicySpec
 
 RECIPE = recipe_of(ModelConfig())
 N = 4000  # samples
@@ -65,6 +74,7 @@ def assert_drawn_from(samples: Any, grid: np.ndarray, distribution: np.ndarray) 
     assert largest < 1.95 / np.sqrt(len(ordered))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bounded", [True, False])
 @pytest.mark.parametrize("prediction", [[0.0, 0.0], [0.8, -0.2], [-0.5, 0.6]])
 def test_a_gaussian_integrates_to_1_and_is_what_its_samples_are(
@@ -152,6 +162,7 @@ def test_the_multiplier_falls_where_the_data_is_spread_enough() -> None:
     assert multipliers[-1] < 1e-3 and (np.diff(multipliers[600:]) < 0).all()
 
 
+@pytest.mark.slow
 def test_a_gaussian_s_loss_is_the_lagrangian_and_pulls_as_one() -> None:
     head = GaussianHead(3, 2, True, RECIPE, rngs=rngs())
     assert head.target_entropy == -2.0
@@ -170,6 +181,7 @@ def test_a_gaussian_s_loss_is_the_lagrangian_and_pulls_as_one() -> None:
         head.loss(prediction, actions)
 
 
+@pytest.mark.slow
 def test_bins_integrate_to_1_and_are_what_their_samples_are() -> None:
     head = BinsHead(3, EDGES, RECIPE, rngs=rngs())
     prediction = jnp.array([0.3, 9.0, -1.0, 1.0, 9.0, 0.5, -0.5, 9.0])  # 9: of no width
@@ -221,6 +233,7 @@ def test_edges_that_bound_nothing_are_refused(edges: list[list[float]], said: st
         Bins.of(np.array(edges, np.float32))
 
 
+@pytest.mark.slow
 def test_several_categories_sum_to_1_and_are_what_their_samples_are() -> None:
     head = CategoriesHead(3, (3, 2, 4), RECIPE, rngs=rngs())
     prediction = jax.random.normal(jax.random.key(0), (9,))
@@ -239,6 +252,7 @@ def test_several_categories_sum_to_1_and_are_what_their_samples_are() -> None:
     assert (np.asarray(only_likeliest) == likeliest).all()
 
 
+@pytest.mark.slow
 def test_one_category_is_the_plain_cross_entropy() -> None:
     head = CategoriesHead(3, (5,), RECIPE, rngs=rngs())
     vectors, targets = jax.random.normal(jax.random.key(0), (4, 2, 3)), jnp.arange(8) % 5
@@ -258,11 +272,14 @@ def test_tanh_stands_where_a_number_is_bounded_and_nowhere_else() -> None:
     np.testing.assert_allclose(error, np.square(head(vectors)).mean(axis=1), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["deterministic", "gaussian", "bins-uniform", "bins-quantile"])
 @pytest.mark.parametrize("bounded", [True, False])
 def test_gradients_are_finite_at_and_far_beyond_the_bounds(kind: Any, bounded: bool) -> None:
     edges = np.array([[-1.0, 0.0, 0.0, 1.0]], np.float32)
-    head = make_number_head(kind, 2, 1, bounded, RECIPE, edges=edges, rngs=rngs())
+    head: Any = make_number_head(
+        kind, HeadInputs(2, np.array([bounded]), RECIPE, edges), rngs=rngs()
+    )
     targets = jnp.array([1.0, -1.0, 1.0 - 6e-8, 1e6, -1e6, 0.0])
     places = jnp.array([-60.0, -1.0, 0.0, 2.0, 60.0])
     size = head.out.out_features
@@ -281,9 +298,8 @@ def test_a_head_keeps_parameters_alone_and_acts_row_by_row(kind: Any) -> None:
     """As the policy does: one key a row, under vmap and jit; the constants are in the graph."""
 
     def make() -> Any:
-        return make_number_head(
-            kind, 3, 2, np.array([True, False]), RECIPE, edges=EDGES, rngs=rngs()
-        )
+        made_for = HeadInputs(3, np.array([True, False]), RECIPE, EDGES)
+        return make_number_head(kind, made_for, rngs=rngs())
 
     graph, params = nnx.split(make())
     assert all(isinstance(leaf, nnx.Param) for _, leaf in nnx.to_flat_state(params))
@@ -306,7 +322,45 @@ def test_a_head_keeps_parameters_alone_and_acts_row_by_row(kind: Any) -> None:
 
 def test_bins_without_edges_are_refused() -> None:
     with pytest.raises(ValueError, match="model.head is bins-uniform, but there are no edges of 3"):
-        make_number_head("bins-uniform", 4, 3, True, RECIPE, edges=EDGES, rngs=rngs())
+        made_for = HeadInputs(4, np.array([True] * 3), RECIPE, EDGES)
+        make_number_head("bins-uniform", made_for, rngs=rngs())
+
+
+def test_a_head_that_is_not_registered_is_named_with_those_that_are() -> None:
+    with pytest.raises(ValueError, match="model.head is 'gausian'; did you mean 'gaussian'"):
+        head_kind("gausian")
+    with pytest.raises(ValueError, match="there are deterministic, gaussian, bins-uniform"):
+        head_kind("something else")
+
+
+def test_the_help_lists_the_heads_that_come_with_the_package(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_train_args(["--help"])
+    text = "".join(capsys.readouterr().out.replace("│", "").split())  # broken into lines anywhere
+    text = text[text.index("--model.head") :]
+    assert all(name in text for name in HEADS)
+
+
+def test_bins_whose_name_does_not_place_their_edges_are_refused() -> None:
+    with pytest.raises(ValueError, match="end its name in -uniform or -quantile"):
+        HeadKind("bins", HEADS["bins-uniform"].make, needs_edges=True)
+
+
+def test_a_head_of_another_package_is_made_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its edges, too, come from the data, as the end of its name says."""
+    mine = HeadKind("mine-quantile", HEADS["bins-quantile"].make, needs_edges=True)
+    monkeypatch.setitem(HEADS, mine.name, mine)
+    data = TrainingData.of(make_dataset([7, 2, 11]))
+    specs = [
+        PolicySpec.of(data, make_config(head=name, num_bins=4).model)
+        for name in ("mine-quantile", "bins-quantile")
+    ]
+    edges = [spec.action_edges for spec in specs]
+    assert edges[0] is not None and edges[1] is not None
+    np.testing.assert_array_equal(*edges)
+    assert isinstance(DecisionTransformer(specs[0], rngs=rngs()).head.numbers, BinsHead)
 
 
 RETURN_EDGES = np.linspace(-1.0, 3.0, 5, dtype=np.float32)  # centres -0.5, 0.5, 1.5, 2.5
@@ -328,6 +382,7 @@ def chosen_shares(head: CategoricalReturnHead, choice: ReturnChoice) -> np.ndarr
     return np.histogram(returns, RETURN_EDGES)[0] / N
 
 
+@pytest.mark.slow
 def test_the_return_s_density_integrates_to_1_and_its_samples_and_quantiles_match(
     return_head: CategoricalReturnHead,
 ) -> None:
@@ -412,6 +467,7 @@ def test_a_tau_that_is_no_share_is_refused() -> None:
         ExpectileReturnHead(3, 1.0, RECIPE, rngs=rngs())
 
 
+@pytest.mark.slow
 def test_smoothed_returns_are_learned_as_normal_distributions() -> None:
     edges = np.linspace(-2.0, 2.0, 41, dtype=np.float32)  # bins of 0.1
     head = CategoricalReturnHead(8, edges, recipe_of(ModelConfig()), 2.0, rngs=nnx.Rngs(0))

@@ -25,6 +25,7 @@ SEEN = spaces.Dict(
 DONE = spaces.Dict(grip=spaces.Discrete(2), move=spaces.Box(-1.0, 1.0, (2,), np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("side", "kernel", "stride"), [(11, 8, 4), (9, 4, 2), (7, 3, 1), (7, 3, 2)]
 )
@@ -87,7 +88,7 @@ def build() -> tuple[DecisionTransformer, Batch]:
     spec = PolicySpec.of(data, config.model)
     model = DecisionTransformer(spec, rngs=nnx.Rngs(0))
     windows = Windows(*(np.array([value]) for value in (4, 4, 0)))
-    steps = spec.encode(data.rows, data.images)
+    steps = spec.codec.encode(data.rows, data.images)
     return model, jax.tree.map(jnp.asarray, gather(steps, windows, 4))
 
 
@@ -99,6 +100,7 @@ def outputs(model: DecisionTransformer, batch: Batch) -> np.ndarray:
     return np.concatenate([prediction.numbers, prediction.categories], axis=-1)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", ["numbers", "categories", "pixels"])
 def test_what_is_seen_changes_its_own_window_s_predictions_alone(field: str) -> None:
     """Bytes and categories have no gradient; so each step's are changed, one after another."""
@@ -123,6 +125,7 @@ def test_what_is_done_changes_later_predictions_alone(field: str) -> None:
         assert ((changed > 0) == [t < step < t + 2 for step in range(4)]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_padding_changes_nothing(side: str) -> None:
     model, batch = build()

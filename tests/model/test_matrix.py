@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -67,14 +66,6 @@ CONFIG = TrainConfig(
 )
 
 
-@pytest.fixture(autouse=True)
-def compiled_in_haste() -> Iterator[None]:
-    """Each pair has programs of its own, which run for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 # Each observation and each action is among those that are always tried.
 PAIRS = [
     pytest.param(observation, action, marks=[] if i % len(ACTIONS) == j else [pytest.mark.thorough])
@@ -83,6 +74,7 @@ PAIRS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("observation", "action"), PAIRS)
 def test_it_trains_saves_loads_and_plays(observation: str, action: str, tmp_path: Path) -> None:
     dataset = toy_dataset(OBSERVATIONS[observation], ACTIONS[action])
@@ -107,7 +99,7 @@ def learnt(learner: Learner, data: TrainingData) -> tuple[TrainState, np.ndarray
     """Twenty updates on one batch, and the loss of each: all in one program."""
     length, rows = learner.num_steps_of_window, range(CONFIG.data.num_segments)
     windows = draw_windows(data.offsets, length, 0, 0, rows)
-    batch = gather(learner.spec.encode(data.rows, data.images), windows, length)
+    batch = gather(learner.spec.codec.encode(data.rows, data.images), windows, length)
 
     @jax.jit
     def run(batch: Batch) -> tuple[TrainState, jax.Array]:

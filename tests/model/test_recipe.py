@@ -47,8 +47,8 @@ def build(
 
 
 def fresh(spec: PolicySpec) -> Any:
-    """Initial weights, in one program."""
-    return jax.jit(lambda: nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0))))()
+    """Initial weights; op by op, as all models' together are few small programs."""
+    return nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0)))
 
 
 def predict(
@@ -63,7 +63,7 @@ def window_of(
 ) -> Batch:
     """Steps `begin` to `begin + count` of the second episode, and padding."""
     windows = Windows(*(np.array([value]) for value in (5 + begin, count, begin)))
-    steps = spec.encode(TrainingData.of(dataset).rows)
+    steps = spec.codec.encode(TrainingData.of(dataset).rows)
     return jax.tree.map(jnp.asarray, gather(steps, windows, count + padded))
 
 
@@ -129,6 +129,7 @@ def test_the_default_recipe_is_what_it_was() -> None:
     assert set(embed["timestep"]) == {"out"}
 
 
+@pytest.mark.slow
 def test_its_parameters_are_those_of_the_paper_s_code() -> None:
     """Tables and linear maps alone, drawn as PyTorch and GPT-2 draw them."""
     _, spec = build(width=64, num_layers=3)
@@ -150,6 +151,7 @@ def test_its_parameters_are_those_of_the_paper_s_code() -> None:
     assert not block["expand"]["bias"].any() and not block["attention"]["out"]["bias"].any()
 
 
+@pytest.mark.slow
 def test_the_atari_recipe_is_the_paper_s_other_model() -> None:
     """A vector for each place of the window beside the timestep's, and no norm on the tokens."""
     _, config = parse_train_args(["atari-chen2021", "--data", "x"])
@@ -178,6 +180,7 @@ def test_the_atari_recipe_is_the_paper_s_other_model() -> None:
     np.testing.assert_allclose(one.placed(left)[:, 1:], placed[:, :3], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_prediction_sees_the_whole_window_and_nothing_later() -> None:
     """One layer, and a segment longer than context_length: the band would end at three steps."""
     dataset, spec = build(num_layers=1, context_length=3)
@@ -203,6 +206,7 @@ def test_a_prediction_sees_the_whole_window_and_nothing_later() -> None:
         assert (seen[: last + 1] > 0).all() and (seen[last + 1 :] == 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "actions", "context_length"),
     [
@@ -230,7 +234,7 @@ def test_a_step_computes_the_last_window_anew(
             action = Action(np.zeros((1, 0)), last.categories.argmax(axis=-1)[:, None])
         else:
             action = Action(last.numbers, np.zeros((1, 0), np.int32))
-        wanted.append(spec.decode_action(action)[0])
+        wanted.append(spec.codec.decode_action(action)[0])
     policy.reset([float(dataset.returns[1])] * 2)
     for t in range(12 + late):
         clocks = np.array([min(t, 11), max(t - late, 0)])
@@ -245,6 +249,7 @@ def test_a_step_computes_the_last_window_anew(
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_what_was_not_finite_ends_with_its_episode() -> None:
     """Masked from attention it would still be multiplied, by zero, and stay NaN."""
     nan, new = (
@@ -272,6 +277,7 @@ def test_there_is_no_null_token_to_ask_for() -> None:
         ReturnConditionedPolicy(params, spec, ActingOptions(null=True))
 
 
+@pytest.mark.slow
 def test_attention_drops_weights_too_and_is_the_same_where_none_fall_out() -> None:
     dataset, spec = build(num_layers=1)
     params, batch = fresh(spec), window_of(dataset, spec, 0, 3)
@@ -321,6 +327,7 @@ def test_everything_decays_and_the_schedule_is_flat_after_a_share_of_the_run() -
     assert all((update < 0).all() for update in updates.values())
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     dataset = make_dataset([12, 12])
     data = TrainingData.of(dataset)
@@ -332,7 +339,7 @@ def test_it_learns() -> None:
     batch = jax.tree.map(
         jnp.asarray,
         gather(
-            learner.spec.encode(data.rows),
+            learner.spec.codec.encode(data.rows),
             Windows(*(np.array(v) for v in ([0, 6, 12, 20], [3, 3, 3, 3], [0, 6, 0, 8]))),
             3,
         ),

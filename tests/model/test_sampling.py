@@ -89,6 +89,7 @@ def test_nonsense_is_refused_by_name(values: dict[str, float], said: str) -> Non
         Sampling(**values)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_policy_s_actions_are_drawn_as_it_is_told(tiny_discrete: EpisodeDataset) -> None:
     """A nucleus of next to nothing is the likeliest action, at any temperature."""
     spec = PolicySpec.of(TrainingData.of(tiny_discrete), make_config().model)

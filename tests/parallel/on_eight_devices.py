@@ -60,7 +60,7 @@ def main() -> None:
         state = learner.init()
         state_shardings = shardings(state, mesh, DIVIDED)
         state = place(state, state_shardings)
-        steps = place(spec.encode(data.rows), replicated(mesh))
+        steps = place(spec.codec.encode(data.rows), replicated(mesh))
         train_steps = make_train_steps(learner, state_shardings)
         for step in range(UPDATES):
             draw = draw_windows(data.offsets, learner.num_steps_of_window, 0, step, rows)

@@ -99,7 +99,8 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_four_and_on_one(
     tmp_path: Path, trainers: tuple[Trainer, Trainer]
 ) -> None:
     trainer = trainers[0]
-    written = trainer.do({"run_dir": str(tmp_path / "a"), "devices": 8, "mesh": {"fsdp": 4}})
+    job = {"mesh": {"fsdp": 2}, "num_steps": 12}  # each number of devices has one program
+    written = trainer.do({**job, "run_dir": str(tmp_path / "a"), "devices": 8})
     config = tiny_config({"run_dir": "x"})
     spec = PolicySpec.of(TrainingData.of(dataset()), config.model, max_episode_steps=40)
     learner = Learner(spec, config)
@@ -113,16 +114,16 @@ def test_a_checkpoint_of_eight_devices_goes_on_on_four_and_on_one(
         assert all(len(leaf.sharding.device_set) == count for leaf in jax.tree.leaves(state))
 
     unbroken = trainer.do({"run_dir": str(tmp_path / "b"), "devices": 1, "num_steps": 12})
-    job = {"run_dir": str(tmp_path / "c"), "num_steps": 12}
+    job = {**job, "run_dir": str(tmp_path / "c")}
     losses = []
     for devices, stop in ((8, 4), (4, 8)):
-        again = {"devices": devices, "stop_at": stop, "resume": devices < 8}
-        trainer.begin({**job, **again, "mesh": {"fsdp": 2}})
+        trainer.begin({**job, "devices": devices, "stop_at": stop, "resume": devices < 8})
         assert f"stopped at update {stop} of 12, saved" in trainer.answer("stopped")
         assert trainer.answer("code") == 130
     lines = (tmp_path / "c" / "metrics.jsonl").read_text().splitlines()
     losses = [json.loads(line)["loss"] for line in lines]
-    losses += trainer.do({**job, "devices": 1, "resume": True})["losses"]
+    alone = {"devices": 1, "mesh": {}, "resume": True}
+    losses += trainer.do({**job, **alone})["losses"]
     np.testing.assert_allclose(losses, unbroken["losses"], rtol=1e-3)
 
 

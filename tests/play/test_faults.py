@@ -22,7 +22,7 @@ from dt.collect.gather import gather
 from dt.collect.journal import Journal
 from dt.collect.plan import episode_seeds
 from dt.config import TrainConfig
-from dt.evaluation.of_run import INCOMPLETE, card_of_run
+from dt.evaluation.of_run import INCOMPLETE, Playing, card_of_run
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import play
 from dt.spec.spec import PolicySpec
@@ -210,6 +210,7 @@ def _registered() -> Iterator[None]:
     del gymnasium.registry["Faulty-v0"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_registered")
 def test_a_card_that_cannot_be_leaves_the_finished_episodes_in_the_run(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_config: TrainConfig
@@ -219,7 +220,7 @@ def test_a_card_that_cannot_be_leaves_the_finished_episodes_in_the_run(
     checkpointer.save(learner.init())
     checkpointer.wait()
     with pytest.raises(EnvironmentFault) as caught:
-        card_of_run(tmp_path, [1.0, 2.0], 12, env_id="Faulty-v0", seed=1)
+        card_of_run(tmp_path, [1.0, 2.0], 12, Playing(env_id="Faulty-v0", seed=1))
     message = str(caught.value)
     assert "Faulty-v0, row" in message and f"kept in {tmp_path / INCOMPLETE}" in message
     kept = json.loads((tmp_path / INCOMPLETE).read_text())

@@ -41,7 +41,7 @@ def test_over_fitting_shows(tmp_path: Path) -> None:
         config, num_steps=300, log_interval=100, checkpoint_interval=300, seed=1
     )
     spec = PolicySpec.of(data, config.model)
-    train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
+    train(spec, data, config, tmp_path, hooks=Hooks(on_message=pytest.fail))
     lines = lines_of(tmp_path)
     trained, held = ([line[name] for line in lines] for name in ("loss", "holdout_loss"))
     assert len(lines) == 3 and trained[-1] < 0.5 * trained[0]

@@ -31,27 +31,30 @@ def trainer() -> Iterator[Trainer]:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_not_one_bit(
-    tmp_path: Path, trainer: Trainer
+@pytest.mark.parametrize(
+    ("kills", "survived"), [(8, 1), pytest.param(20, 6, marks=pytest.mark.thorough)]
+)
+def test_kills_at_random_moments_change_not_one_bit(
+    tmp_path: Path, trainer: Trainer, kills: int, survived: int
 ) -> None:
     unbroken = {"run_dir": str(tmp_path / "a"), "num_steps": 60, "checkpoint_interval": 60}
     expected = trainer.do(unbroken)
     broken = {**unbroken, "run_dir": str(tmp_path / "b"), "checkpoint_interval": 1}
     checkpoints = tmp_path / "b" / "checkpoints"
     rng, last, begun = random.Random(0), 0, 0
-    for attempt in range(20):
+    for attempt in range(kills):
         pid = trainer.begin({**broken, "resume": attempt > 0})
         if attempt % 5 != 4:  # else while it starts, restores or removes what the last one left
             begun = trainer.answer("training")
             assert begun >= last  # nothing that was complete is lost
-        time.sleep(rng.uniform(0, 0.8))
+        time.sleep(rng.uniform(0, 1.2))
         os.kill(pid, signal.SIGKILL)
         assert trainer.answer("code") == -signal.SIGKILL
         steps = complete_steps(checkpoints)
         last = max([last, *steps])
         for step in steps[-1:]:
             verify(checkpoints / str(step))
-    assert 5 < begun < 60
+    assert survived <= begun < 60
     ended = trainer.do({**broken, "resume": True, "checkpoint_interval": 60})
     assert ended["digest"] == expected["digest"]
     assert all(name.isdigit() for name in os.listdir(checkpoints))  # no leftovers
@@ -81,6 +84,7 @@ def test_a_signal_is_answered_within_ten_seconds(
     verify(tmp_path / "run" / "checkpoints" / str(step))
 
 
+@pytest.mark.slow
 def test_files_that_take_no_more_stop_the_run_and_keep_what_is_saved(
     tmp_path: Path, trainer: Trainer
 ) -> None:
@@ -106,6 +110,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_run_and_keeps_what_is_saved(
     small_disk: Path, trainer: Trainer
 ) -> None:
@@ -120,6 +125,7 @@ def test_a_full_disk_stops_the_run_and_keeps_what_is_saved(
         verify(small_disk / "run" / "checkpoints" / str(step))
 
 
+@pytest.mark.slow
 def test_a_second_process_on_a_run_is_refused(tmp_path: Path, trainer: Trainer) -> None:
     job = {"run_dir": str(tmp_path)}
     with locked(tmp_path):

@@ -44,6 +44,7 @@ def assert_equal(a: TrainState, b: TrainState) -> None:
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_resumed_equals_an_unbroken_one(
     tmp_path: Path,
@@ -70,6 +71,7 @@ def test_an_interrupted_run_resumed_equals_an_unbroken_one(
     assert steps == [2, 4, 5, 6]
 
 
+@pytest.mark.slow
 def test_where_saves_fall_changes_nothing(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -80,6 +82,7 @@ def test_where_saves_fall_changes_nothing(
     )
 
 
+@pytest.mark.slow
 def test_the_seed_decides(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -89,6 +92,7 @@ def test_the_seed_decides(
     assert any((x != y).any() for x, y in zip(*map(jax.tree.leaves, (a, b)), strict=True))
 
 
+@pytest.mark.slow
 def test_cards_in_training_choose_the_best_checkpoint(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -135,6 +139,7 @@ def long_dataset(tiny_dataset: EpisodeDataset) -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
     tmp_path: Path, tiny_spec: PolicySpec, long_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -154,13 +159,14 @@ def test_a_loss_that_is_not_finite_stops_and_names_its_batch(
     # What is left out on the way on is what sees the step, and nothing else.
     skipping = dataclasses.replace(config, resume=True, on_nonfinite="skip")
     said: list[str] = []
-    state = run(tiny_spec, spoiled(long_dataset, row), skipping, tmp_path, say=said.append)
+    state = run(tiny_spec, spoiled(long_dataset, row), skipping, tmp_path, on_message=said.append)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert sum(line["skipped"] for line in lines) == len([first, *others])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.params))
     assert int(state.step) == 40 and f"update {first + 1}: loss nan" in said[0]
 
 
+@pytest.mark.slow
 def test_an_update_left_out_changes_nothing_but_the_count(
     tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -169,7 +175,7 @@ def test_an_update_left_out_changes_nothing_but_the_count(
     data = TrainingData.of(spoiled(tiny_dataset, 0))
     windows = draw_windows(data.offsets, learner.num_steps_of_window, 0, 0, range(8))
     assert (windows.start == 0).any()
-    batch = gather(tiny_spec.encode(data.rows), windows, learner.num_steps_of_window)
+    batch = gather(tiny_spec.codec.encode(data.rows), windows, learner.num_steps_of_window)
     after, metrics = jax.jit(learner.train_step)(state, batch)
     assert metrics["skipped"] == 1 and not np.isfinite(metrics["loss"])
     assert_equal(after, state._replace(step=state.step + 1))
@@ -182,10 +188,11 @@ def test_damage_everywhere_is_not_skipped(
     broken = dataclasses.replace(tiny_spec, return_normalizer=nowhere)
     skipping = dataclasses.replace(tiny_config, on_nonfinite="skip")
     with pytest.raises(ValueError, match="update [12]: loss nan.*none of the last 2 updates"):
-        run(broken, tiny_dataset, skipping, tmp_path, say=lambda line: None)
+        run(broken, tiny_dataset, skipping, tmp_path, on_message=lambda line: None)
     assert complete_steps(tmp_path / "checkpoints") == []
 
 
+@pytest.mark.slow
 def test_how_many_updates_a_call_runs_changes_nothing(
     tmp_path: Path,
     tiny_spec: PolicySpec,
@@ -212,6 +219,7 @@ def test_how_many_updates_a_call_runs_changes_nothing(
     np.testing.assert_allclose(*losses, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_signal_does_not_wait_for_a_score_card(
     tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
@@ -227,6 +235,7 @@ def test_a_signal_does_not_wait_for_a_score_card(
     assert complete_steps(tmp_path / "checkpoints")[-1] == 4
 
 
+@pytest.mark.slow
 def test_a_taken_directory_and_a_different_model_are_refused(
     tmp_path: Path,
     tiny_spec: PolicySpec,

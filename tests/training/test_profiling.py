@@ -7,8 +7,8 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import pytest
+from tiny import make_config
 
-from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.parallel.mesh import make_mesh, place, replicated
 from dt.spec.spec import PolicySpec
@@ -39,9 +39,9 @@ def test_convolutions_are_counted() -> None:
 
 
 @pytest.mark.slow
-def test_a_profile_says_where_time_goes(
-    tmp_path: Path, tiny_spec: PolicySpec, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
-) -> None:
+def test_a_profile_says_where_time_goes(tmp_path: Path, tiny_dataset: EpisodeDataset) -> None:
+    tiny_config = make_config()  # of two layers, of which only the last leaves queries out
+    tiny_spec = PolicySpec.of(TrainingData.of(tiny_dataset), tiny_config.model)
     learner = Learner(tiny_spec, tiny_config)
     mesh = make_mesh(jax.devices()[:1])
     feed = Feed(TrainingData.of(tiny_dataset), tiny_spec, tiny_config, mesh)

@@ -27,6 +27,7 @@ def make_learner(dataset: EpisodeDataset, config: TrainConfig) -> Learner:
     return Learner(PolicySpec.of(TrainingData.of(dataset), config.model), config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("discrete", [False, True])
 def test_one_batch_can_be_learnt_by_heart(discrete: bool) -> None:
     dataset = make_dataset([6, 6], spaces.Discrete(3) if discrete else None)
@@ -42,6 +43,7 @@ def test_one_batch_can_be_learnt_by_heart(discrete: bool) -> None:
     assert float(metrics["loss"]) < 0.1 * first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "hears"), [(0.0, True), (1.0 - 1e-6, False)])
 def test_rows_learn_without_their_return_as_often_as_asked(
     tiny_dataset: EpisodeDataset, rate: float, hears: bool
@@ -50,17 +52,18 @@ def test_rows_learn_without_their_return_as_often_as_asked(
     learner = make_learner(tiny_dataset, make_config(dropout=0.0, return_dropout=rate))
     batch = batch_of(learner, tiny_dataset)
     more = batch._replace(returns_to_go=batch.returns_to_go + 1.0)
-    step = jax.jit(learner.train_step)
-    losses = [float(step(learner.init(), each)[1]["loss"]) for each in (batch, more)]
+    state, loss = learner.init(), jax.jit(lambda *args: learner.train_step(*args)[1]["loss"])
+    losses = [float(loss(state, each)) for each in (batch, more)]
     assert (losses[0] != losses[1]) == hears
 
 
+@pytest.mark.slow
 def test_padding_weighs_nothing_in_the_loss() -> None:
     """The mean is over real steps: a short window's steps count like a long one's."""
     dataset = make_dataset([1, 6])
     learner = make_learner(dataset, make_config(dropout=0.0, return_dropout=0.0))
     params, length = learner.init().params, learner.num_steps_of_window
-    steps = learner.spec.encode(TrainingData.of(dataset).rows)
+    steps = learner.spec.codec.encode(TrainingData.of(dataset).rows)
 
     def loss_of(rows: list[int]) -> tuple[float, int]:
         starts = np.array([[0, 1, 0], [1, 6, 0]])[rows]
@@ -74,6 +77,7 @@ def test_padding_weighs_nothing_in_the_loss() -> None:
     assert both == pytest.approx((short * n_short + long * n_long) / 7, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
     config = make_config(dropout=0.0, return_dropout=0.0)
     split = dataclasses.replace(config, data=dataclasses.replace(config.data, num_micro_batches=4))
@@ -92,7 +96,7 @@ def test_micro_batches_sum_to_the_batch(tiny_dataset: EpisodeDataset) -> None:
 def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: int) -> TrainState:
     mesh = make_mesh(jax.devices()[:devices])
     state = place(learner.init(), replicated(mesh))
-    steps = place(learner.spec.encode(TrainingData.of(dataset).rows), replicated(mesh))
+    steps = place(learner.spec.codec.encode(TrainingData.of(dataset).rows), replicated(mesh))
     rows = range(learner.config.data.num_segments)
     draws = [
         draw_windows(dataset.offsets, learner.num_steps_of_window, 0, i, rows) for i in range(4)
@@ -107,6 +111,7 @@ def run_round(learner: Learner, dataset: EpisodeDataset, devices: int, updates: 
     return state
 
 
+@pytest.mark.slow
 def test_four_devices_train_as_one(tiny_dataset: EpisodeDataset, tiny_config: TrainConfig) -> None:
     learner = make_learner(tiny_dataset, tiny_config)
     one, four = (run_round(learner, tiny_dataset, n, 3) for n in (1, 4))
@@ -118,15 +123,14 @@ def test_four_devices_train_as_one(tiny_dataset: EpisodeDataset, tiny_config: Tr
     np.testing.assert_allclose(a.numbers, b.numbers, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_each_step_has_its_own_randomness(
     tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
 ) -> None:
     learner = make_learner(tiny_dataset, tiny_config)
     batch, state = batch_of(learner, tiny_dataset), learner.init()
-    train_step = jax.jit(learner.train_step)
-    losses = [
-        float(train_step(state._replace(step=jnp.int32(i)), batch)[1]["loss"]) for i in (0, 0, 1)
-    ]
+    loss = jax.jit(lambda *args: learner.train_step(*args)[1]["loss"])
+    losses = [float(loss(state._replace(step=jnp.int32(i)), batch)) for i in (0, 0, 1)]
     assert losses[0] == losses[1] != losses[2]
 
 

@@ -1,8 +1,8 @@
-"""How do models come from Hugging Face's DecisionTransformerModel, and go there, without PyTorch?
+"""Read and write folders of Hugging Face's DecisionTransformerModel, without PyTorch.
 
 A folder holds `config.json` and `model.safetensors`, as `save_pretrained` writes them, and
-`dt.json` with the fields of `Statistics`. A model from elsewhere comes without the last: write one
-beside it, or give its fields as arguments:
+`dt.json` with the fields of `ImportedUnits`. A model from elsewhere comes without the last: write
+one beside it, or give its fields as arguments:
 
 >>> dt.load_policy(folder, statistics={"state_mean": [...], "state_std": [...],
 ...                                    "return_scale": 1000.0, "env_id": "MyEnv-v0"})
@@ -28,7 +28,7 @@ from safetensors.numpy import load, save
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
-from dt.checkpoint.hugging_face.units import STATISTICS, Statistics
+from dt.checkpoint.hugging_face.units import STATISTICS, ImportedUnits
 from dt.config import ModelConfig
 from dt.files import require_memory, sha256_of
 from dt.model.decision_transformer import abstract_model
@@ -76,7 +76,7 @@ def load_hf(
     """A policy of a Hugging Face folder.
 
     Args:
-        statistics: fields of `Statistics`, in place of those in dt.json.
+        statistics: fields of `ImportedUnits`, in place of those in dt.json.
         options: how the policy acts.
 
     Raises:
@@ -84,7 +84,7 @@ def load_hf(
     """
     folder = Path(folder)
     config = _read_config(folder / CONFIG)
-    known = Statistics.read(folder, statistics)
+    known = ImportedUnits.read(folder, statistics)
     tensors = _read_tensors(folder / WEIGHTS, known.sha256)
     _check_sizes(folder, config, tensors)
     cached = 8 * config["n_layer"] * config["hidden_size"] * known.context_length
@@ -136,7 +136,7 @@ def save_hf(policy: ReturnConditionedPolicy, folder: str | Path) -> None:
     content = save(tensors, metadata={"format": "pt"})  # what from_pretrained asks for
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(content)
-    known = Statistics.of(spec, sha256_of(folder / WEIGHTS))
+    known = ImportedUnits.of(spec, sha256_of(folder / WEIGHTS))
     (folder / STATISTICS).write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
@@ -207,7 +207,7 @@ def _check_sizes(folder: Path, config: dict[str, Any], tensors: Tensors) -> None
             )
 
 
-def _spec_of(config: dict[str, Any], known: Statistics) -> PolicySpec:
+def _spec_of(config: dict[str, Any], known: ImportedUnits) -> PolicySpec:
     model = ModelConfig(
         recipe="chen2021",
         layout=LAYOUT,

@@ -1,4 +1,4 @@
-"""Which of our parameters is which tensor of Hugging Face's DecisionTransformerModel?
+"""Match our parameters with the tensors of Hugging Face's DecisionTransformerModel.
 
 Every tensor that an action depends on has its place. `encoder.wpe[0]`, which theirs adds to every
 token, is added to the bias of the embeddings' LayerNorm: the same function. The heads for states

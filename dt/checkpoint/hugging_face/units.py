@@ -1,4 +1,4 @@
-"""What must be known of an imported model besides its weights? `dt.json`, and arguments."""
+"""Units of an imported model, and what else must be known of it: `dt.json`, and arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STATISTICS = "dt.json"
 
 
 @dataclass(frozen=True)
-class Statistics:
+class ImportedUnits:
     """What stands between an environment's numbers and the model's; the fields of dt.json.
 
     Raises:
@@ -58,7 +58,7 @@ class Statistics:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be {needed}")
 
     @classmethod
-    def read(cls, folder: Path, given: Mapping[str, Any] | None) -> Statistics:
+    def read(cls, folder: Path, given: Mapping[str, Any] | None) -> ImportedUnits:
         """dt.json, with the `given` fields in place of its own.
 
         Raises:
@@ -90,7 +90,7 @@ class Statistics:
             raise ValueError(f"{path}: {error}") from None
 
     @classmethod
-    def of(cls, spec: PolicySpec, sha256: str) -> Statistics:
+    def of(cls, spec: PolicySpec, sha256: str) -> ImportedUnits:
         """A policy's own; `spec` is the inverse."""
         bounds: Any = (None, None)
         if isinstance(spec.action_space, spaces.Box) and all(spec.bounded):

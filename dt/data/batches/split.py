@@ -28,7 +28,7 @@ class EpisodePart:
     def whole(
         cls, offsets: Int[np.ndarray, " E1"], returns: Float[np.ndarray, " E"]
     ) -> EpisodePart:
-        """All episodes of the data."""
+        """Take all episodes of the data."""
         return cls(offsets, None, rank_by_return(returns))
 
     @classmethod
@@ -38,13 +38,13 @@ class EpisodePart:
         returns: Float[np.ndarray, " N"],
         episodes: Int[np.ndarray, " E"],
     ) -> EpisodePart:
-        """The episodes of these numbers."""
+        """Take the episodes of these numbers."""
         own = np.concatenate([[0], np.cumsum(np.diff(offsets)[episodes])])
         return cls(own, offsets[episodes] - own[:-1], rank_by_return(returns[episodes]))
 
     @property
     def num_steps(self) -> int:
-        """Steps of all its episodes."""
+        """Count the steps of all its episodes."""
         return int(self.offsets[-1])
 
     def draw(

@@ -98,7 +98,7 @@ def gather(steps: Steps, windows: Windows, num_steps: int, prefix_steps: int = 0
 
 
 def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
-    """A batch of steps that were cut out already, (B, T, ...), padded like `gather`'s."""
+    """Make a batch of steps that were cut out already, (B, T, ...), padded like `gather`'s."""
     step = np.arange(num_steps, dtype=np.int32)
     mask = step < windows.length[:, None]
     place = step * mask + (windows.length - 1)[:, None] * ~mask
@@ -107,7 +107,7 @@ def as_batch(steps: Steps, windows: Windows, num_steps: int) -> Batch:
 
 
 def map_arrays(function: Callable[[AnyArray], AnyArray], values: Tuples) -> Tuples:
-    """The same named tuples, with the function of each of their arrays."""
+    """Apply the function to each array of the named tuples."""
     if values is None:
         return values
     if isinstance(values, tuple):
@@ -123,7 +123,7 @@ def row_bits(seed: int, step: int, rows: range) -> UInt64[np.ndarray, " n"]:
 
 
 def hashed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
-    """SplitMix64's mixing function (Steele et al. 2014): a counter in, random bits out."""
+    """Apply SplitMix64's mixing function (Steele et al. 2014): a counter in, random bits out."""
     x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -131,5 +131,5 @@ def hashed(x: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
 
 
 def uniform(bits: UInt64[np.ndarray, " n"], below: int) -> Int[np.ndarray, " n"]:
-    """Integers in [0, below) from the upper 53 bits."""
+    """Make integers in [0, below) from the upper 53 bits."""
     return ((bits >> np.uint64(11)) * 2.0**-53 * below).astype(np.int64)

@@ -1,50 +1,56 @@
-"""How does a vector become a prediction, and what does a wrong one cost? One head a file.
+"""Heads: what the model's vectors say of an action's numbers and categories, and of returns.
 
-Every head maps (..., D) to (..., P) numbers of its own, which its `loss(prediction, target, key)`,
-`act(prediction, key, sampling)` and, where it has a likelihood, `log_prob(prediction, target)`
-read. Axes before are any.
+A head of numbers is one file with its record `HeadKind`, and a word in `HEADS`; `model.head` names
+it. Another package adds its own before a model is made: `heads.HEADS[MY_HEAD.name] = MY_HEAD`.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from flax import nnx
-from jaxtyping import Bool, Float
+import difflib
 
-from dt.config import HeadName
+from flax import nnx
+
+from dt.model.heads.bins import QUANTILE_BINS, UNIFORM_BINS
 from dt.model.heads.bins import BinsHead as BinsHead
 from dt.model.heads.categorical import CategoriesHead as CategoriesHead
+from dt.model.heads.deterministic import DETERMINISTIC
 from dt.model.heads.deterministic import DeterministicHead as DeterministicHead
+from dt.model.heads.gaussian import GAUSSIAN
 from dt.model.heads.gaussian import GaussianHead as GaussianHead
+from dt.model.heads.kind import Head as Head
+from dt.model.heads.kind import HeadInputs as HeadInputs
+from dt.model.heads.kind import HeadKind as HeadKind
 from dt.model.heads.returns import CategoricalReturnHead as CategoricalReturnHead
 from dt.model.heads.returns import ExpectileReturnHead as ExpectileReturnHead
 from dt.model.heads.returns import ReturnChoice as ReturnChoice
 from dt.model.heads.sampling import Sampling as Sampling
-from dt.model.recipe import Recipe
 
-NumberHead = DeterministicHead | GaussianHead | BinsHead
+HEADS: dict[str, HeadKind] = {
+    kind.name: kind for kind in (DETERMINISTIC, GAUSSIAN, UNIFORM_BINS, QUANTILE_BINS)
+}
 
 
-def make_number_head(
-    kind: HeadName,
-    width: int,
-    action_dim: int,
-    bounded: bool | Bool[np.ndarray, " A"],
-    recipe: Recipe,
-    *,
-    edges: Float[np.ndarray, "A K1"] | None = None,
-    rngs: nnx.Rngs,
-) -> NumberHead:
-    """The head that `model.head` names, for the numbers of an action.
+def head_kind(name: str) -> HeadKind:
+    """Look up the head that `model.head` names.
 
-    Args:
-        bounded: of all numbers, or of each: whether its space is [-1, 1] in the model's units.
-        edges: of the bins, for the two kinds that have some (`dt.spec.bins.bin_edges`).
+    Raises:
+        ValueError: for a name that is not registered, naming the nearest.
     """
-    if kind == "deterministic":
-        return DeterministicHead(width, action_dim, bounded, recipe, rngs=rngs)
-    if kind == "gaussian":
-        return GaussianHead(width, action_dim, bounded, recipe, rngs=rngs)
-    if edges is None or len(edges) != action_dim:
-        raise ValueError(f"model.head is {kind}, but there are no edges of {action_dim} numbers")
-    return BinsHead(width, edges, recipe, rngs=rngs)
+    if name not in HEADS:
+        near = difflib.get_close_matches(name, HEADS, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"model.head is {name!r}; {hint}there are {', '.join(HEADS)}")
+    return HEADS[name]
+
+
+def make_number_head(name: str, inputs: HeadInputs, *, rngs: nnx.Rngs) -> Head:
+    """Make the head that `model.head` names, for the numbers of an action.
+
+    Raises:
+        ValueError: for a name that is not registered, and for a head that needs edges of bins
+            where there are none.
+    """
+    kind, count = head_kind(name), inputs.num_numbers
+    if kind.needs_edges and (inputs.edges is None or len(inputs.edges) != count):
+        raise ValueError(f"model.head is {name}, but there are no edges of {count} numbers")
+    return kind.make(inputs, rngs)

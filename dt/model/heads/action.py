@@ -1,11 +1,11 @@
-"""How does a vector become an action of several parts? A head for its numbers, one for categories.
+"""The head of an action of several parts: a head for its numbers, one for its categories.
 
 Each part is predicted from the same vector, independently of the others given the past.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,46 +13,35 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dt.config import HeadName
 from dt.data.batches.windows import Action
-from dt.model.heads import CategoriesHead, Sampling, make_number_head
+from dt.model.heads import CategoriesHead, Head, HeadInputs, Sampling, make_number_head
 from dt.model.recipe import Recipe
+from dt.spec.spec import PolicySpec
 
 
 class Prediction(NamedTuple):
     """What the heads say of an action; None of a part that it does not have."""
 
-    numbers: Any
-    categories: Any
+    numbers: Float[Array, "*b P"] | None
+    categories: Float[Array, "*b Q"] | None
 
 
 class ActionHead(nnx.Module):
     """The heads of an action's numbers and categories; their losses add up."""
 
-    def __init__(
-        self,
-        width: int,
-        bounded: tuple[bool, ...],
-        counts: tuple[int, ...],
-        recipe: Recipe,
-        kind: HeadName = "deterministic",
-        edges: Float[np.ndarray, "A K1"] | None = None,
-        *,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, spec: PolicySpec, recipe: Recipe, *, rngs: nnx.Rngs):
+        """Make a head for each kind of part that an action has.
+
+        Raises:
+            ValueError: as `make_number_head` does.
         """
-        Args:
-            bounded: of each number, whether -1 and 1 bound it.
-            counts: of each category, how many values it can take.
-            kind, edges: of the numbers' head, as `make_number_head` takes them.
-        """
-        self.num_numbers, self.counts = len(bounded), counts
+        width, bounded = spec.model.width, spec.bounded
+        self.num_numbers, self.counts = len(bounded), spec.action_counts
         if bounded:
-            self.numbers = make_number_head(
-                kind, width, len(bounded), np.array(bounded), recipe, edges=edges, rngs=rngs
-            )
-        if counts:
-            self.categories = CategoriesHead(width, counts, recipe, rngs=rngs)
+            made_for = HeadInputs(width, np.array(bounded), recipe, spec.action_edges)
+            self.numbers: Head = make_number_head(spec.model.head, made_for, rngs=rngs)
+        if self.counts:
+            self.categories = CategoriesHead(width, self.counts, recipe, rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Prediction:
         return Prediction(
@@ -63,23 +52,22 @@ class ActionHead(nnx.Module):
     def loss(
         self, prediction: Prediction, actions: Action, key: Array | None = None
     ) -> Float[Array, "*b"]:
-        """Of each step: the mean squared error of its numbers, plus the negative log-likelihood
-        of its categories in nats."""
+        """Add the losses of each step's numbers and of its categories."""
         losses = []
-        if self.num_numbers:
+        if prediction.numbers is not None:
             losses.append(self.numbers.loss(prediction.numbers, actions.numbers, key))
-        if self.counts:
+        if prediction.categories is not None:
             losses.append(self.categories.loss(prediction.categories, actions.categories, key))
         return sum(losses[1:], losses[0])
 
     def act(self, prediction: Prediction, key: Array, sampling: Sampling) -> Action:
-        """What is done, in the model's units; of one step."""
+        """Take the action of one step, in the model's units."""
         numbers, categories = jnp.zeros(0), jnp.zeros(0, jnp.int32)
         number_key = category_key = key
         if self.num_numbers and self.counts:
             number_key, category_key = jax.random.split(key)
-        if self.num_numbers:
+        if prediction.numbers is not None:
             numbers = self.numbers.act(prediction.numbers, number_key, sampling)
-        if self.counts:
+        if prediction.categories is not None:
             categories = self.categories.act(prediction.categories, category_key, sampling)
         return Action(numbers, categories)

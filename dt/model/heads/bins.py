@@ -1,4 +1,4 @@
-"""How does a vector become bins of each number? Any shape of spread, none assumed.
+"""The head of bins of each number: any shape of spread, none assumed.
 
 As Trajectory Transformer discretises (Janner et al. 2021, 3.1), but all numbers of an action are
 predicted at once: they are independent given the past.
@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from dt.model.heads.kind import HeadInputs, HeadKind
 from dt.model.heads.piecewise import Bins
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
@@ -30,13 +31,13 @@ class BinsHead(nnx.Module):
         self.out = recipe.linear(width, num * most, rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b P"]:
-        """The logits of all numbers side by side, P = A K."""
+        """Predict the logits of all numbers side by side, P = A K."""
         return self.out(vectors)
 
     def log_prob(
         self, prediction: Float[Array, "*b P"], actions: Float[Array, "*b A"]
     ) -> Float[Array, "*b"]:
-        """Log-density of the actions in the model's units; minus infinity outside of all bins."""
+        """Compute log-densities of actions in the model's units; -infinity outside of all bins."""
         return self.bins.log_density(self._logits(prediction), actions).sum(axis=-1)
 
     def loss(
@@ -45,7 +46,7 @@ class BinsHead(nnx.Module):
         actions: Float[Array, "*b A"],
         key: Array | None = None,
     ) -> Float[Array, "*b"]:
-        """Cross-entropy of each step, in nats, summed over the numbers.
+        """Compute the cross-entropy of each step, in nats, summed over the numbers.
 
         Beyond the outermost edges a number counts as in the nearest bin.
         """
@@ -59,3 +60,12 @@ class BinsHead(nnx.Module):
 
     def _logits(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b A K"]:
         return prediction.reshape(*prediction.shape[:-1], *self.bins.shape)
+
+
+def _make(made_for: HeadInputs, rngs: nnx.Rngs) -> BinsHead:
+    assert made_for.edges is not None, "checked where the kind says that it needs edges"
+    return BinsHead(made_for.width, made_for.edges, made_for.recipe, rngs=rngs)
+
+
+UNIFORM_BINS = HeadKind("bins-uniform", _make, needs_edges=True)
+QUANTILE_BINS = HeadKind("bins-quantile", _make, needs_edges=True)

@@ -1,4 +1,4 @@
-"""How does a vector become a choice among categories, and what does a wrong one cost?"""
+"""The head of choices among categories, learned by cross-entropy."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class CategoriesHead(nnx.Module):
         self.out = recipe.linear(width, sum(self.sizes), rngs=rngs)
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b P"]:
-        """The logits of all categories side by side, P = n_1 + .. + n_C."""
+        """Predict the logits of all categories side by side, P = n_1 + .. + n_C."""
         return self.out(vectors)
 
     def log_prob(
         self, prediction: Float[Array, "*b P"], categories: Int[Array, "*b C"]
     ) -> Float[Array, "*b"]:
-        """Of all C together, in nats; they are independent given the past."""
+        """Sum the log-probabilities of all C, in nats; they are independent given the past."""
         log_probabilities = jax.nn.log_softmax(self._logits(prediction))
         own = jnp.take_along_axis(log_probabilities, categories[..., None], axis=-1)
         return own[..., 0].sum(axis=-1)
@@ -39,7 +39,7 @@ class CategoriesHead(nnx.Module):
         categories: Int[Array, "*b C"],
         key: Array | None = None,
     ) -> Float[Array, "*b"]:
-        """Negative log-likelihood of each step, in nats, summed over the C."""
+        """Compute the negative log-likelihood of each step, in nats, summed over the C."""
         del key
         return -self.log_prob(prediction, categories)
 

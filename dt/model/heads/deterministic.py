@@ -1,4 +1,4 @@
-"""How does a vector become one action vector, and what does a wrong one cost? Squared error."""
+"""The head of one action vector, learned by squared error."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from dt.model.heads.kind import HeadKind
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
 
@@ -40,7 +41,7 @@ class DeterministicHead(nnx.Module):
         actions: Float[Array, "*b A"],
         key: Array | None = None,
     ) -> Float[Array, "*b"]:
-        """Mean squared error of each step, in the model's units."""
+        """Compute the mean squared error of each step, in the model's units."""
         del key
         return jnp.square(prediction - actions).mean(axis=-1)
 
@@ -49,3 +50,11 @@ class DeterministicHead(nnx.Module):
     ) -> Float[Array, "*b A"]:
         del key, sampling  # the head has no spread to sample from
         return prediction
+
+
+DETERMINISTIC = HeadKind(
+    "deterministic",
+    lambda made_for, rngs: DeterministicHead(
+        made_for.width, made_for.num_numbers, made_for.bounded, made_for.recipe, rngs=rngs
+    ),
+)

@@ -1,4 +1,4 @@
-"""How does a vector become a spread of actions? A Gaussian, squashed into the space's bounds.
+"""The head of a Gaussian over actions, squashed into the space's bounds.
 
 Online DT (Zheng et al. 2022): the likelihood of the data, while the spread must not fall below an
 entropy target. Its multiplier is learned with the weights, in the same update.
@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 from scipy.special import ndtri
 
+from dt.model.heads.kind import HeadKind
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
 
@@ -47,13 +48,13 @@ class GaussianHead(nnx.Module):
         self.log_multiplier = nnx.Param(jnp.log(jnp.float32(FIRST_MULTIPLIER)))
 
     def __call__(self, vectors: Float[Array, "*b D"]) -> Float[Array, "*b P"]:
-        """Means, then what becomes the logarithms of the spreads, P = 2 A."""
+        """Predict means, then what becomes the logarithms of the spreads, P = 2 A."""
         return self.out(vectors)
 
     def log_prob(
         self, prediction: Float[Array, "*b P"], actions: Float[Array, "*b A"]
     ) -> Float[Array, "*b"]:
-        """Log-density of the actions in the model's units; at a bound, that of just inside it."""
+        """Compute log-densities of actions in the model's units; at a bound, of just inside it."""
         inside = jnp.clip(actions, -1.0 + EDGE, 1.0 - EDGE)
         # The inner `where` keeps an unbounded number's gradient clear of arctanh's poles.
         bounded = np.array(self.bounded)
@@ -66,7 +67,7 @@ class GaussianHead(nnx.Module):
         actions: Float[Array, "*b A"],
         key: Array | None = None,
     ) -> Float[Array, "*b"]:
-        """The Lagrangian NLL - lambda (H - target) of each step, lambda = exp(log_multiplier).
+        """Compute each step's Lagrangian NLL - lambda (H - target), lambda = exp(log_multiplier).
 
         The weights' gradient descends it and lambda's ascends it, in one update: lambda grows
         while the entropy is below the target, and falls while it is above.
@@ -86,7 +87,7 @@ class GaussianHead(nnx.Module):
         return -self.log_prob(prediction, actions) - fixed * excess + dual
 
     def entropy(self, prediction: Float[Array, "*b P"], key: Array) -> Float[Array, "*b"]:
-        """An unbiased estimate from one sample, through which gradients pass; in nats."""
+        """Estimate it without bias from one sample, through which gradients pass; in nats."""
         mean, log_std = self._moments(prediction)
         raw = mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape)
         return -self._log_prob_raw(prediction, raw)
@@ -94,7 +95,7 @@ class GaussianHead(nnx.Module):
     def act(
         self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
     ) -> Float[Array, "*b A"]:
-        """A sample; or the squashed mean, which is each number's median.
+        """Draw a sample; or take the squashed mean, which is each number's median.
 
         Temperature and top-p are those of the Gaussian: its variance is multiplied by the one, the
         other keeps the middle that holds this share of each number's probability.
@@ -119,9 +120,17 @@ class GaussianHead(nnx.Module):
     def _log_prob_raw(
         self, prediction: Float[Array, "*b P"], raw: Float[Array, "*b A"]
     ) -> Float[Array, "*b"]:
-        """Log-density of the action that the numbers become, given them before the tanh."""
+        """Compute the log-density of an action, given its numbers before the tanh."""
         mean, log_std = self._moments(prediction)
         normal = jax.scipy.stats.norm.logpdf(raw, mean, jnp.exp(log_std))
         # log(1 - tanh(x)^2), which the plain form loses to rounding from x = 9 on.
         stretch = 2.0 * (np.log(2.0) - raw - jax.nn.softplus(-2.0 * raw))
         return jnp.where(np.array(self.bounded), normal - stretch, normal).sum(axis=-1)
+
+
+GAUSSIAN = HeadKind(
+    "gaussian",
+    lambda made_for, rngs: GaussianHead(
+        made_for.width, made_for.num_numbers, made_for.bounded, made_for.recipe, rngs=rngs
+    ),
+)

@@ -1,4 +1,4 @@
-"""What is a density that is constant within bins? Its logarithm, samples and quantiles.
+"""A density that is constant within bins: its logarithm, samples and quantiles.
 
 Axes: A numbers, each with K bins between K + 1 edges of its own.
 """

@@ -1,4 +1,4 @@
-"""How is one of several categories chosen? The likeliest, or drawn by temperature and top-p."""
+"""Choosing one of several categories: the likeliest, or drawn by temperature and top-p."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Sampling:
 
 
 def draw(logits: Float[Array, "*b K"], key: Array, sampling: Sampling) -> Int[Array, "*b"]:
-    """One category of K; a logit of minus infinity is never drawn."""
+    """Draw one category of K; a logit of minus infinity is never drawn."""
     if sampling.deterministic:
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     # From the largest down, so that a temperature near 0 divides nothing into infinity.
@@ -48,7 +48,7 @@ def draw(logits: Float[Array, "*b K"], key: Array, sampling: Sampling) -> Int[Ar
 
 
 def nucleus(logits: Float[Array, "*b K"], top_p: float) -> Bool[Array, "*b K"]:
-    """The fewest likeliest categories that hold top_p of the probability (Holtzman et al. 2020)."""
+    """Mark the fewest likeliest categories that hold top_p of all (Holtzman et al. 2020)."""
     order = jnp.argsort(-logits, axis=-1)
     probabilities = jnp.take_along_axis(jax.nn.softmax(logits), order, axis=-1)
     likelier = jnp.cumsum(probabilities, axis=-1) - probabilities  # held by those before

@@ -19,9 +19,11 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.config import ModelConfig, TrainConfig
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, draw_windows, gather
-from dt.data.batches.prefixes import NUM_EXEMPLARS, draw_prefixes, rank_by_return
+from dt.data.batches.prefixes import draw_prefixes, rank_by_return
 from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.mesh import make_mesh
+from dt.spec.exemplars import NUM_EXEMPLARS
+from dt.spec.serialize import spec_from_json, spec_to_json
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Hooks
@@ -99,12 +101,22 @@ def build(name: str, **model: Any) -> tuple[EpisodeDataset, PolicySpec, Any]:
 def whole_episode(dataset: EpisodeDataset, spec: PolicySpec, shown: Batch | None) -> Batch:
     """The third episode as one segment, with its prefix."""
     windows = Windows(*(np.array([v]) for v in (dataset.offsets[2], 11, 0)))
-    batch = gather(spec.encode(TrainingData.of(dataset).rows), windows, 11)
+    batch = gather(spec.codec.encode(TrainingData.of(dataset).rows), windows, 11)
     return jax.tree.map(jnp.asarray, batch._replace(prefix=shown))
 
 
-@pytest.mark.parametrize("name", PREFIXES)
-@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "recompute"),
+    [
+        *((name, False) for name in PREFIXES),
+        *((name, True) for name in ("both", "adaptive")),
+        *(
+            pytest.param(name, True, marks=pytest.mark.thorough)
+            for name in ("goal", "prompt", "learned")
+        ),
+    ],
+)
 def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     """Past the window too; the second row starts later, over what an earlier episode left."""
     dataset, spec, params = build(name, context_length=11 if recompute else 3)
@@ -134,6 +146,7 @@ def test_acting_computes_what_training_saw(name: str, recompute: bool) -> None:
     assert policy._step._cache_size() == 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_all_of_an_episode_sees_what_stands_before_it(name: str) -> None:
     dataset, spec, params = build(name, num_layers=1)  # else it might come through other tokens
@@ -175,6 +188,7 @@ def goals_decide(num_episodes: int = 200) -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["goal", "prompt"])
 def test_batches_are_the_same_wherever_the_data_lies(name: str) -> None:
     data, config = TrainingData.of(goals_decide()), goal_config(name, "device")
@@ -198,7 +212,7 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
     data, config = TrainingData.of(dataset), goal_config(name, "device")
     spec = PolicySpec.of(data, config.model)
     write_config(tmp_path, "tiny", config)
-    state = train(spec, data, config, tmp_path, hooks=Hooks(say=pytest.fail))
+    state = train(spec, data, config, tmp_path, hooks=Hooks(on_message=pytest.fail))
     policy = ReturnConditionedPolicy(state.params, spec, ActingOptions(deterministic=True))
     noise = np.random.default_rng(1).normal(size=(8, 2)).astype(np.float32)
     wanted = np.arange(8) % 2
@@ -229,7 +243,7 @@ def test_a_spec_keeps_its_examples() -> None:
     dataset = make_dataset([4] * 50)
     model = ModelConfig(prefix="prompt", prompt_length=3)
     spec = PolicySpec.of(TrainingData.of(dataset), model)
-    again = PolicySpec.from_json(spec.to_json())
+    again = spec_from_json(spec_to_json(spec))
     assert spec.exemplars is not None and len(spec.exemplars.returns) == NUM_EXEMPLARS
     assert (np.diff(spec.exemplars.returns) >= 0).all()
     assert spec.exemplars.returns[[0, -1]].tolist() == [

@@ -186,6 +186,7 @@ def _wait_for(path: Path) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_two_builders_at_once_read_the_log_once(tmp_path: Path) -> None:
     folder, log = tmp_path / "s", tmp_path / "log"
     both = [_start(folder, tmp_path / f"started{i}", log, 1.0) for i in range(2)]
@@ -196,6 +197,7 @@ def test_two_builders_at_once_read_the_log_once(tmp_path: Path) -> None:
     assert_same(open_store(folder), TrainingData.of(make_dataset([7, 2, 11])))
 
 
+@pytest.mark.slow
 def test_a_killed_build_is_made_anew(tmp_path: Path) -> None:
     folder, started = tmp_path / "s", tmp_path / "started"
     process = _start(folder, started, tmp_path / "log", 600.0)
