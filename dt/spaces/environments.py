@@ -49,8 +49,8 @@ def why_not_trusted(env_id: str, env_kwargs: EnvKwargs, named: str = "") -> str 
         for text in _texts(value):
             if _TAKES_ONE.fullmatch(name) or _FILE_OR_CODE.fullmatch(text):
                 return (
-                    f"its environment {env_id!r} takes {name}={text[:80]!r}, which may name a file "
-                    f"or code"
+                    f"its environment {env_id!r} would be given {name}={text[:80]!r}, which may "
+                    f"name a file or code"
                 )
     return None
 

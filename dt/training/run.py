@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from dt.acting.policy import ReturnConditionedPolicy
+from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
 from dt.config import DistributedConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
@@ -56,6 +58,17 @@ class Run:
     """Why there is no task."""
     notes: tuple[str, ...] = ()
     """What the user should know of the data and the task, in sentences."""
+
+    def policy(self, checkpoint: str | int = "last", **changes: Any) -> ReturnConditionedPolicy:
+        """Load the run's policy from a checkpoint: last, best or an update's number.
+
+        Args:
+            changes: fields of `ActingOptions`.
+
+        Raises:
+            ValueError: as `dt.load_policy`.
+        """
+        return load_policy(self.directory, checkpoint, **changes)
 
     def describe(self) -> list[str]:
         """Say in lines what is trained on and what is to be known about it."""

@@ -97,11 +97,12 @@ def _check_size(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile
                 f"{path}: not a readable npz of plain arrays ({name}: {first_line(error)}); save "
                 f"it anew, with numbers alone"
             ) from error
+        held = member.file_size - content.tell()
     size = math.prod(shape) * dtype.itemsize
-    if not dtype.hasobject and (size > member.file_size or min(shape, default=0) < 0):
+    if not dtype.hasobject and (size > held or min(shape, default=0) < 0):
         raise ValueError(
             f"{path}: {name} declares {shape} values of {dtype}, and the file holds "
-            f"{member.file_size} bytes of them; save it anew"
+            f"{held} bytes of them; save it anew"
         )
     require_memory(f"{path}: {name}", size)
 

@@ -13,7 +13,8 @@ import pickle
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal
+from io import BufferedIOBase
+from typing import Any, Literal
 
 import numpy as np
 
@@ -84,7 +85,7 @@ class _Array:
         self.made = [kind.array(shape, content, "F" if fortran is True else "C")]
 
 
-def load_plain(file: BinaryIO) -> object:
+def load_plain(file: BufferedIOBase) -> object:
     """Load what the pickle holds.
 
     Raises:
@@ -146,6 +147,11 @@ def _latin1(text: object, encoding: object) -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    """Make the bytes that old pickles spell as a call without arguments."""
+    return b""
+
+
 def _no_array() -> None:
     """Stand for the class of arrays, which a pickle only hands on."""
 
@@ -158,6 +164,7 @@ _MAKERS: dict[tuple[str, str], Callable[..., object]] = {
     ("numpy", "ndarray"): _no_array,
     ("numpy", "dtype"): _type,
     ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _no_bytes,
 }
 
 
