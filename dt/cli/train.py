@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dt.cli.args import parse_args
 from dt.config import TrainConfig
-from dt.config.presets import DEMO, OWN_DATA, PRESETS, with_recipe, with_size
+from dt.config.presets import DEMO, OWN_DATA, PRESETS, preset_for, with_recipe, with_size
 from dt.training.run_directory import asked_before
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
             not allowed.
         SystemExit: after --help.
     """
-    preset = OWN_DATA if _last_value(args, "--data", "--data.source") else DEMO
+    preset = preset_for(_last_value(args, "--data", "--data.source"))
     if args and not args[0].startswith("-"):
         preset, args = args[0], args[1:]
     if preset not in PRESETS:
@@ -99,8 +99,8 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
     description = (
         f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, {OWN_DATA} where "
-        f"--data is given, else {DEMO}, which makes its own data. The defaults below are the preset's, or those of its --model.recipe and "
-        "--model.size."
+        f"--data is given, else {DEMO}, which makes its own data. The defaults below are the "
+        "preset's, or those of its --model.recipe and --model.size."
     )
     default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))

@@ -130,3 +130,14 @@ PRESETS: dict[str, TrainConfig] = {
         "atari-chen2021",
     ),
 }
+
+
+def preset_for(source: str) -> str:
+    """Name the preset of data where none is asked for: the one that brings them, or OWN_DATA.
+
+    Args:
+        source: as `data.source`; empty: no data are named.
+    """
+    if not source:
+        return DEMO
+    return next((name for name, own in PRESETS.items() if own.data.source == source), OWN_DATA)

@@ -185,6 +185,7 @@ def test_own_data_without_a_preset_are_played_where_they_say(flag: str) -> None:
     assert (name, config.data.source, config.resume) == ("default", "X", True)
     assert config.model == TrainConfig().model and config.evaluation.env == ""
     assert parse_train_args(["hopper", flag, "X"])[0] == "hopper"
+    assert parse_train_args([flag, "demo:cartpole"]) == ("cartpole", PRESETS["cartpole"])
 
 
 def test_flags_without_a_preset_change_the_demo() -> None:

@@ -288,7 +288,9 @@ def test_a_run_is_trained_longer_by_the_longer_run_s_schedule(
 ) -> None:
     config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"), num_steps=4)
     fit(prepare("default", config, data=tiny_dataset))
-    with pytest.raises(ValueError, match="num_steps 2, but .* was asked for 4 and has done 4; give"):
+    with pytest.raises(
+        ValueError, match="num_steps 2, but .* was asked for 4 and has done 4; give"
+    ):
         open_run("default", dataclasses.replace(config, resume=True, num_steps=2))
     longer = dataclasses.replace(config, resume=True, num_steps=6)
     assert open_run("default", longer) == tmp_path / "run"  # asking changes nothing
