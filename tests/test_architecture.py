@@ -40,6 +40,7 @@ LINE = (
     "evaluation",  # returns -> numbers
     "report",  # words and pictures
     "cli",  # command lines
+    "api",  # the Python interface
     "__main__",
 )
 
