@@ -1,27 +1,75 @@
 """Decision transformers in JAX: an episode is a token sequence, and what you write into it steers.
 
-`dt.load_policy(run_dir)` is all that another program needs; `import dt` alone imports no JAX.
+>>> run = dt.train("hopper.npz", preset="hopper")
+>>> card = dt.evaluate(run, episodes=20)
+>>> policy = run.policy()
+
+`dt.load_policy(run_dir)` is all that another program needs. `import dt` alone imports no JAX: a
+name is imported when it is used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dt.acting.options import ActingOptions as ActingOptions
+    from dt.api import compare as compare
+    from dt.api import describe as describe
+    from dt.api import evaluate as evaluate
+    from dt.api import load_data as load_data
+    from dt.api import train as train
+    from dt.checkpoint.export import export_policy as export_policy
+    from dt.checkpoint.hugging_face.folder import save_hf as save_hf
     from dt.checkpoint.load import load_policy as load_policy
+    from dt.config import DataConfig as DataConfig
+    from dt.config import EvaluationConfig as EvaluationConfig
+    from dt.config import ModelConfig as ModelConfig
+    from dt.config import OptimizerConfig as OptimizerConfig
+    from dt.config import TrainConfig as TrainConfig
+    from dt.config.presets import PRESETS as PRESETS
+    from dt.data.episodes import Episode as Episode
+    from dt.data.episodes import EpisodeDataset as EpisodeDataset
+    from dt.data.formats import add_format as add_format
+    from dt.data.frames import from_frame as from_frame
+    from dt.evaluation.card import Card as Card
+    from dt.training.run import Run as Run
 
 __version__ = "0.1.0"
-__all__ = ["ActingOptions", "load_policy"]
+
+# Where each public name is defined.
+_HOMES = {
+    "ActingOptions": "dt.acting.options",
+    "Card": "dt.evaluation.card",
+    "DataConfig": "dt.config",
+    "Episode": "dt.data.episodes",
+    "EpisodeDataset": "dt.data.episodes",
+    "EvaluationConfig": "dt.config",
+    "ModelConfig": "dt.config",
+    "OptimizerConfig": "dt.config",
+    "PRESETS": "dt.config.presets",
+    "Run": "dt.training.run",
+    "TrainConfig": "dt.config",
+    "add_format": "dt.data.formats",
+    "compare": "dt.api",
+    "describe": "dt.api",
+    "evaluate": "dt.api",
+    "export_policy": "dt.checkpoint.export",
+    "from_frame": "dt.data.frames",
+    "load_data": "dt.api",
+    "load_policy": "dt.checkpoint.load",
+    "save_hf": "dt.checkpoint.hugging_face.folder",
+    "train": "dt.api",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604 (a list of strings)
 
 
-def __getattr__(name: str) -> Any:
-    if name == "load_policy":
-        from dt.checkpoint.load import load_policy
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dt' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
-        return load_policy
-    if name == "ActingOptions":
-        from dt.acting.options import ActingOptions
 
-        return ActingOptions
-    raise AttributeError(f"module 'dt' has no attribute {name!r}")
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

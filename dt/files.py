@@ -6,12 +6,13 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
+import psutil
 from filelock import FileLock, Timeout
 
 # What a file system answers that has no locks: some NFS and cluster mounts.
@@ -151,6 +152,64 @@ def sha256_of(path: Path) -> str:
     """Hash a file's bytes, as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def refuse_links_out(folder: Path, files: Iterable[Path]) -> None:
+    """Refuse files of a folder that are links to what lies outside it: they would be read as its.
+
+    The Hugging Face hub keeps the files of a snapshot in a folder blobs beside all snapshots; links
+    from there to it are its own.
+
+    Args:
+        folder: the one that was named, which may itself be a link.
+        files: of the folder, or of folders in it.
+
+    Raises:
+        ValueError: naming the link and where it leads.
+    """
+    root = folder.resolve()
+    allowed = [root]
+    for above in root.parents:
+        if above.name == "snapshots" and (above.parent / "blobs").is_dir():
+            allowed.append(above.parent / "blobs")
+    for file in files:
+        target = file.resolve()
+        if not any(target.is_relative_to(each) for each in allowed):
+            raise ValueError(
+                f"{file}: is a link to {target}, outside of {folder}, which is not read; copy the "
+                f"file there, or name it by itself"
+            )
+
+
+def require_memory(name: str, size: int) -> None:
+    """Refuse what does not fit in the memory that is free, before any of it is taken.
+
+    Args:
+        name: says what it is, in front of an error.
+        size: in bytes.
+
+    Raises:
+        ValueError: with both sizes.
+    """
+    if size < 1 << 26:  # as much is always free, and asking takes as long as reading a little
+        return
+    free = free_memory()
+    if size > free:
+        raise ValueError(
+            f"{name} takes {size / 2**30:,.1f} GiB of memory, and {free / 2**30:,.1f} GiB are "
+            f"free; check what it declares, or take a machine with more"
+        )
+
+
+def free_memory() -> int:
+    """Find how many bytes this process can still take, of the machine's and of its own limit."""
+    free = psutil.virtual_memory().available
+    if hasattr(psutil, "RLIMIT_AS"):  # of Linux and FreeBSD
+        process = psutil.Process()
+        limit = process.rlimit(psutil.RLIMIT_AS)[0]
+        if limit != psutil.RLIM_INFINITY:
+            free = min(free, limit - process.memory_info().vms)
+    return max(0, free)
 
 
 def first_line(error: BaseException) -> str:

@@ -14,7 +14,15 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from dt.files import locked, sha256_of, write_json, written_whole
+from dt.files import (
+    free_memory,
+    locked,
+    refuse_links_out,
+    require_memory,
+    sha256_of,
+    write_json,
+    written_whole,
+)
 
 
 def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -122,3 +130,38 @@ def test_where_there_are_no_locks_a_note_is_all(
 def test_a_hash_is_of_all_bytes(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert sha256_of(tmp_path / "empty").startswith("e3b0c44298fc1c14")
+
+
+def test_a_link_out_of_a_folder_is_refused_and_the_hub_s_own_is_not(tmp_path: Path) -> None:
+    secret, folder = tmp_path / "secret", tmp_path / "data"
+    secret.write_text("secret")
+    (folder / "inner").mkdir(parents=True)
+    (folder / "plain").write_text("x")
+    (folder / "within").symlink_to("plain")
+    (folder / "inner" / "above").symlink_to("../plain")
+    files = [folder / "plain", folder / "within", folder / "inner" / "above"]
+    refuse_links_out(folder, files)
+    (tmp_path / "alias").symlink_to(folder)
+    refuse_links_out(tmp_path / "alias", [tmp_path / "alias" / "within"])
+    (folder / "out").symlink_to(secret)
+    (folder / "far").symlink_to(tmp_path)
+    for each in (folder / "out", folder / "far" / "secret"):
+        with pytest.raises(ValueError, match=r"data/\w+.* is a link to .*secret, outside of"):
+            refuse_links_out(folder, [*files, each])
+
+    snapshot = tmp_path / "hub" / "snapshots" / "abc"
+    (tmp_path / "hub" / "blobs").mkdir(parents=True)
+    (tmp_path / "hub" / "blobs" / "1").write_text("x")
+    snapshot.mkdir(parents=True)
+    (snapshot / "file").symlink_to("../../blobs/1")
+    (snapshot / "out").symlink_to(secret)
+    refuse_links_out(snapshot, [snapshot / "file"])
+    with pytest.raises(ValueError, match="is a link to"):
+        refuse_links_out(snapshot, [snapshot / "out"])
+
+
+def test_what_does_not_fit_in_memory_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert free_memory() > 1 << 20
+    require_memory("log.npz", 1 << 20)
+    with pytest.raises(ValueError, match=r"log\.npz takes 1,073,741,824\.0 GiB of memory, and"):
+        require_memory("log.npz", 1 << 60)

@@ -6,6 +6,8 @@ import numpy as np
 
 from dt.data.summary import DatasetSummary
 
+MOST_TARGETS = 10_000  # of a span; each is played for episodes
+
 
 def parse_targets(
     words: list[str], dataset: DatasetSummary, flag: str = "--targets "
@@ -21,7 +23,11 @@ def parse_targets(
     targets: list[float] = []
     for word in words:
         parts = word.split(":")
-        if len(parts) == 3 and parts[2].isdecimal() and int(parts[2]) > 0:
+        if len(parts) == 3 and parts[2].isdecimal() and parts[2].strip("0"):
+            if len(parts[2]) > 9 or int(parts[2]) > MOST_TARGETS:
+                raise ValueError(
+                    f"{flag}{word[:80]!r} asks for more than {MOST_TARGETS} returns; give fewer"
+                )
             low, high = (_one_target(part, f"{flag}{word!r}", dataset) for part in parts[:2])
             targets += np.linspace(low, high, int(parts[2])).tolist()
         else:

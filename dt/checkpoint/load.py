@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 from flax import nnx
 
 from dt.acting.options import AS_TRAINED, ActingOptions
@@ -15,9 +17,14 @@ from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
 from dt.checkpoint.manifest import best_step, complete_steps, verify
+from dt.config import ModelConfig
+from dt.files import require_memory
 from dt.model.decision_transformer import abstract_model
+from dt.model.stack import Weights
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
+
+MOST_PACKED = 64  # numbers in a byte of a checkpoint; those that were never trained pack well
 
 
 def load_policy(
@@ -61,6 +68,7 @@ def load_policy(
     spec = load_spec(folder)
     request_map = load_request_map(Path(run_dir)) if options.calibrated else None
     params = nnx.state(abstract_model(spec))
+    require_stored(folder, params)
     trees = read(folder, {"params": nnx.to_pure_dict(params)})
     nnx.replace_by_pure_dict(params, trees["params"])
     policy = ReturnConditionedPolicy(params, spec, options, request_map)
@@ -70,9 +78,44 @@ def load_policy(
 
 
 def load_spec(folder: Path) -> PolicySpec:
-    """What a checkpoint's folder says besides its weights; verified."""
+    """What a checkpoint's folder says besides its weights; verified.
+
+    Raises:
+        ValueError: where it is not what was written, or declares a model that is larger than the
+            weights beside it.
+    """
     verify(folder)
-    return spec_from_json(json.loads((folder / "spec.json").read_text()))
+    spec = spec_from_json(json.loads((folder / "spec.json").read_text()))
+    model, stored = spec.model, bytes_of(folder)
+    if model.num_layers * model.width**2 > stored:  # each layer has four times as many numbers
+        raise ValueError(
+            f"{folder}: spec.json declares {model.num_layers} layers of width {model.width}, and "
+            f"the checkpoint has {stored} bytes; this checkpoint cannot be trusted"
+        )
+    require_cache_memory(folder, model)
+    return spec
+
+
+def require_stored(folder: Path, params: Weights) -> None:
+    """Hold the size of a model against that of the checkpoint, before memory is taken for it."""
+    declared = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    stored = bytes_of(folder)
+    if declared > MOST_PACKED * stored:
+        raise ValueError(
+            f"{folder}: spec.json declares a model of {declared} numbers, and the checkpoint has "
+            f"{stored} bytes; this checkpoint cannot be trusted"
+        )
+
+
+def require_cache_memory(folder: Path, model: ModelConfig) -> None:
+    """Refuse a context whose keys and values of one environment would not fit in memory."""
+    cached = 2 * 4 * model.num_layers * model.width * model.context_length
+    require_memory(f"{folder}: a context of {model.context_length} timesteps", cached)
+
+
+def bytes_of(folder: Path) -> int:
+    """Count the bytes of all files below a folder."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 def load_request_map(run_dir: Path) -> RequestMap:

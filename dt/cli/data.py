@@ -92,8 +92,9 @@ def run_card(config: CardConfig) -> int:
     from rich.markup import escape
 
     from dt.data.card.card import data_card
+    from dt.data.card.safety import safety_line
     from dt.data.checks import unchecked_values
-    from dt.data.formats.sources import open_source, source_files
+    from dt.data.formats.sources import find_pieces, open_source, source_files
     from dt.report.data_card import print_data_card
     from dt.report.plots import plot_data_card
 
@@ -107,7 +108,8 @@ def run_card(config: CardConfig) -> int:
     with unchecked_values(), console.status(f"reading {escape(config.source)}"):
         source = open_source(config.source, config.env or None, reward=config.reward)
         card, table = data_card(source)
-    print_data_card(card, console)
+    opened = safety_line(find_pieces(config.source), read, source, config.env)
+    print_data_card(card, console, opened)
     if config.json is not None:
         text = json.dumps(card, indent=1, allow_nan=False) + "\n"
         with written_whole(config.json) as beside:

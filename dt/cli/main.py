@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from importlib.metadata import entry_points
-from types import ModuleType
 from typing import TYPE_CHECKING
+
+from dt.play.installed import environments
 
 if TYPE_CHECKING:
     from dt.cli.collect import Players
@@ -41,20 +41,6 @@ def main() -> int:
     run = importlib.import_module(f"dt.cli.{command}").main
     brings = {"train": load_demo, "evaluate": load_tasks, "collect": load_players}
     return run(args, brings[command], f"dt {command}") if command in brings else run(args)
-
-
-def environments() -> ModuleType:
-    """Import what registers environments and brings demos: the entry point `dt.environments`.
-
-    Raises:
-        ValueError: where the package is not installed.
-    """
-    for point in entry_points(group="dt.environments"):
-        return importlib.import_module(point.value)
-    raise ValueError(
-        "the environments and demos that belong to this package are not installed; in a clone "
-        "install it (pip install -e .), or use the scripts train.py, evaluate.py and collect.py"
-    )
 
 
 def load_demo(source: str) -> EpisodeDataset:

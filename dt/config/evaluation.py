@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from dt.config.checks import Count, CountOrNone, check_bounds, require
 from dt.data.reference import Reference
 
+NO_ENVIRONMENT = "none"  # what `env` may say in place of an id
+
 
 @dataclass(frozen=True)
 class EvaluationConfig:
     """The score card at the end of training, and the environment it is played in."""
 
     env: str = ""
-    """Environment id; empty: the data's own."""
+    """Environment id; empty: the data's own, unless it is in a module; none: nothing is played."""
     max_episode_steps: CountOrNone = 0
     """Time limit of an episode, in steps; 0: the environment's own."""
     num_targets: Count = 7

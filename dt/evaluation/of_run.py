@@ -21,7 +21,7 @@ from dt.files import write_json
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
 from dt.play.make import Vectorization, make_envs
-from dt.spaces.environments import EnvKwargs
+from dt.spaces.environments import EnvKwargs, refuse_untrusted
 from dt.spec.spec import PolicySpec
 
 INCOMPLETE = "incomplete-episodes.json"  # those that had ended when an environment broke
@@ -126,13 +126,19 @@ def film_run(
 def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[str, EnvKwargs]:
     """Find the environment to play in, the data's unless another is named, and its arguments.
 
+    A run may be anybody's: what it says of an environment runs no code that is not installed.
+
+    Args:
+        env_id: the one that the user names, which may have a module.
+
     Raises:
-        ValueError: where nobody names one.
+        ValueError: where nobody names one, and where the run's would run code or read files.
     """
-    env_id = env_id or spec.env_id or ""
+    named, env_id = env_id, env_id or spec.env_id or ""
     if not env_id:
         raise ValueError(f"{run_dir}: the data names no environment; give one with --env")
     kwargs = spec.env_kwargs if env_id == spec.env_id else {}
+    refuse_untrusted(str(run_dir), env_id, kwargs, named, "--env")
     return env_id, cut_kwargs(env_id, kwargs, spec.max_timesteps)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
-from dt.checkpoint.manifest import write_json
 from dt.checkpoint.state import TrainState
 from dt.evaluation.card import Card
 from dt.evaluation.evaluate import evaluate_policy
+from dt.files import write_json
 from dt.parallel.mesh import one_device
 from dt.parallel.processes import is_first, to_host
 from dt.training.loop import Measure

@@ -17,13 +17,17 @@ from dt.data.card.steerability import number_format
 BAR_ROWS = 5
 
 
-def print_data_card(card: DataCard, console: Console) -> None:
-    """Print sizes, spaces and endings; the percentiles; the returns as bars; what was found."""
+def print_data_card(card: DataCard, console: Console, opened: str = "") -> None:
+    """Print sizes, spaces and endings; the percentiles; the returns as bars; what was found.
+
+    Args:
+        opened: what the files are and hold, as `dt.data.card.safety` says it.
+    """
     env = f", {card['env_id']}" if card["env_id"] else ""
     console.print(Text(f"{card['name']}{env}", style="bold"))
     facts = Table.grid(padding=(0, 2))
     facts.add_column(style="dim")
-    for label, text in fact_lines(card):
+    for label, text in [*([("file", opened)] if opened else []), *fact_lines(card)]:
         facts.add_row(label, Text(text))
     console.print(facts)
 

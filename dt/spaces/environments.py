@@ -1,7 +1,14 @@
-"""Find out which environments can be made here, and what their spaces are."""
+"""Find out which environments can be made here, and what their spaces are.
+
+What a file says of an environment runs nothing: an id without a module is looked up among those
+that installed packages registered, one with a module imports it only where the user names it, and
+arguments that name files or code are not handed on.
+"""
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +21,108 @@ from gymnasium.vector import AutoresetMode
 from dt.files import first_line
 
 EnvKwargs: TypeAlias = dict[str, Any]  # what `gymnasium.make` takes besides the id
+
+# Texts that are a path, a file's name, or code in a module; and arguments that take one.
+_FILE_OR_CODE = re.compile(r".*[/\\].*|[~.].*|.*\.[A-Za-z]\w{0,4}|[\w.]+:[\w./-]+", re.DOTALL)
+_TAKES_ONE = re.compile(
+    r"(.*_)?(file|filename|path|dir|directory|folder|url|uri|module|package|plugin|script|code"
+    r"|entry_point|import|class|function|env_id|xml)s?(_.*)?"
+)
+
+
+def why_not_trusted(env_id: str, env_kwargs: EnvKwargs, named: str = "") -> str | None:
+    """Say why an environment that a file describes is not made; None when it may be.
+
+    A module that the program has imported already runs nothing anew, so an id in it may be made.
+
+    Args:
+        named: the id that the user gave, which may have a module.
+    """
+    module = env_id.rpartition(":")[0]
+    if ":" in env_id and env_id != named and module not in sys.modules:
+        return f"its environment {env_id!r} would run the module {module!r}"
+    spec = gymnasium.registry.get(env_id.rpartition(":")[2])
+    registered = spec.kwargs if spec is not None else {}
+    for name, value in env_kwargs.items():
+        if name in registered and registered[name] == value:
+            continue
+        for text in _texts(value):
+            if _TAKES_ONE.fullmatch(name) or _FILE_OR_CODE.fullmatch(text):
+                return (
+                    f"its environment {env_id!r} would be given {name}={text[:80]!r}, which may "
+                    f"name a file or code"
+                )
+    return None
+
+
+def refuse_untrusted(
+    name: str, env_id: str, env_kwargs: EnvKwargs, named: str, flag: str, otherwise: str = ""
+) -> None:
+    """Refuse to make an environment that a file describes, before the user names it.
+
+    Args:
+        name: the file or the folder that describes it.
+        named: the id that the user gave.
+        flag: which takes one.
+        otherwise: what else the user can do, after a comma.
+
+    Raises:
+        ValueError: in one line, with the remedy.
+    """
+    reason = why_not_trusted(env_id, env_kwargs, named)
+    if reason is None:
+        return
+    if ":" in env_id and env_id != named:
+        remedy = f"if you trust it, repeat it with {flag} {env_id}"
+    else:
+        remedy = f"register an id of your own with this argument and name it with {flag}"
+    raise ValueError(f"{name}: {reason}; {remedy}{otherwise}")
+
+
+def logged_kwargs(values: object) -> EnvKwargs:
+    """Take the arguments that a file holds, as JSON gives them.
+
+    Raises:
+        ValueError: for what is no object of arguments, or holds no number of steps.
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"env_kwargs is {str(values)[:80]!r}; it needs a JSON object")
+    limit = values.get("max_episode_steps")
+    if limit is not None and (type(limit) is not int or not -1 <= limit < 1 << 53):
+        raise ValueError(f"env_kwargs has max_episode_steps {str(limit)[:80]!r}; give a number")
+    return values
+
+
+def kwargs_of(
+    name: str, env_id: str | None, own: str | None, logged: EnvKwargs, given: EnvKwargs | None
+) -> EnvKwargs:
+    """Join the arguments that a file holds and those given by hand, which win.
+
+    Args:
+        env_id: the environment that the user names; another than the file's `own` has others.
+
+    Raises:
+        ValueError: where the named environment is the file's, and would be made with arguments
+            that may name files or code.
+    """
+    if env_id not in (None, own):
+        return given or {}
+    if env_id is not None:
+        refuse_untrusted(name, env_id, logged, env_id, "--env (train.py: --evaluation.env)")
+    return {**logged, **(given or {})}
+
+
+def _texts(value: object) -> Iterator[str]:
+    """List the texts in a value of JSON, however deep."""
+    held = [value]
+    while held:
+        one = held.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict):
+            held += [*one, *one.values()]
+        elif isinstance(one, list | tuple):
+            held += one
 
 
 def environment_spaces(
@@ -85,8 +194,8 @@ def making(env_id: str) -> Iterator[None]:
 def known_spaces(
     env_id: str | None, env_kwargs: EnvKwargs
 ) -> tuple[gymnasium.Space, gymnasium.Space] | None:
-    """Find the environment's spaces where it is installed here."""
-    if env_id is not None and is_registered(env_id):
+    """Find the spaces of an environment that a file describes, where it is installed here."""
+    if env_id is not None and is_registered(env_id) and why_not_trusted(env_id, env_kwargs) is None:
         try:
             return environment_spaces(env_id, env_kwargs)
         except ValueError:
@@ -104,7 +213,7 @@ def known_step_limit(env_id: str | None, env_kwargs: EnvKwargs) -> int | None:
 
     No module is imported for it: a name in a data file must not run code.
     """
-    if "max_episode_steps" in env_kwargs:
+    if env_kwargs.get("max_episode_steps") is not None:
         return int(env_kwargs["max_episode_steps"])
     spec = gymnasium.registry.get(env_id or "")
     return spec.max_episode_steps if spec else None

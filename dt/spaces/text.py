@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -42,6 +43,11 @@ def space_from_text(text: str) -> gymnasium.Space:
             return spaces.Dict({key: read(part) for key, part in facts["subspaces"].items()})
         if facts["type"] == "Tuple":
             return spaces.Tuple([read(part) for part in facts["subspaces"]])
+        if facts["type"] == "Box":
+            size = math.prod(facts["shape"])
+            for bound in ("low", "high"):  # written number by number
+                if np.size(facts[bound]) != size:
+                    raise ValueError(f"a Box of shape {facts['shape']} has not its {size} bounds")
         space = deserialize_space(facts)
         if isinstance(space, spaces.Discrete):
             dtype = np.dtype(facts.get("dtype", "int64")).type

@@ -12,6 +12,7 @@ from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import structured
+from dt.spaces.environments import logged_kwargs
 from dt.spaces.text import space_from_text, space_to_text
 from dt.spec.exemplars import Exemplars
 from dt.spec.normalizer import Normalizer
@@ -50,7 +51,8 @@ def spec_from_json(values: Json) -> PolicySpec:
     """Read what `spec_to_json` wrote.
 
     Raises:
-        ValueError: for a format that only another version of this package reads.
+        ValueError: for a format that only another version of this package reads, and for what
+            describes no environment.
     """
     if (
         values["format"] not in READABLE
@@ -71,13 +73,19 @@ def spec_from_json(values: Json) -> PolicySpec:
         return_range=tuple(values["return_range"]),
         max_timesteps=values["max_timesteps"],
         dataset=structured(DatasetSummary, values["dataset"], "dataset"),
-        env_id=values["env_id"],
-        env_kwargs=values["env_kwargs"],
+        env_id=_id_from_json(values["env_id"]),
+        env_kwargs=logged_kwargs(values["env_kwargs"]),
         reference=values["reference"] and structured(Reference, values["reference"], "reference"),
         transforms=structured(Transforms, values["transforms"], "transforms"),
         action_edges=None if edges is None else np.asarray(edges, np.float32),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
     )
+
+
+def _id_from_json(value: object) -> str | None:
+    if not isinstance(value, str | None):
+        raise ValueError(f"spec.json has env_id {str(value)[:80]!r}; it needs a text or null")
+    return value
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> Json:

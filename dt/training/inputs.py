@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from dt.config import EvaluationConfig, TrainConfig
+from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import PRESETS
 from dt.data import EpisodeDataset, TrainingData
 from dt.data.reference import Reference, task_of
 from dt.data.store.store import OnSteps, load_training_data
-from dt.spaces.environments import EnvKwargs, why_not_playable
+from dt.data.streams import EpisodeSource
+from dt.spaces.environments import EnvKwargs, refuse_untrusted, why_not_playable
 
 Demos: TypeAlias = Callable[[str], EpisodeDataset]
 """The data set of a source such as "demo:cartpole"; ValueError where there is none."""
@@ -52,6 +54,10 @@ def load_data(
             raise ValueError(f"--data {source}: nothing here makes demos; pass demos= or data=")
         return TrainingData.of(demos(source), config.data.transforms)
     environment = environment_for(preset, config.evaluation)
+
+    def accept(opened: EpisodeSource) -> None:
+        refuse_untrusted_data(config.evaluation, opened)
+
     return load_training_data(
         source,
         config.data.transforms,
@@ -60,6 +66,7 @@ def load_data(
         default_env=environment.default,
         reward=config.data.reward,
         cache_dir=config.data.cache_dir,
+        accept=accept,
         say=on_message,
         on_steps=on_steps,
     )
@@ -76,12 +83,32 @@ def environment_for(preset: str, evaluation: EvaluationConfig) -> Environment:
     usual = PRESETS[preset].evaluation
     # A preset's time limit is of its own data.
     kwargs = evaluation.env_kwargs if evaluation.env_kwargs != usual.env_kwargs else {}
+    if evaluation.env == NO_ENVIRONMENT:
+        return Environment(None, kwargs, None)
     reason = why_not_playable(evaluation.env, kwargs) if evaluation.env else None
     if evaluation.env == usual.env:
         return Environment(None, kwargs, (evaluation.env or None) if reason is None else None)
     if reason:
         raise ValueError(f"--evaluation.env: {reason}")
     return Environment(evaluation.env or None, kwargs, None)
+
+
+def refuse_untrusted_data(evaluation: EvaluationConfig, data: TrainingData | EpisodeSource) -> None:
+    """Refuse data whose environment would run a module, or read files, that the user did not name.
+
+    Raises:
+        ValueError: naming the data, the environment, and what the user can do.
+    """
+    if data.env_id is None or evaluation.env == NO_ENVIRONMENT:
+        return
+    refuse_untrusted(
+        data.name,
+        data.env_id,
+        data.env_kwargs,
+        evaluation.env,
+        "--evaluation.env",
+        f", or train without a card by --evaluation.env {NO_ENVIRONMENT}",
+    )
 
 
 def refuse_other_environment(preset: str, evaluation: EvaluationConfig, what: str) -> None:
@@ -91,7 +118,8 @@ def refuse_other_environment(preset: str, evaluation: EvaluationConfig, what: st
         ValueError: naming the environment, and the data as `what`.
     """
     usual = PRESETS[preset].evaluation
-    if (evaluation.env, evaluation.env_kwargs) != (usual.env, usual.env_kwargs):
+    same = evaluation.env in (usual.env, NO_ENVIRONMENT)
+    if not same or evaluation.env_kwargs != usual.env_kwargs:
         raise ValueError(
             f"--evaluation.env {evaluation.env} {evaluation.env_kwargs or ''} with {what} is "
             f"played in its own environment; leave it out"

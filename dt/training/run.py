@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from dt.acting.policy import ReturnConditionedPolicy
+from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
 from dt.config import DistributedConfig, TrainConfig
+from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import PRESETS
 from dt.data import EpisodeDataset, TrainingData
 from dt.model.heads import head_kind
@@ -21,9 +24,15 @@ from dt.spaces.environments import EnvKwargs, why_not_playable
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Hooks
-from dt.training.inputs import Demos, load_data, reference_of, refuse_other_environment
+from dt.training.inputs import (
+    Demos,
+    load_data,
+    reference_of,
+    refuse_other_environment,
+    refuse_untrusted_data,
+)
 from dt.training.loop import Measure, train
-from dt.training.run_directory import locked, open_run, refuse_trained, write_config
+from dt.training.run_directory import extend, locked, open_run, refuse_trained, write_config
 from dt.training.step import Learner
 
 
@@ -49,6 +58,17 @@ class Run:
     """Why there is no task."""
     notes: tuple[str, ...] = ()
     """What the user should know of the data and the task, in sentences."""
+
+    def policy(self, checkpoint: str | int = "last", **changes: Any) -> ReturnConditionedPolicy:
+        """Load the run's policy from a checkpoint: last, best or an update's number.
+
+        Args:
+            changes: fields of `ActingOptions`.
+
+        Raises:
+            ValueError: as `dt.load_policy`.
+        """
+        return load_policy(self.directory, checkpoint, **changes)
 
     def describe(self) -> list[str]:
         """Say in lines what is trained on and what is to be known about it."""
@@ -87,14 +107,19 @@ def prepare(
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
     head_kind(config.model.head)  # refused here, before the data are read
     start_jax(config.distributed)
+    unplayable = "the data names no environment"
     if data is None:
         data = load_data(preset, config, demos, on_message=on_message, on_steps=on_steps)
+        unplayable += "; name one with --evaluation.env"
     else:
-        refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
+        if config.evaluation.env != data.env_id or config.evaluation.env_kwargs:
+            refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
         if isinstance(data, EpisodeDataset):
             data = TrainingData.of(data, config.data.transforms)
-    unplayable = "the data names no environment"
-    if data.env_id is not None:
+    refuse_untrusted_data(config.evaluation, data)
+    if config.evaluation.env == NO_ENVIRONMENT:
+        unplayable = "none is asked for"
+    elif data.env_id is not None:
         unplayable = why_not_playable(data.env_id, data.env_kwargs) or ""
     spec = PolicySpec.of(
         data,
@@ -163,7 +188,11 @@ def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None)
     if config.profile:
         hooks = dataclasses.replace(hooks, on_start=_profiled(hooks, run.directory / "profile"))
     with alone_in(run.directory):
-        if not config.resume:
+        if config.resume:
+            note = first_decides(lambda: extend(run.directory, config))
+            if note and is_first():
+                hooks.on_message(f"note: {note}")
+        else:
             first_decides(lambda: refuse_trained(run.directory))
             if is_first():
                 write_config(run.directory, run.preset, config)

@@ -64,3 +64,10 @@ def test_a_factor_that_leads_nowhere_is_told_which_would(factor: float) -> None:
 def test_data_without_spread_has_no_beyond_to_scale() -> None:
     with pytest.raises(ValueError, match="are all 7; name the returns to ask for"):
         targets_beyond(1.5, summarize(np.full(9, 7.0)))
+
+
+@pytest.mark.parametrize("count", ["10001", "1000000000", "9" * 5000])
+def test_a_span_of_more_targets_than_can_be_played_is_refused(count: str) -> None:
+    with pytest.raises(ValueError, match="asks for more than 10000 returns; give fewer"):
+        parse_targets([f"p5:p95:{count}"], WIDE)
+    assert len(parse_targets(["p5:p95:10000"], WIDE)) == 10_000

@@ -13,7 +13,7 @@ import pytest
 
 import dt.checkpoint.manifest
 from dt.checkpoint.load import find_checkpoint, load_policy
-from dt.checkpoint.manifest import best_step, complete_steps, verify
+from dt.checkpoint.manifest import best_step, complete_steps, verify, write_manifest
 from dt.checkpoint.restore import restore_state
 from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
@@ -188,3 +188,28 @@ def test_a_second_process_acts_the_same_bit_for_bit(tmp_path: Path, learner: Lea
         here.append(policy.act(row).tolist())
         policy.observe(np.array([0.25, 0.5]))
     assert json.loads(runs[0]) == json.loads(runs[1]) == here
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("width", 10**9, "layers of width 1000000000, and the checkpoint has"),
+        ("width", 1 << 12, "declares "),
+        ("num_layers", 10**9, "declares 1000000000 layers of width"),
+        ("context_length", 10**12, "a context of 1000000000000 timesteps takes"),
+        ("learned_prefix", 10**9, "declares a model of .* numbers, and the checkpoint has"),
+    ],
+)
+def test_a_spec_that_was_changed_and_sealed_again_takes_no_memory(
+    tmp_path: Path, learner: Learner, field: str, value: int, message: str
+) -> None:
+    """The hashes say that nothing was damaged, and not who wrote them."""
+    save(tmp_path, learner, {1: None})
+    folder = tmp_path / "checkpoints" / "1"
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["model"][field] = value
+    (folder / "spec.json").write_text(json.dumps(spec))
+    write_manifest(folder, {"step": 1, "metric": None})
+    with pytest.raises(ValueError, match=message) as error:
+        load_policy(tmp_path)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)

@@ -365,3 +365,21 @@ def test_arguments_come_before_the_file_and_its_own_fields_are_listed(folder: Pa
         ImportedUnits.read(folder, STATISTICS)
     (folder / "dt.json").write_text(json.dumps({**STATISTICS, "return_scale": 5.0}))
     assert ImportedUnits.read(folder, {"return_scale": 7.0}).return_scale == 7.0
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("n_layer", 10**9), ("hidden_size", 10**9), ("state_dim", 10**12), ("max_ep_len", 10**12)],
+)
+def test_what_config_json_declares_is_held_against_the_tensors(
+    folder: Path, option: str, value: int
+) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, option: value}))
+    with pytest.raises(ValueError, match=rf"config\.json: {option} is {value}, but .* holds \d+;"):
+        load_hf(folder, STATISTICS)
+
+
+def test_a_context_that_no_memory_holds_is_refused(folder: Path) -> None:
+    with pytest.raises(ValueError, match="a context of 1000000000000 timesteps takes .* GiB"):
+        load_hf(folder, {**STATISTICS, "context_length": 10**12})

@@ -262,3 +262,80 @@ def test_the_picture_of_a_card_without_returns_is_drawn(tmp_path: Path) -> None:
         {**card, "returns": None}, np.full(25, np.nan), np.full(25, 4), tmp_path / "a.png"
     )
     assert (tmp_path / "a.png").stat().st_size > 1000
+
+
+def write_hostile(folder: Path) -> dict[str, str]:
+    """Files that would run code, crash or read others, and what their one line says."""
+    marker, rows = folder / "RAN", np.zeros((100, 3), np.float32)
+    data = folder / "minari" / "data"
+    data.mkdir(parents=True)
+    spec = {
+        "id": "Nice-v0",
+        "entry_point": "subprocess:getoutput",
+        "kwargs": {"cmd": f"touch {marker}"},
+    }
+    metadata = {
+        "data_format": "hdf5",
+        "dataset_id": "nice/nice-v0",
+        "total_episodes": 1,
+        "total_steps": 10,
+        "minari_version": "0.5.3",
+        "env_spec": json.dumps(spec),
+    }
+    (data / "metadata.json").write_text(json.dumps(metadata))
+    h5py.File(data / "main_data.hdf5", "w").close()
+
+    (folder / "secret").write_bytes(bytes(4096))
+    write_d4rl(folder / "external.hdf5", rows)
+    write_d4rl(folder / "huge.hdf5", rows)
+    for name, how in (
+        ("external.hdf5", {"shape": (100, 3), "external": [(str(folder / "secret"), 0, 1200)]}),
+        ("huge.hdf5", {"shape": (2**40, 3), "chunks": (1024, 3)}),
+    ):
+        with h5py.File(folder / name, "r+") as file:
+            del file["observations"]
+            file.create_dataset("observations", dtype="f4", **how)
+    # A call of a shell, which is refused by name.
+    (folder / "call.pkl").write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    return {
+        "minari": "minari: metadata.json has no observation_space and action_space",
+        "external.hdf5": "external.hdf5: observations is stored in another file",
+        "huge.hdf5": "huge.hdf5: observations declares (1099511627776, 3) values",
+        "call.pkl": "call.pkl: its pickle asks for os.system, which could run code",
+    }
+
+
+def test_what_is_not_safe_to_open_is_one_line_and_leaves_nothing(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile = write_hostile(folder)
+    before = names(folder)
+    for name, message in hostile.items():
+        assert main([name]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith(f"dt data: {message}"), captured.err
+        assert len(captured.err.strip().splitlines()) == 1
+        for out in ("copy.npz", "./copy-v0"):
+            assert main(["convert", name, out]) == 2
+            assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    assert names(folder) == before  # RAN is not among them
+
+
+def test_the_card_says_what_was_opened_and_what_was_not_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    (folder / "planted_card.py").write_text("open('RAN', 'w').close()")
+    monkeypatch.syspath_prepend(str(folder))
+    write_npz(folder / "log.npz", env_id="planted_card:Nice-v0")
+    assert main(["log.npz", "--no-draw"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("file")]
+    assert (
+        "npz, 1 file, " in line and "KiB; safe to open: no links to other files, no pickle" in line
+    )
+    assert "would run the module 'planted_card', which was not done" in line
+    assert not (folder / "RAN").exists()
+    write_d4rl(folder / "b.hdf5", np.zeros((100, 3), np.float32))
+    assert main(["*.hdf5", "--no-draw"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("file")]
+    assert "d4rl, 1 file, " in line and line.rstrip().endswith("no pickle")

@@ -45,6 +45,7 @@ def tiny_cartpole(source: str = "") -> EpisodeDataset:
     )
 
 
+@pytest.mark.slow
 def test_a_notebook_s_run_is_the_script_s(tmp_path: Path) -> None:
     directories = [tmp_path / "script", tmp_path / "notebook"]
     assert main([*WORDS, "--run-dir", str(directories[0])], tiny_cartpole) == 0
@@ -96,6 +97,7 @@ def own_data_config(run_dir: Path) -> TrainConfig:
     return dataclasses.replace(config, num_steps=2, evaluation=evaluation)
 
 
+@pytest.mark.slow
 def test_own_data_that_name_no_environment_are_trained_on(tmp_path: Path) -> None:
     run = prepare("cartpole", own_data_config(tmp_path / "run"), data=make_dataset([7, 2, 11]))
     assert run.task is None and measure_for(run) is None

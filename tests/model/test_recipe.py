@@ -173,11 +173,11 @@ def test_the_atari_recipe_is_the_paper_s_other_model() -> None:
     batch = window_of(dataset, spec, begin, 3, padded=1)
     one: Any = nnx.merge(graph, fresh(spec)).embed
     table = one.timestep.embedding[...]
-    placed = one.placed(batch._replace(mask=None))
+    placed = one._placed(batch._replace(mask=None))
     np.testing.assert_allclose(placed[0, 0, 0], table[begin] + one.place.embedding[0], atol=1e-6)
     np.testing.assert_allclose(placed[0, 2, 1], table[begin] + one.place.embedding[7], atol=1e-6)
     left = jax.tree.map(lambda x: jnp.roll(x, 1, axis=1), batch)
-    np.testing.assert_allclose(one.placed(left)[:, 1:], placed[:, :3], atol=1e-6)
+    np.testing.assert_allclose(one._placed(left)[:, 1:], placed[:, :3], atol=1e-6)
 
 
 @pytest.mark.slow

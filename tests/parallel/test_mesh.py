@@ -84,6 +84,7 @@ def test_a_divided_name_that_no_parameter_has_is_refused(
         shardings(state, make_mesh(), renamed)
 
 
+@pytest.mark.slow
 def test_attention_is_divided_by_heads() -> None:
     """What passes from queries, keys and values on is never all on one device."""
     config = make_config(num_heads=4, width=32, dropout=0.0)

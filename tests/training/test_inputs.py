@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 
 from dt.cli.train import parse_train_args
 from dt.config.presets import PRESETS
 from dt.data import TrainingData
+from dt.evaluation.of_run import environment_of
+from dt.spec.spec import PolicySpec
 from dt.training.inputs import environment_for, load_data, reference_of
+from dt.training.run import prepare
 from envs import load_demo
 
 
@@ -39,17 +44,28 @@ def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(tmp_pat
     own = {"env_id": "CartPole-v0", "env_kwargs": json.dumps({"max_episode_steps": 77})}
     write_npz(named, **{key: np.array(value) for key, value in own.items()})
     limit = {"max_episode_steps": 77}
-    for words, env_id, env_kwargs in (
-        ([nameless], "CartPole-v1", {}),
-        ([named], "CartPole-v0", limit),
-        ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
-        ([named, "--evaluation.max-episode-steps", "9"], "CartPole-v0", {"max_episode_steps": 9}),
-        ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
-        ([named, "--evaluation.env="], "CartPole-v0", limit),
-        ([nameless, "--evaluation.env="], None, {}),
+    for preset, words, env_id, env_kwargs in (
+        ("default", [nameless], None, {}),
+        ("cartpole", [nameless], "CartPole-v1", {}),
+        *(
+            (preset, words, env_id, env_kwargs)
+            for preset in ("cartpole", "default")
+            for words, env_id, env_kwargs in (
+                ([named], "CartPole-v0", limit),
+                ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
+                (
+                    [named, "--evaluation.max-episode-steps", "9"],
+                    "CartPole-v0",
+                    {"max_episode_steps": 9},
+                ),
+                ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
+                ([named, "--evaluation.env="], "CartPole-v0", limit),
+                ([nameless, "--evaluation.env="], None, {}),
+            )
+        ),
     ):
-        data = data_of("--data", *words)
-        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), words
+        data = data_of(preset, "--data", *words)
+        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), (preset, words)
     demo = data_of()
     assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
 
@@ -78,3 +94,61 @@ def test_a_preset_s_reference_is_its_own_task_s() -> None:
         assert reference_of("hopper", hopper, env_id) is None
     mine = dataclasses.replace(hopper, reference=("mine", 0.0, 9.0))
     assert reference_of("hopper", mine, "Walker2d-v4") == mine.known_reference
+
+
+def write_planted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module on the path that leaves a file when it is imported, and a log that names it."""
+    (folder / "planted_evil.py").write_text(
+        f"""
+import gymnasium
+open({str(folder / "RAN")!r}, "w").close()
+gymnasium.register("Planted-v0", "gymnasium.envs.classic_control.cartpole:CartPoleEnv")
+"""
+    )
+    monkeypatch.syspath_prepend(str(folder))
+    return write_npz(folder / "log.npz", env_id=np.array("planted_evil:Planted-v0"))
+
+
+def test_a_module_of_a_file_runs_when_the_user_repeats_its_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, marker = write_planted(tmp_path, monkeypatch), tmp_path / "RAN"
+    cache = tmp_path / "cache"
+    for more in (["--data.cache=none"], [f"--data.cache={cache}"]):
+        preset, config = parse_train_args(["cartpole", "--data", str(log), *more])
+        with pytest.raises(ValueError, match="would run the module 'planted_evil'; if") as error:
+            prepare(preset, config)
+        assert "repeat it with --evaluation.env planted_evil:Planted-v0, or tr" in str(error.value)
+        assert "\n" not in str(error.value)
+    assert list(cache.iterdir()) == [] and not marker.exists()
+
+    words = ["cartpole", "--data", str(log), "--data.cache=none", "--run-dir"]
+    without = [*words, str(tmp_path / "a"), "--evaluation.env", "none"]
+    run = prepare(*parse_train_args(without))
+    assert run.task is None and run.describe()[0] == "no score card: none is asked for"
+    assert run.spec.env_id == "planted_evil:Planted-v0" and not marker.exists()
+    with pytest.raises(
+        ValueError, match="a: its environment .*; if you trust it, repeat it with -"
+    ):
+        environment_of(tmp_path / "a", run.spec)
+    assert not marker.exists()
+
+    try:
+        named = [*words, str(tmp_path / "b"), "--evaluation.env", "planted_evil:Planted-v0"]
+        assert prepare(*parse_train_args(named)).task is not None
+        assert marker.exists()
+    finally:
+        sys.modules.pop("planted_evil", None)
+        gymnasium.registry.pop("Planted-v0", None)
+
+
+def test_a_received_run_names_no_file_to_an_environment(tiny_spec: PolicySpec) -> None:
+    spec = dataclasses.replace(
+        tiny_spec, env_id="CartPole-v1", env_kwargs={"xml_file": "/etc/passwd"}
+    )
+    for named in ("", "CartPole-v1"):
+        with pytest.raises(
+            ValueError, match="run: .* would be given xml_file='/etc/passwd', which"
+        ):
+            environment_of(Path("run"), spec, named)
+    assert environment_of(Path("run"), spec, "Acrobot-v1") == ("Acrobot-v1", {})

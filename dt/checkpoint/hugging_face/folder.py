@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
 from dt.checkpoint.hugging_face.units import STATISTICS, ImportedUnits
 from dt.config import ModelConfig
-from dt.files import sha256_of
+from dt.files import require_memory, sha256_of
 from dt.model.decision_transformer import abstract_model
 from dt.spec.spec import PolicySpec
 
@@ -85,6 +86,9 @@ def load_hf(
     config = _read_config(folder / CONFIG)
     known = ImportedUnits.read(folder, statistics)
     tensors = _read_tensors(folder / WEIGHTS, known.sha256)
+    _check_sizes(folder, config, tensors)
+    cached = 8 * config["n_layer"] * config["hidden_size"] * known.context_length
+    require_memory(f"{folder}: a context of {known.context_length} timesteps", cached)
     try:
         spec = _spec_of(config, known)
     except ValueError as error:
@@ -177,6 +181,30 @@ def _read_tensors(path: Path, sha256: str | None) -> Tensors:
         raise ValueError(
             f"{path}: does not read ({error}); it must be whole, and of float32 or float16"
         ) from None
+
+
+def _check_sizes(folder: Path, config: dict[str, Any], tensors: Tensors) -> None:
+    """Hold the sizes that config.json declares against the tensors, before a model is laid out.
+
+    Raises:
+        ValueError: naming the option and both sizes.
+    """
+    layers = {name.split(".")[2] for name in tensors if re.match(r"encoder\.h\.\d+\.", name)}
+    held: dict[str, int] = {"n_layer": len(layers)}
+    for option, name, axis in (
+        ("hidden_size", "embed_ln.weight", 0),
+        ("state_dim", "embed_state.weight", 1),
+        ("act_dim", "embed_action.weight", 1),
+        ("max_ep_len", "embed_timestep.weight", 0),
+    ):
+        if name in tensors and tensors[name].ndim > axis:  # what is missing is named later
+            held[option] = tensors[name].shape[axis]
+    for option, size in held.items():
+        if type(config[option]) is not int or config[option] > size:  # fewer are named later
+            raise ValueError(
+                f"{folder / CONFIG}: {option} is {str(config[option])[:80]}, but {WEIGHTS} holds "
+                f"{size}; take both from one model"
+            )
 
 
 def _spec_of(config: dict[str, Any], known: ImportedUnits) -> PolicySpec:

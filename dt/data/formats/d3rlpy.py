@@ -65,7 +65,7 @@ def _read_v1(path: Path, file: h5py.File) -> tuple[dict[str, np.ndarray], list[s
                 f"{path}: {key} has {len(values)} rows, terminals {len(terminals)}; every field "
                 f"needs one row a step"
             )
-    if "discrete_action" in file and bool(np.asarray(file["discrete_action"][()])):
+    if "discrete_action" in file and _number(path, file, "discrete_action"):
         arrays["actions"] = _integers(path, arrays["actions"])
     lengths = complete_lengths(ends)
     if not len(lengths):
@@ -81,7 +81,7 @@ def _read_v1(path: Path, file: h5py.File) -> tuple[dict[str, np.ndarray], list[s
 
 def _read_v2(path: Path, file: h5py.File) -> list[Episode]:
     if "num_episodes" in file:
-        count = int(file["num_episodes"][()])
+        count = _number(path, file, "num_episodes")
         if "observations_0_0" in file:
             raise ValueError(
                 f"{path}: observations are in several arrays; this version reads one a step"
@@ -95,7 +95,7 @@ def _read_v2(path: Path, file: h5py.File) -> list[Episode]:
         ]
     elif "total_size" in file:
         stacked = {key: read_array(path, file, key) for key in V2_COLUMNS}
-        count = int(file["total_size"][()])
+        count = _number(path, file, "total_size")
         for key, values in stacked.items():
             if len(values) != count:
                 raise ValueError(f"{path}: {key} has {len(values)} episodes, total_size is {count}")
@@ -103,6 +103,13 @@ def _read_v2(path: Path, file: h5py.File) -> list[Episode]:
     else:
         raise ValueError(f"{path}: has no num_episodes; it holds {names_in(file)}")
     return [_episode(path, index, *column) for index, column in enumerate(columns)]
+
+
+def _number(path: Path, file: h5py.File, key: str) -> int:
+    value = read_array(path, file, key, in_rows=False)
+    if value.size != 1:
+        raise ValueError(f"{path}: {key} has shape {value.shape}; it needs one number")
+    return int(value.item())
 
 
 def _episode(

@@ -23,8 +23,18 @@ import numpy as np
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import EXTRAS, complete_lengths, from_arrays, to_extras
 from dt.data.formats.format import Format
-from dt.data.formats.hdf5 import MAGIC, hdf5_keys, names_in, open_hdf5, read_array, reserve
+from dt.data.formats.hdf5 import (
+    MAGIC,
+    hdf5_keys,
+    names_in,
+    number_dataset,
+    open_hdf5,
+    read_array,
+    read_value,
+    reserve,
+)
 from dt.data.streams import EpisodeSource, pieces
+from dt.files import require_memory
 from dt.spaces.environments import EnvKwargs, known_step_limit
 from dt.spaces.parts import is_composite
 
@@ -60,8 +70,11 @@ def read_d4rl(
             for theirs, ours in NAMES.items()
             if theirs in file or theirs != "timeouts"
         }
-        arrays |= {key: file["metadata"][key][()] for key in EXTRAS if f"metadata/{key}" in file}
-        arrays = {key: np.asarray(value) for key, value in arrays.items()}
+        arrays |= {
+            key: read_value(path, file, f"metadata/{key}")
+            for key in EXTRAS
+            if f"metadata/{key}" in file
+        }
         for key in ("terminations", "truncations"):
             if key in arrays:
                 arrays[key] = arrays[key].reshape(-1).astype(bool)
@@ -70,7 +83,7 @@ def read_d4rl(
             arrays, notes = _complete(path, arrays, known_step_limit(env_id, env_kwargs or {}))
         if "final_observations" not in arrays and "next_observations" in file:
             last = np.cumsum(arrays["episode_lengths"]) - 1
-            arrays["final_observations"] = _rows(file["next_observations"], last)
+            arrays["final_observations"] = _rows(path, file, "next_observations", last)
     return from_arrays(str(path), arrays, env_id, env_kwargs, notes)
 
 
@@ -150,8 +163,11 @@ def _at_limit(ends: np.ndarray, limit: int) -> np.ndarray:
     return (steps - began + 1) % limit == 0
 
 
-def _rows(dataset: h5py.Dataset, rows: np.ndarray) -> np.ndarray:
+def _rows(path: Path, file: h5py.File, key: str, rows: np.ndarray) -> np.ndarray:
     """Some rows, in rising order, without the whole in memory."""
+    dataset = number_dataset(path, file, key)
+    part = dataset.nbytes // max(1, len(dataset)) * min(ROWS, len(dataset))
+    require_memory(f"{path}: {key}", part)
     kept = [dataset[:0]]
     for start in range(0, len(dataset), ROWS):
         inside = rows[(rows >= start) & (rows < start + ROWS)]
@@ -185,7 +201,7 @@ def _append(name: str, file: h5py.File, key: str, values: np.ndarray) -> None:
 def _explain(path: Path, head: bytes) -> str:
     if head != MAGIC:
         return ""
-    with open_hdf5(path) as file:
+    with open_hdf5(path, names_only=True) as file:
         return (
             f"is HDF5 of no format known here; it holds {names_in(file)}; D4RL's holds "
             f"observations, actions, rewards and terminals"

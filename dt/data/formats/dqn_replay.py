@@ -17,6 +17,7 @@ $store$_observation_ckpt.N.gz (rows, 84, 84) of bytes, and the same for action, 
 from __future__ import annotations
 
 import gzip
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -30,11 +31,12 @@ from gymnasium import spaces
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream
-from dt.files import first_line
+from dt.files import first_line, refuse_links_out, require_memory
 from dt.spaces.environments import EnvKwargs, environment_spaces
 
 FIELDS = ("observation", "action", "reward", "terminal")
 GZIP_MAGIC = b"\x1f\x8b"
+MOST_PACKED = 1032  # bytes that deflate can pack into one
 PADDING = 3  # rows of zeros before an episode: Dopamine's stack of 4 less 1
 _NAME = re.compile(r"^\$store\$_(?:observation|action|reward|terminal)_ckpt\.(\d+)\.gz$")
 
@@ -45,6 +47,10 @@ class Shard(NamedTuple):
 
     def file(self, field: str) -> Path:
         return self.folder / f"$store$_{field}_ckpt.{self.number}.gz"
+
+    @property
+    def counter(self) -> Path:
+        return self.folder / f"add_count_ckpt.{self.number}.gz"
 
 
 def is_shard(path: Path, head: bytes) -> bool:
@@ -67,8 +73,15 @@ def _observation_file(path: Path) -> Path:
 
 
 def shard_files(path: Path) -> list[Path]:
-    """List the arrays that the episodes are read from."""
-    return [shard.file(field) for shard in find_shards(path) for field in FIELDS]
+    """List the arrays that the episodes are read from.
+
+    Raises:
+        ValueError: for an array of a folder that lies elsewhere.
+    """
+    files = [shard.file(field) for shard in find_shards(path) for field in FIELDS]
+    counters = [shard.counter for shard in find_shards(path)]
+    refuse_links_out(path if path.is_dir() else path.resolve().parent, [*files, *counters])
+    return files
 
 
 def read_dqn_replay(
@@ -83,6 +96,7 @@ def read_dqn_replay(
         ValueError: naming the file that is missing or damaged.
     """
     shards = find_shards(path)
+    shard_files(path)  # none of which lies elsewhere
     if not shards:
         raise ValueError(f"{path}: has no $store$_observation_ckpt.N.gz; give a folder of shards")
     shape: tuple[int, ...] | None = None
@@ -168,9 +182,8 @@ def _read_steps(shard: Shard, rows: int) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{shard.file('action')}: actions are {steps['action'].dtype}; give integers"
         )
-    counter = shard.folder / f"add_count_ckpt.{shard.number}.gz"
-    if counter.is_file() and rows:
-        with _RowFile(counter) as array:
+    if shard.counter.is_file() and rows:
+        with _RowFile(shard.counter) as array:
             count = int(array.read(1).reshape(-1)[0])
         steps = {field: values[: count % rows or rows] for field, values in steps.items()}
     return steps
@@ -194,6 +207,13 @@ class _RowFile:
                 f"{path}: not a gzipped NumPy array ({first_line(error)}); fetch it anew"
             ) from error
         self.shape, fortran, self.dtype = header
+        size, packed = math.prod(self.shape) * self.dtype.itemsize, path.stat().st_size
+        if size > MOST_PACKED * packed:
+            self.file.close()
+            raise ValueError(
+                f"{path}: declares {self.shape} values of {self.dtype}, more than gzip can hold in "
+                f"its {packed} bytes; fetch it anew"
+            )
         if fortran and len(self.shape) > 1 or self.dtype.hasobject:
             self.file.close()
             raise ValueError(f"{path}: is no plain array in rows; write it anew with np.save")
@@ -206,6 +226,8 @@ class _RowFile:
 
     def read(self, count: int) -> np.ndarray:
         """Unpack the next rows."""
+        row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        require_memory(f"{self.path}: {count} rows", count * row)
         values = np.empty((count, *self.shape[1:]), self.dtype)
         left = values.reshape(-1).view(np.uint8).data
         try:

@@ -23,7 +23,13 @@ import numpy as np
 from dt.data.episodes import Episode, EpisodeDataset, check_shapes, step_shapes
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource, cut_ends
-from dt.spaces.environments import EnvKwargs, environment_spaces, known_spaces
+from dt.spaces.environments import (
+    EnvKwargs,
+    environment_spaces,
+    known_spaces,
+    kwargs_of,
+    logged_kwargs,
+)
 from dt.spaces.infer import infer_spaces
 from dt.spaces.parts import leaves
 from dt.spaces.records import build, to_records
@@ -58,9 +64,8 @@ def from_arrays(
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
     """
-    own, kwargs = _text(arrays["env_id"]) if "env_id" in arrays else None, env_kwargs or {}
-    if env_id in (None, own):  # an environment by another name has other arguments
-        kwargs = {**_json(name, arrays, "env_kwargs"), **kwargs}
+    own = _text(arrays["env_id"]) if "env_id" in arrays else None
+    kwargs = kwargs_of(name, env_id, own, _logged_kwargs(name, arrays), env_kwargs)
     arrays = _joined(name, arrays, env_id, own, kwargs)
     for key in STEPS:
         _check_numbers(name, arrays, key)
@@ -310,18 +315,19 @@ def _reference(name: str, arrays: Mapping[str, np.ndarray]) -> Reference | None:
     return Reference(source, float(arrays["ref_min"].item()), float(arrays["ref_max"].item()))
 
 
-def _json(name: str, arrays: Mapping[str, np.ndarray], key: str) -> EnvKwargs:
-    if key not in arrays:
+def _logged_kwargs(name: str, arrays: Mapping[str, np.ndarray]) -> EnvKwargs:
+    if "env_kwargs" not in arrays:
         return {}
     try:
-        value = json.loads(_text(arrays[key]))
+        value = json.loads(_text(arrays["env_kwargs"]))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{name}: env_kwargs is no JSON ({error}); remove the key") from error
+    try:
+        return logged_kwargs(value)
     except ValueError as error:
-        raise ValueError(f"{name}: {key} is no JSON ({error}); remove the key") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{name}: {key} is {value!r}; it needs a JSON object")
-    return value
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _text(array: np.ndarray) -> str:
-    value = array.reshape(-1)[0]
+    value = array.reshape(-1)[0] if array.size else ""
     return value.decode() if isinstance(value, bytes) else str(value)

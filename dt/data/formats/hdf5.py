@@ -1,8 +1,14 @@
-"""Read HDF5 files; a damaged one becomes an error of one line. Serves the formats in HDF5."""
+"""Read HDF5 files; a damaged one becomes an error of one line. Serves the formats in HDF5.
+
+What a file opened here gives is in the file. HDF5 can send a reader on to other files (external
+links, external storage, virtual data sets), and fills with zeros what was never written; a file
+that does either is refused.
+"""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dt.files import first_line
+from dt.files import first_line, require_memory
 
 if TYPE_CHECKING:  # imported where a file is opened: most logs are not HDF5
     import h5py
@@ -20,12 +26,21 @@ MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open to read; whatever HDF5 raises until it is closed becomes a ValueError."""
+def open_hdf5(path: Path, names_only: bool = False) -> Iterator[h5py.File]:
+    """Open to read; whatever HDF5 raises until it is closed becomes a ValueError.
+
+    Args:
+        names_only: that nothing but names is read, so that where they lead need not be looked at.
+
+    Raises:
+        ValueError: naming the file, and the member that leads to another file.
+    """
     import h5py
 
     try:
         with h5py.File(path, "r") as file:
+            if not names_only:
+                _refuse_other_files(path, file)
             yield file
     except (OSError, RuntimeError) as error:
         if isinstance(error, PermissionError):
@@ -33,6 +48,74 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
         raise ValueError(
             f"{path}: not a readable HDF5 file ({first_line(error)}); fetch it anew"
         ) from error
+
+
+def datasets_in(file: h5py.File) -> Iterator[tuple[str, h5py.h5d.DatasetID]]:
+    """List the data sets of a file, each once, by the name that was found first."""
+    from h5py import h5d, h5o
+
+    names: list[bytes] = []
+
+    def see(name: bytes, info: h5o.ObjInfo) -> None:
+        if info.type == h5o.TYPE_DATASET:
+            names.append(name)
+
+    h5o.visit(file.id, see, info=True)
+    for name in names:
+        yield name.decode(errors="replace"), h5d.open(file.id, name)
+
+
+def _refuse_other_files(path: Path, file: h5py.File) -> None:
+    """Look at every link and data set; links within the file lead only to those."""
+    from h5py import h5d, h5l
+
+    found: list[str] = []
+
+    def see_link(name: bytes, info: h5l.LinkInfo) -> None:
+        if info.type not in (h5l.TYPE_HARD, h5l.TYPE_SOFT):
+            found.append(f"{name.decode(errors='replace')} is a link to another file")
+
+    file.id.links.visit(see_link, info=True)
+    for name, dataset in datasets_in(file):
+        made = dataset.get_create_plist()
+        if made.get_layout() == h5d.VIRTUAL:
+            found.append(f"{name} is a virtual data set, of other files")
+        elif made.get_external_count():
+            found.append(f"{name} is stored in another file")
+    if found:
+        raise ValueError(f"{path}: {found[0]}, which is not read; copy the data into one file")
+
+
+def require_stored(path: Path, name: str, dataset: h5py.h5d.DatasetID) -> int:
+    """Hold what a data set declares against what the file holds of it.
+
+    Returns:
+        The bytes that reading it whole takes.
+
+    Raises:
+        ValueError: naming the file and the data set, of which a part was never written.
+    """
+    from h5py import h5d
+
+    if dataset.shape is None:
+        return 0
+    unit = dataset.get_type().get_size()
+    size = math.prod(dataset.shape) * unit
+    made = dataset.get_create_plist()
+    if made.get_layout() == h5d.CHUNKED:
+        chunk = made.get_chunk()
+        pieces = math.prod(-(-n // per) for n, per in zip(dataset.shape, chunk, strict=True))
+        held = dataset.get_num_chunks()
+        whole = held == pieces
+        require_memory(f"{path}: {name}", math.prod(chunk) * unit if held else 0)
+    else:
+        whole = dataset.get_storage_size() >= size
+    if not whole:
+        raise ValueError(
+            f"{path}: {name} declares {dataset.shape} values, and the file does not hold them all; "
+            f"write it whole, or fetch it anew"
+        )
+    return size
 
 
 def reserve(path: Path, used: int, more: int) -> None:
@@ -52,18 +135,40 @@ def reserve(path: Path, used: int, more: int) -> None:
                 raise
 
 
-def read_array(path: Path, file: h5py.File, key: str, in_rows: bool = True) -> np.ndarray:
-    """Read one array of numbers, whole."""
+def number_dataset(path: Path, file: h5py.File, key: str, in_rows: bool = True) -> h5py.Dataset:
+    """Find a data set of numbers that the file holds whole.
+
+    Raises:
+        ValueError: naming the file and the key that is missing, no numbers, or only declared.
+    """
     import h5py
 
-    if not isinstance(file.get(key), h5py.Dataset):
+    dataset = file.get(key)
+    if not isinstance(dataset, h5py.Dataset):
         raise ValueError(f"{path}: has no key {key!r}; it holds {names_in(file)}")
-    shape, dtype = file[key].shape, file[key].dtype
+    shape, dtype = dataset.shape, dataset.dtype
     if dtype.kind not in "biuf" or shape is None or (in_rows and not shape):
         raise ValueError(
             f"{path}: {key} is {dtype} of shape {shape}; it needs numbers, one row a step"
         )
-    return np.asarray(file[key][()])
+    require_stored(path, key, dataset.id)
+    return dataset
+
+
+def read_array(path: Path, file: h5py.File, key: str, in_rows: bool = True) -> np.ndarray:
+    """Read one array of numbers, whole."""
+    dataset = number_dataset(path, file, key, in_rows)
+    require_memory(f"{path}: {key}", dataset.nbytes)
+    return np.asarray(dataset[()])
+
+
+def read_value(path: Path, file: h5py.File, key: str) -> np.ndarray:
+    """Read one array of numbers, or one text."""
+    import h5py
+
+    dataset = file.get(key)
+    text = isinstance(dataset, h5py.Dataset) and dataset.dtype.kind in "OSU" and dataset.size == 1
+    return np.asarray(dataset[()]) if text else read_array(path, file, key, in_rows=False)
 
 
 def names_in(file: h5py.File, most: int = 8) -> str:
@@ -77,5 +182,5 @@ def hdf5_keys(path: Path, head: bytes) -> frozenset[str]:
     """List the names at the top of the file; none where its first bytes are not HDF5's."""
     if head != MAGIC:
         return frozenset()
-    with open_hdf5(path) as file:
+    with open_hdf5(path, names_only=True) as file:
         return frozenset(file)

@@ -5,14 +5,11 @@ observations, next_observations, actions, rewards, terminals, or the same in the
 episode whose last step is no terminal was truncated; the last next_observation is kept as the
 observation after the last action.
 
-A pickle is a program. Here it may make numbers, words, lists, dicts and NumPy arrays of numbers,
-and nothing else: the first other name it asks for ends the reading before it is called.
+A pickle is a program. `dt.data.formats.plain_pickle` runs none of it.
 """
 
 from __future__ import annotations
 
-import importlib
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -20,15 +17,9 @@ import numpy as np
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.formats.flat import from_steps
 from dt.data.formats.format import Format
+from dt.data.formats.plain_pickle import RefusedPickle, load_plain
 from dt.spaces.environments import EnvKwargs
 
-# What NumPy's arrays ask for, in NumPy 1's spelling of the module and in NumPy 2's.
-ARRAY_MAKERS = {
-    ("multiarray", "_reconstruct"),
-    ("multiarray", "scalar"),
-    ("numeric", "_frombuffer"),
-}
-ARRAY_TYPES = {"ndarray", "dtype"}
 KEYS = {
     "observations": ("observations", "observation"),
     "actions": ("actions", "action"),
@@ -53,7 +44,7 @@ def read_kzl(
     """
     with path.open("rb") as file:
         try:
-            paths = _ArraysOnly(file).load()
+            paths = load_plain(file)
         except RefusedPickle as error:
             raise ValueError(f"{path}: {error}") from error
         except Exception as error:  # damaged bytes can break the unpickler in many ways
@@ -63,39 +54,6 @@ def read_kzl(
         raise ValueError(f"{path}: holds a {type(paths).__name__}; it needs a list of dicts")
     episodes = [_episode(path, index, entry) for index, entry in enumerate(paths)]
     return from_steps(str(path), episodes, env_id, env_kwargs)
-
-
-class RefusedPickle(Exception):
-    """It asked for more than arrays."""
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that knows arrays of numbers."""
-
-    def find_class(self, module: str, name: str) -> object:
-        package, _, part = module.rpartition(".")
-        if package in ("numpy.core", "numpy._core") and (part, name) in ARRAY_MAKERS:
-            maker = getattr(importlib.import_module(f"numpy._core.{part}"), name)
-            # A fresh function each time: a pickle may set attributes of what it is given.
-            return lambda *args: maker(*args)
-        if module == "numpy" and name in ARRAY_TYPES:
-            return getattr(np, name)
-        if (module, name) == ("_codecs", "encode"):
-            return _latin1
-        raise RefusedPickle(
-            f"its pickle asks for {module}.{name}, which could run code; only arrays are read, "
-            f"so convert the file where you trust it"
-        )
-
-    def persistent_load(self, pid: object) -> object:
-        raise RefusedPickle("its pickle refers to an object outside it; write it whole")
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """How old pickles spell bytes."""
-    if not isinstance(text, str) or encoding != "latin1":
-        raise RefusedPickle(f"its pickle asks for the codec {encoding!r}; write it anew")
-    return text.encode("latin1")
 
 
 def _episode(path: Path, index: int, entry: dict[str, object]) -> Episode:

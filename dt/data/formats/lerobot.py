@@ -25,7 +25,7 @@ import numpy as np
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line
+from dt.files import first_line, refuse_links_out
 from dt.spaces.environments import EnvKwargs, environment_spaces
 from dt.spaces.infer import infer_spaces
 
@@ -56,8 +56,14 @@ def is_lerobot_folder(folder: Path) -> bool:
 
 
 def lerobot_files(folder: Path) -> list[Path]:
-    """List the files that hold what is read here, in the order of their episodes."""
-    return [folder / "meta" / "info.json", *sorted((folder / "data").glob("*/*.parquet"))]
+    """List the files that hold what is read here, in the order of their episodes.
+
+    Raises:
+        ValueError: for a file that lies elsewhere.
+    """
+    files = [folder / "meta" / "info.json", *sorted((folder / "data").glob("*/*.parquet"))]
+    refuse_links_out(folder, files)
+    return files
 
 
 def read_lerobot(
@@ -76,8 +82,8 @@ def read_lerobot(
     """
     if find_spec("pyarrow") is None:
         raise ValueError(f"{folder}: parquet needs pyarrow; pip install 'dt-steer[lerobot]'")
-    features, num_episodes = _read_info(folder)
     files = lerobot_files(folder)[1:]
+    features, num_episodes = _read_info(folder)
     if not files:
         raise ValueError(f"{folder}: has no data/*/*.parquet; fetch it anew")
     observed = [key for key in OBSERVATIONS if key in features]

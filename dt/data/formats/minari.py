@@ -20,16 +20,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import gymnasium
 import numpy as np
-from gymnasium.envs.registration import EnvSpec
 
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
-from dt.data.formats.hdf5 import hdf5_keys
+from dt.data.formats.hdf5 import datasets_in, hdf5_keys, open_hdf5, require_stored
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line
-from dt.spaces.environments import EnvKwargs, environment_spaces
+from dt.files import first_line, refuse_links_out, require_memory
+from dt.spaces.environments import (
+    EnvKwargs,
+    environment_spaces,
+    known_spaces,
+    kwargs_of,
+    logged_kwargs,
+)
 from dt.spaces.parts import leaves
 from dt.spaces.records import to_records
 from dt.spaces.text import space_from_text
@@ -78,8 +84,8 @@ def find_minari(source: str, fetch: bool = False) -> Path:
     Raises:
         ValueError: when it is not there, and cannot be fetched where that is asked for.
     """
-    known = Path(os.path.expanduser(source)), dataset_path(source)
-    found = next((folder for path in known if (folder := data_folder(path))), None)
+    known = (data_folder(path) for path in _known_places(source))
+    found = next(filter(None, known), None)
     if found is None and fetch:
         _download(source)
         found = data_folder(dataset_path(source))
@@ -92,10 +98,22 @@ def find_minari(source: str, fetch: bool = False) -> Path:
     return found
 
 
+def _known_places(source: str) -> tuple[Path, Path]:
+    """Where a data set may lie: its own path, and that of its id."""
+    return Path(os.path.expanduser(source)), dataset_path(source)
+
+
 def minari_files(source: str | Path, fetch: bool = False) -> list[Path]:
-    """List the files of a data set, given by its id or folder."""
+    """List the files of a data set, given by its id or folder.
+
+    Raises:
+        ValueError: as `find_minari`, and for a file that lies elsewhere.
+    """
     folder = find_minari(str(source), fetch)
-    return [path for path in folder.rglob("*") if path.is_file()]
+    found = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
+    root = next(path for path in _known_places(str(source)) if data_folder(path) == folder)
+    refuse_links_out(root, [folder, *found])
+    return [path for path in found if path.is_file()]
 
 
 def read_minari(
@@ -114,17 +132,17 @@ def read_minari(
     """
     source = str(source)
     folder = find_minari(source, fetch)
-    dataset = _open(source, folder)
-    metadata = dataset.storage.metadata
-    observation_space, action_space = dataset.observation_space, dataset.action_space
+    minari_files(source)  # none of which lies elsewhere
+    metadata = _read_metadata(source, folder)
+    own, logged = _environment(source, metadata)
+    kwargs = kwargs_of(source, env_id, own, logged, env_kwargs)
+    stored = _stored_spaces(source, metadata, env_id or own, kwargs)
+    dataset = _open(source, folder, metadata, stored)
+    observation_space, action_space = stored
     if "dt_observation_space" in metadata:
-        observation_space = space_from_text(metadata["dt_observation_space"])
+        observation_space = _space(source, metadata, "dt_observation_space")
     if "dt_action_space" in metadata:
-        action_space = space_from_text(metadata["dt_action_space"])
-    kwargs = env_kwargs or {}
-    own, logged = _environment(dataset.spec.env_spec, metadata)
-    if env_id in (None, own):  # an environment by another name has other arguments
-        kwargs = {**logged, **kwargs}
+        action_space = _space(source, metadata, "dt_action_space")
     if env_id is not None:
         observation_space, action_space = environment_spaces(env_id, kwargs)
     else:
@@ -147,20 +165,97 @@ def read_minari(
     )
 
 
-def _open(source: str, folder: Path) -> minari.MinariDataset:
-    import minari
-
+def _read_metadata(source: str, folder: Path) -> Metadata:
+    path = folder / "metadata.json"
     try:
-        data_format = json.loads((folder / "metadata.json").read_text())["data_format"]
-        if data_format == "hdf5" or find_spec("pyarrow") is not None:
-            return minari.MinariDataset(folder)
+        metadata = json.loads(path.read_text())
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("data_format"), str):
+            raise ValueError("it is no object with a data_format")
+        for key in ("total_episodes", "total_steps"):
+            if type(metadata.get(key)) is not int or metadata[key] < 0:
+                raise ValueError(f"{key} is {str(metadata.get(key))[:80]}; it must be a count")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: not a readable Minari data set ({first_line(error)}); fetch it anew"
+        ) from error
+    return metadata
+
+
+def _stored_spaces(
+    source: str, metadata: Metadata, env_id: str | None, kwargs: EnvKwargs
+) -> tuple[gymnasium.Space, gymnasium.Space]:
+    """The spaces that the arrays are stored by.
+
+    Where the metadata lacks them, Minari itself makes the environment that it describes, by the
+    entry point written there: any function, with any arguments. Here an id that is registered
+    already gives them, or nothing does.
+    """
+    keys = ("observation_space", "action_space")
+    if all(key in metadata for key in keys):
+        return _space(source, metadata, keys[0]), _space(source, metadata, keys[1])
+    known = known_spaces(env_id, kwargs)
+    if known is None:
+        raise ValueError(
+            f"{source}: metadata.json has no observation_space and action_space, and the "
+            f"environment that it describes is not made from a file; write both there, or name an "
+            f"installed environment with --env (train.py: --evaluation.env)"
+        )
+    return known
+
+
+def _space(source: str, metadata: Metadata, key: str) -> gymnasium.Space:
+    try:
+        return space_from_text(metadata[key])
+    except (ValueError, KeyError, TypeError, NotImplementedError, AssertionError) as error:
+        raise ValueError(
+            f"{source}: {key} in metadata.json is no space ({first_line(error)}); fetch it anew"
+        ) from error
+
+
+def _open(
+    source: str,
+    folder: Path,
+    metadata: Metadata,
+    stored: tuple[gymnasium.Space, gymnasium.Space],
+) -> minari.MinariDataset:
+    data_format = metadata["data_format"]
+    if data_format != "hdf5" and find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{source}: Minari's {data_format} format needs pyarrow; "
+            f"pip install 'dt-steer[lerobot]'"
+        )
+    import minari
+    from minari.dataset._storages import get_minari_storage
+
+    _check_files(source, folder, metadata)
+    try:
+        # Not `MinariStorage.read`, which makes an environment where it finds no spaces.
+        images = bool(metadata.get("jpeg_encoding", True))
+        storage = get_minari_storage(data_format)(folder, *stored, jpeg_encoding=images)
+        return minari.MinariDataset(storage)
     except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"{source}: not a readable Minari data set ({first_line(error)}); fetch it anew"
         ) from error
-    raise ValueError(
-        f"{source}: Minari's {data_format} format needs pyarrow; pip install 'dt-steer[lerobot]'"
-    )
+
+
+def _check_files(source: str, folder: Path, metadata: Metadata) -> None:
+    """Hold what the metadata declares against the files, and see that they lead to no others."""
+    if metadata["data_format"] == "hdf5":
+        path = folder / "main_data.hdf5"
+        if not path.is_file():
+            raise ValueError(f"{source}: has no {path.name}; fetch it anew")
+        with open_hdf5(path) as file:
+            held = len(file)
+            for name, dataset in datasets_in(file):
+                require_memory(f"{path}: {name}", require_stored(path, name, dataset))
+    else:
+        held = sum(each.is_dir() for each in folder.iterdir())
+    if metadata["total_episodes"] > held:
+        raise ValueError(
+            f"{source}: holds {held} episodes, its metadata says {metadata['total_episodes']}; "
+            f"fetch it anew"
+        )
 
 
 def _download(dataset_id: str) -> None:
@@ -189,38 +284,55 @@ def _download(dataset_id: str) -> None:
 
 def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Iterator[Episode]:
     steps = 0
-    try:
-        for e in dataset.iterate_episodes():
+    episodes = dataset.iterate_episodes()
+    while True:
+        try:
+            e = next(episodes, None)
+            if e is None:
+                break
             rewards = np.asarray(e.rewards)
-            steps += len(rewards)
             observations = to_records(dataset.observation_space, e.observations)
-            ends = np.asarray(e.terminations), np.asarray(e.truncations)
-            yield Episode(
-                observations if finals else observations[: len(rewards)],
-                to_records(dataset.action_space, e.actions),
-                rewards,
-                *cut_ends(*ends, np.array([0, len(rewards)])),
-            )
-    except (OSError, KeyError, AssertionError) as error:
-        raise ValueError(f"{source}: unreadable ({first_line(error)}); fetch it anew") from error
+            actions = to_records(dataset.action_space, e.actions)
+        except Exception as error:  # Minari's reader, and its decoders of pictures, have many
+            raise ValueError(
+                f"{source}: unreadable ({first_line(error)}); fetch it anew"
+            ) from error
+        steps += len(rewards)
+        ends = np.asarray(e.terminations), np.asarray(e.truncations)
+        yield Episode(
+            observations if finals else observations[: len(rewards)],
+            actions,
+            rewards,
+            *cut_ends(*ends, np.array([0, len(rewards)])),
+        )
     if steps != dataset.total_steps:
         raise ValueError(
             f"{source}: holds {steps} steps, its metadata says {dataset.total_steps}; fetch it anew"
         )
 
 
-def _environment(spec: EnvSpec | None, metadata: Metadata) -> tuple[str | None, EnvKwargs]:
-    if "dt_env_kwargs" in metadata:
-        return metadata.get("dt_env_id"), json.loads(metadata["dt_env_kwargs"])
-    return (None, {}) if spec is None else (spec.id, _plain(spec))
-
-
-def _plain(spec: EnvSpec) -> EnvKwargs:
-    """What differs from the registered environment: keyword arguments and the time limit."""
-    kwargs = dict(spec.kwargs)
-    if spec.max_episode_steps is not None:
-        kwargs["max_episode_steps"] = spec.max_episode_steps
-    return kwargs
+def _environment(source: str, metadata: Metadata) -> tuple[str | None, EnvKwargs]:
+    """The id and the arguments that the data were logged with; nothing is made of them here."""
+    try:
+        if "dt_env_kwargs" in metadata:
+            env_id, kwargs = metadata.get("dt_env_id"), json.loads(metadata["dt_env_kwargs"])
+        elif metadata.get("env_spec") is None:
+            return None, {}
+        else:
+            spec = json.loads(metadata["env_spec"])
+            env_id, kwargs = spec["id"], dict(spec.get("kwargs") or {})
+            # What differs from the registered environment: arguments and the time limit.
+            if spec.get("max_episode_steps") is not None:
+                kwargs["max_episode_steps"] = spec["max_episode_steps"]
+        if not isinstance(env_id, str | None):
+            raise ValueError("an id is a text")
+        kwargs = logged_kwargs(kwargs)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"{source}: metadata.json describes no environment ({first_line(error)}); remove its "
+            f"env_spec"
+        ) from error
+    return env_id, kwargs
 
 
 def _reference(metadata: Metadata) -> Reference | None:

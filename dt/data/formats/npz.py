@@ -5,7 +5,9 @@ The keys are the arrays that `dt.data.formats.flat` lists; others are left alone
 
 from __future__ import annotations
 
+import math
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeSource
-from dt.files import first_line
+from dt.files import first_line, require_memory
 from dt.spaces.environments import EnvKwargs
 
 
@@ -40,11 +42,12 @@ def read_npz(
     """
     arrays: dict[str, np.ndarray] = {}
     at = ""
+    _check_members(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             held = set(archive.files)
-            for key in (*STEPS, *ENDS, *EXTRAS, *filter(is_part, archive.files)):
-                if key in held:
+            for key in archive.files:
+                if _is_read(key):
                     at = f"{key}: "
                     arrays[key] = archive[key]
     except Exception as error:  # a damaged file can break NumPy's reader in many ways
@@ -56,6 +59,56 @@ def read_npz(
         if key not in held and not any(part.startswith(f"{key}/") for part in held):
             raise ValueError(f"{path}: has no key {key!r}; it holds {', '.join(sorted(held))}")
     return from_arrays(str(path), arrays, env_id, env_kwargs)
+
+
+def _check_members(path: Path) -> None:
+    """Hold what the arrays declare against the bytes that the file holds, before they are read.
+
+    Names are those of arrays and never of files: nothing is unpacked. A name that is there twice
+    would be read otherwise by another program.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            seen: set[str] = set()
+            for member in archive.infolist():
+                name = member.filename.removesuffix(".npy")
+                if name in seen:
+                    raise ValueError(f"{path}: holds {name!r} twice; save it anew")
+                seen.add(name)
+                if member.filename.endswith(".npy") and _is_read(name):
+                    _check_size(path, name, archive, member)
+    except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
+        raise ValueError(
+            f"{path}: not a readable npz of plain arrays ({first_line(error)}); save it anew, "
+            f"with numbers alone"
+        ) from error
+
+
+def _check_size(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    with archive.open(member) as content:
+        try:
+            version = np.lib.format.read_magic(content)
+            read = np.lib.format.read_array_header_1_0
+            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
+                content
+            )
+        except (ValueError, EOFError, TypeError) as error:
+            raise ValueError(
+                f"{path}: not a readable npz of plain arrays ({name}: {first_line(error)}); save "
+                f"it anew, with numbers alone"
+            ) from error
+        held = member.file_size - content.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and (size > held or min(shape, default=0) < 0):
+        raise ValueError(
+            f"{path}: {name} declares {shape} values of {dtype}, and the file holds "
+            f"{held} bytes of them; save it anew"
+        )
+    require_memory(f"{path}: {name}", size)
+
+
+def _is_read(name: str) -> bool:
+    return name in (*STEPS, *ENDS, *EXTRAS) or is_part(name)
 
 
 def write_npz(path: Path, source: EpisodeSource) -> None:

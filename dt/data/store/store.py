@@ -79,6 +79,7 @@ def load_training_data(
     default_env: str | None = None,
     reward: str = "",
     cache_dir: Path | None = None,
+    accept: Callable[[EpisodeSource], None] = lambda opened: None,
     say: Callable[[str], None] = print,
     on_steps: OnSteps = lambda steps: None,
 ) -> TrainingData:
@@ -88,6 +89,8 @@ def load_training_data(
         source, env_id, env_kwargs, reward: as for `open_source`.
         default_env: that of data which names none, unless `env_id` does; its spaces must fit.
         cache_dir: where stores are kept; None reads everything into memory.
+        accept: raises a ValueError for a source that shall not be read; it is not asked about a
+            store that was made before.
         say: called with a line when another process is waited for.
         on_steps: called with the steps written so far, when a store is made.
 
@@ -97,6 +100,7 @@ def load_training_data(
 
     def read() -> EpisodeSource:
         opened = open_source(source, env_id, env_kwargs, reward=reward)
+        accept(opened)
         if opened.env_id is not None or default_env is None:
             return opened
         try:
@@ -199,7 +203,7 @@ def open_store(folder: Path) -> TrainingData:
     observation_space = space_from_text(meta.observation_space)
     action_space = space_from_text(meta.action_space)
     columns = Columns.of(observation_space, action_space)
-    offsets = np.load(folder / OFFSETS)
+    offsets = np.load(folder / OFFSETS, allow_pickle=False)
     num_steps = int(offsets[-1])
     num_rows, *moments = meta.moments
     mean, deviations, low, high = (np.array(column) for column in moments)
@@ -212,7 +216,7 @@ def open_store(folder: Path) -> TrainingData:
         rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
         images=images,
         offsets=offsets,
-        returns=np.load(folder / RETURNS),
+        returns=np.load(folder / RETURNS, allow_pickle=False),
         moments=Moments(num_rows, mean, deviations, low, high),
         observation_space=observation_space,
         action_space=action_space,

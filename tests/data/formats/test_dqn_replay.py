@@ -272,3 +272,26 @@ def test_shards_without_an_episode_are_refused(tmp_path: Path) -> None:
     write(tmp_path, 0, **arrays, add_count=np.array(0))
     with pytest.raises(ValueError, match="holds no episode"):
         list(read_dqn_replay(tmp_path))
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    for name in ("log", "other"):
+        write(tmp_path / name, 0, **make_shard(3, 2))
+    file = tmp_path / "log" / "$store$_reward_ckpt.0.gz"
+    file.unlink()
+    file.symlink_to(tmp_path / "other" / file.name)
+    with pytest.raises(ValueError, match="is a link to .*other.*, outside of .*log"):
+        open_source(str(tmp_path / "log"))
+
+
+def test_more_rows_than_gzip_can_pack_are_refused_before_they_take_memory(tmp_path: Path) -> None:
+    write(tmp_path, 0, **make_shard(3, 2))
+    for field in ("observation", "reward"):
+        path = tmp_path / f"$store$_{field}_ckpt.0.gz"
+        with gzip.open(path, "wb") as file:
+            shape = (10**12, 4, 4) if field == "observation" else (10**12,)
+            described = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, described)
+        with pytest.raises(ValueError, match=rf"{field}_ckpt.0.gz: declares .* than gzip can hold"):
+            read_dqn_replay(tmp_path)
+        write(tmp_path, 0, **{field: make_shard(3, 2)[field]})

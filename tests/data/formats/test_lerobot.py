@@ -312,3 +312,22 @@ def test_without_pyarrow_its_extra_is_named(folder: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("dt.data.formats.lerobot.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs pyarrow; pip install 'dt-steer\[lerobot\]'"):
         read_lerobot(folder)
+
+
+@pytest.mark.parametrize("name", ["meta/info.json", "data/chunk-000/file-000.parquet"])
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
+    rows = {
+        "observation.state": np.zeros((3, 2), np.float32),
+        "action": np.zeros((3, 2), np.float32),
+        "next.reward": np.ones(3, np.float32),
+        "episode_index": np.zeros(3, np.int64),
+        "frame_index": np.arange(3),
+    }
+    for folder in ("log", "other"):
+        write(tmp_path / folder, rows)
+    (tmp_path / "log" / name).unlink()
+    (tmp_path / "log" / name).symlink_to(tmp_path / "other" / name)
+    with pytest.raises(ValueError, match=rf"log/{name}: is a link to .*other/{name}, outside"):
+        read_lerobot(tmp_path / "log")
+    with pytest.raises(ValueError, match="is a link to"):
+        source_files(str(tmp_path / "log"))

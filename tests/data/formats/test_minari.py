@@ -375,3 +375,100 @@ def test_without_the_hub_s_client_its_extra_is_named(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("dt.data.formats.minari.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs huggingface_hub; pip install 'dt-steer\[hub\]'"):
         open_source("hub:test/far-v0")
+
+
+def change_metadata(folder: Path, **changes: Any) -> None:
+    """A change of None removes the key."""
+    path = folder / "data" / "metadata.json"
+    values = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def hostile_spec(marker: Path, **changes: Any) -> str:
+    """An environment whose entry point is a shell's, and whose argument is a command."""
+    spec = {
+        "id": "Nice-v0",
+        "entry_point": "subprocess:getoutput",
+        "reward_threshold": None,
+        "nondeterministic": False,
+        "max_episode_steps": 50,
+        "disable_env_checker": True,
+        "kwargs": {"cmd": f"touch {marker}"},
+        "additional_wrappers": [],
+        "vector_entry_point": None,
+        **changes,
+    }
+    return json.dumps(spec)
+
+
+def test_a_file_s_entry_point_is_never_called(root: Path) -> None:
+    """Minari calls it where the metadata lacks a space."""
+    marker = root / "RAN"
+    write("test/log-v0", make_buffer(3, 0.0))
+    change_metadata(root / "test/log-v0", env_spec=hostile_spec(marker))
+    assert read("test/log-v0").env_id == "Nice-v0"  # a name, of which nothing is made
+    for lacking in ("observation_space", "action_space"):
+        change_metadata(root / "test/log-v0", **{lacking: None})
+        with pytest.raises(ValueError, match="test/log-v0: metadata.json has no .* not made from"):
+            read("test/log-v0")
+    with pytest.raises(
+        ValueError, match="test/log-v0: .* would be given cmd=.*; register an id of"
+    ):
+        read("test/log-v0", "Nice-v0")
+    for env_id in ("posixpath_evil:Nice-v0", "CartPole-v1"):
+        spec = hostile_spec(marker, id=env_id)
+        change_metadata(root / "test/log-v0", env_spec=spec)
+        with pytest.raises(ValueError, match="test/log-v0: "):
+            read("test/log-v0")
+    assert not marker.exists()
+
+
+def test_without_spaces_an_installed_environment_of_the_id_gives_them(root: Path) -> None:
+    """As Minari's first data sets had it; nothing else of the description is used."""
+    write("test/log-v0", make_buffer(3, 0.0))
+    spec = hostile_spec(root / "RAN", id="CartPole-v1", kwargs={})
+    change_metadata(root / "test/log-v0", env_spec=spec, observation_space=None, action_space=None)
+    dataset = read("test/log-v0")
+    assert dataset.action_space == TWO and dataset.env_kwargs == {"max_episode_steps": 50}
+    change_metadata(root / "test/log-v0", env_spec=None)
+    with pytest.raises(ValueError, match="write both there, or name an installed environment"):
+        read("test/log-v0")
+    assert read("test/log-v0", "CartPole-v1").action_space == TWO
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("count", [10**15, 2, -1, "many"])
+def test_more_episodes_than_are_there_are_noticed_at_once(
+    root: Path, data_format: str, count: object
+) -> None:
+    write("test/log-v0", make_buffer(3, 0.0), data_format=data_format)
+    change_metadata(root / "test/log-v0", total_episodes=count)
+    with pytest.raises(ValueError, match="test/log-v0: (holds 1 episodes, its|.*must be a count)"):
+        read("test/log-v0")
+
+
+@pytest.mark.parametrize("member", ["infos/secret", "observations"])
+def test_no_member_leads_to_another_file(root: Path, member: str) -> None:
+    """Minari reads everything, and would give zeros for a file that is gone."""
+    write("test/log-v0", make_buffer(3, 0.0))
+    with h5py.File(root / "test/log-v0/data/main_data.hdf5", "r+") as file:
+        group = file["episode_0"]
+        if member in group:
+            del group[member]
+        outside = [(str(root / "outside"), 0, 64)]
+        group.create_dataset(member, (4, 4), "f4", external=outside)
+    with pytest.raises(ValueError, match=rf"main_data\.hdf5: .*{member} is stored in another file"):
+        read("test/log-v0")
+
+
+def test_a_link_out_of_the_data_set_is_refused(root: Path) -> None:
+    write("test/log-v0", make_buffer(3, 0.0))
+    write("test/other-v0", make_buffer(3, 0.0))
+    file = root / "test/log-v0/data/main_data.hdf5"
+    file.unlink()
+    file.symlink_to(root / "test/other-v0/data/main_data.hdf5")
+    for source in ("test/log-v0", str(root / "test/log-v0")):
+        with pytest.raises(ValueError, match=r"log-v0/.*\.hdf5: is a link to .*other-v0"):
+            read(source)
+    (root / "test/alias-v0").symlink_to("other-v0")  # the folder itself is named by the user
+    assert len(read("test/alias-v0")) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -232,3 +234,60 @@ def test_content_and_not_the_name_makes_an_npz(tmp_path: Path) -> None:
     text.write_text("observations, actions, rewards\n")
     assert is_npz(archive)
     assert not is_npz(text)
+
+
+@pytest.mark.parametrize("declared", [(2**40, 2), (6, 2)])
+def test_what_an_array_declares_is_held_against_its_bytes(
+    path: Path, declared: tuple[int, int]
+) -> None:
+    """A header may say anything; NumPy takes the memory before it reads on."""
+    np.savez(path, **make_arrays(observations=None))
+    content = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": declared}
+    np.lib.format.write_array_header_1_0(content, header)
+    content.write(bytes(5 * 2 * 4))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("observations.npy", content.getvalue())
+    with pytest.raises(
+        ValueError, match=r"log\.npz: observations declares .* the file holds \d+ b"
+    ):
+        read_npz(path)
+
+
+def test_what_does_not_fit_in_memory_is_not_begun(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(path, **make_arrays(observations=np.zeros((5, 1 << 22), np.float32)))
+    monkeypatch.setattr("dt.files.free_memory", lambda: 1 << 26)
+    with pytest.raises(ValueError, match=r"log\.npz: observations takes 0\.1 GiB of memory, and 0"):
+        read_npz(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["rewards.npy", "rewards"])
+def test_a_name_that_is_there_twice_is_refused(path: Path, name: str) -> None:
+    """Another program would read the other one."""
+    np.savez(path, **make_arrays())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"")
+    with pytest.raises(ValueError, match=r"log\.npz: holds 'rewards' twice; save it anew"):
+        read_npz(path)
+
+
+@pytest.mark.parametrize("name", ["../../escape.npy", "/etc/passwd.npy", "infos/x.npy", "a\\b.npy"])
+def test_a_name_is_no_path_and_nothing_is_unpacked(path: Path, name: str) -> None:
+    np.savez(path, **make_arrays())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"words")
+    assert len(read_npz(path)) == 2
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "kwargs", ["[1]", '"xml_file"', '{"max_episode_steps": "many"}', "[" * 9999]
+)
+def test_arguments_that_are_none_are_refused(path: Path, kwargs: str) -> None:
+    np.savez(path, **make_arrays(env_id="CartPole-v1", env_kwargs=kwargs))
+    with pytest.raises(ValueError, match=r"log\.npz: env_kwargs ") as error:
+        read_npz(path)
+    assert "\n" not in str(error.value)

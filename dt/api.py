@@ -1,0 +1,267 @@
+"""The Python interface: from logged episodes to a run, its card and a policy, in a line each.
+
+The scripts and commands call what is called here, so that rules, files and resuming are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from dt.acting.options import AS_TRAINED, ActingOptions
+from dt.acting.targets import parse_targets
+from dt.checkpoint.load import find_checkpoint, load_spec
+from dt.config import TrainConfig
+from dt.config.presets import OWN_DATA, PRESETS, preset_for
+from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
+from dt.data.card.card import DataCard, data_card
+from dt.data.formats.flat import from_arrays
+from dt.data.frames import Frame, from_frame
+from dt.data.streams import EpisodeSource
+from dt.evaluation.card import AnyCard, Card
+from dt.evaluation.comparison import Comparison, compare_cards, read_card
+from dt.evaluation.of_run import Playing, card_of_run
+from dt.evaluation.score_run import measure_for, score
+from dt.play.installed import environments
+from dt.report.write import write_card
+from dt.training.hooks import Hooks
+from dt.training.inputs import environment_for
+from dt.training.run import Run, fit, prepare
+
+Logged: TypeAlias = (
+    str
+    | Path
+    | EpisodeDataset
+    | TrainingData
+    | Sequence[Episode]
+    | Mapping[str, np.ndarray | Sequence[float]]
+    | Frame
+)
+"""Logged episodes: a path, glob, folder or id; arrays by name; a frame; or episodes themselves."""
+
+
+def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") -> EpisodeDataset:
+    """Read logged episodes into memory.
+
+    Args:
+        data: a path, glob, folder, Minari id or "demo:" name; a mapping of arrays as in an .npz
+            file (observations, actions, rewards, and terminations and truncations or
+            episode_lengths); a frame with a row a step; or episodes.
+        env_id: the environment that they come from, where the data do not say.
+        name: what messages and cards call data that are in memory.
+
+    Raises:
+        ValueError: for what cannot be read, naming the file or name and the field.
+    """
+    if isinstance(data, str | Path):
+        if str(data).startswith("demo:"):
+            return environments().load_demo(str(data))
+        return load_dataset(str(data), env_id)
+    if isinstance(data, EpisodeDataset):
+        return data if env_id is None else dataclasses.replace(data, env_id=env_id)
+    if isinstance(data, TrainingData):
+        raise ValueError(f"{name}: is laid out for training already; give the episodes themselves")
+    if isinstance(data, Frame):
+        return from_frame(data, name=name, env_id=env_id)
+    if isinstance(data, Mapping):
+        arrays = {str(key): np.asarray(values) for key, values in data.items()}
+        return from_arrays(name, arrays, env_id)
+    return from_arrays(name, _arrays_of(name, data), env_id)
+
+
+def _arrays_of(name: str, episodes: Sequence[object]) -> dict[str, np.ndarray]:
+    """Lay episodes end to end, as the arrays of an .npz file."""
+    kept = [episode for episode in episodes if isinstance(episode, Episode)]
+    if not kept or len(kept) < len(episodes):
+        stranger = next((e for e in episodes if not isinstance(e, Episode)), None)
+        held = "nothing" if stranger is None else f"a {type(stranger).__name__}"
+        raise ValueError(f"{name}: holds {held}; give a path, arrays by name, or dt.Episode values")
+    fields = ("observations", "actions", "rewards", "terminations", "truncations")
+    arrays = {
+        field: np.concatenate([getattr(e, field)[: len(e)] for e in kept]) for field in fields
+    }
+    finals = [e.observations[len(e) :] for e in kept]
+    if all(map(len, finals)):
+        arrays["final_observations"] = np.concatenate(finals)
+    return {**arrays, "episode_lengths": np.array([len(e) for e in kept])}
+
+
+def describe(data: Logged, env_id: str | None = None) -> DataCard:
+    """Describe logged episodes: spaces, lengths, returns, and whether the returns can steer."""
+    source: EpisodeSource = load_data(data, env_id)
+    return data_card(source)[0]
+
+
+def train(
+    data: Logged,
+    /,
+    preset: str = "",
+    config: TrainConfig | None = None,
+    *,
+    run_dir: str | Path = "",
+    env_id: str = "",
+    resume: bool = False,
+    evaluate: bool = True,
+    on_message: Callable[[str], None] = print,
+    **changes: object,
+) -> Run:
+    """Train on logged episodes, and play the run's score card.
+
+    What `train.py` writes is written: config.json, metrics.jsonl, checkpoints, card.json.
+
+    >>> run = dt.train("hopper.npz", preset="hopper", num_steps=2000, model={"width": 64})
+
+    Args:
+        data: as for `load_data`; a path is kept as a training store, as the script does.
+        preset: the name whose settings are the defaults; empty: "default", which knows no
+            environment.
+        config: all settings at once, in place of the preset's.
+        run_dir: where the run is written; empty: runs/PRESET, numbered if that is taken.
+        env_id: the environment to play, where the data do not name it.
+        resume: go on from the newest sound checkpoint of run_dir.
+        evaluate: play the card at the end, where there is an environment to play.
+        on_message: told what a person may want to know, a line at a time.
+        changes: fields of `TrainConfig`; of its parts, `data` among them, as dictionaries.
+
+    Raises:
+        ValueError: naming the field or file that is wrong, and how to mend it.
+        KeyboardInterrupt: after the state was saved; `resume=True` goes on from there.
+    """
+    preset = preset or (preset_for(str(data)) if isinstance(data, str | Path) else OWN_DATA)
+    if preset not in PRESETS:
+        raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)}")
+    settings = with_changes(PRESETS[preset] if config is None else config, changes)
+    settings = dataclasses.replace(settings, run_dir=str(run_dir), resume=resume)
+    episodes: TrainingData | EpisodeDataset | None = None
+    if isinstance(data, str | Path):
+        if env_id:
+            evaluation = dataclasses.replace(settings.evaluation, env=env_id)
+            settings = dataclasses.replace(settings, evaluation=evaluation)
+        source = dataclasses.replace(settings.data, source=str(data))
+        settings = dataclasses.replace(settings, data=source)
+    elif isinstance(data, TrainingData):
+        episodes = data
+    else:
+        settings, episodes = _in_memory(preset, settings, data, env_id)
+    run = prepare(
+        preset,
+        settings,
+        data=episodes,
+        demos=lambda name: environments().load_demo(name),
+        on_message=on_message,
+    )
+    for line in run.describe():
+        on_message(line)
+    measure = measure_for(run, command="dt.train", on_message=on_message)
+    state = fit(run, hooks=Hooks(on_message), measure=measure)
+    if evaluate and run.task is not None:
+        card = score(run, state, command="dt.train")
+        if card is not None:
+            write_card(card, run.directory)
+    return run
+
+
+def _in_memory(
+    preset: str, settings: TrainConfig, data: Logged, env_id: str
+) -> tuple[TrainConfig, EpisodeDataset]:
+    """Episodes in the environment that is asked for, by the rule of `environment_for`."""
+    environment = environment_for(
+        preset, dataclasses.replace(settings.evaluation, env=env_id or settings.evaluation.env)
+    )
+    episodes = load_data(data, environment.env_id)
+    if episodes.env_id is None and environment.default is not None:
+        episodes = load_data(data, environment.default)
+    if environment.env_kwargs:
+        kwargs = {**episodes.env_kwargs, **environment.env_kwargs}
+        episodes = dataclasses.replace(episodes, env_kwargs=kwargs)
+    # What is asked of the environment is said by the data from here on.
+    usual = PRESETS[preset].evaluation
+    evaluation = dataclasses.replace(
+        settings.evaluation, env=usual.env, max_episode_steps=usual.max_episode_steps
+    )
+    return dataclasses.replace(settings, evaluation=evaluation), episodes
+
+
+def with_changes(config: TrainConfig, changes: Mapping[str, object]) -> TrainConfig:
+    """Replace fields, and fields of parts where a dictionary is given for one.
+
+    Raises:
+        ValueError: naming a field that is not there, and those that are.
+    """
+    names = [field.name for field in dataclasses.fields(config)]
+    replaced: dict[str, object] = {}
+    for name, value in changes.items():
+        if name not in names:
+            raise ValueError(f"no field {name!r} of TrainConfig; there are {', '.join(names)}")
+        part = getattr(config, name)
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(part):
+            inner = [field.name for field in dataclasses.fields(part)]
+            strangers = [key for key in value if key not in inner]
+            if strangers:
+                raise ValueError(f"no field {name}.{strangers[0]}; there are {', '.join(inner)}")
+            value = dataclasses.replace(part, **value)  # type: ignore[type-var]
+        replaced[name] = value
+    return dataclasses.replace(config, **replaced)  # type: ignore[arg-type]
+
+
+def evaluate(
+    run: Run | str | Path,
+    targets: Sequence[float | str] = ("p5:p95:7",),
+    episodes: int = 50,
+    *,
+    checkpoint: str = "last",
+    env_id: str = "",
+    seed: int = 0,
+    options: ActingOptions = AS_TRAINED,
+    **how: object,
+) -> Card:
+    """Play a trained run at target returns, and score whether it follows them.
+
+    >>> card = dt.evaluate(run, episodes=20)
+    >>> card.calibration.slope
+
+    Args:
+        run: what `train` returned, or a run directory.
+        targets: returns (50.0), percentiles of the data's returns ("p50") or spans ("p5:p95:7").
+        episodes: episodes for each target.
+        checkpoint: last, best or an update's number.
+        env_id: the environment to play; empty: the one that the data came from.
+        seed: decides the starts of all episodes, the same ones at every target.
+        options: how the policy acts; `how` changes single fields of it.
+
+    Raises:
+        ValueError: for a target that is none, a checkpoint that is not there or not sound, and
+            where nobody names an environment.
+        EnvironmentFault: when an environment breaks; what had ended is kept in the run.
+    """
+    directory = run.directory if isinstance(run, Run) else Path(run)
+    dataset = load_spec(find_checkpoint(directory, checkpoint)).dataset
+    playing = Playing(
+        checkpoint=checkpoint,
+        env_id=env_id,
+        seed=seed,
+        options=options.changed(how),
+        command="dt.evaluate",
+    )
+    asked = parse_targets([str(target) for target in targets], dataset, "targets ")
+    return card_of_run(directory, asked, episodes, playing)
+
+
+def compare(a: AnyCard | str | Path, b: AnyCard | str | Path) -> Comparison:
+    """Compare two cards at the targets that both asked for: what changes from a to b.
+
+    Args:
+        a, b: cards, card files or run directories.
+
+    Raises:
+        ValueError: for cards of two environments or with no target in common.
+    """
+    cards = [read_card(Path(card)) if isinstance(card, str | Path) else card for card in (a, b)]
+    names = [
+        str(card) if isinstance(card, str | Path) else "ab"[i] for i, card in enumerate((a, b))
+    ]
+    return compare_cards(cards[0], cards[1], (names[0], names[1]))

@@ -1,0 +1,128 @@
+"""Make episodes of a table with a row for each step, such as a pandas frame.
+
+A table is whatever has `columns` and gives a column by its name; pandas is not imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from dt.data.episodes import EpisodeDataset
+from dt.data.formats.flat import from_arrays
+
+EPISODES = ("episode", "episode_id", "episode_index")
+REWARDS = ("reward", "rewards")
+TERMINATIONS = ("terminated", "termination", "terminations", "terminal", "done")
+TRUNCATIONS = ("truncated", "truncation", "truncations", "timeout")
+OBSERVATION, ACTION = ("obs", "observation", "state"), ("action", "act")
+
+
+@runtime_checkable
+class Frame(Protocol):
+    """What is needed of a table."""
+
+    @property
+    def columns(self) -> Iterable[Hashable]: ...
+    def __getitem__(self, key: str, /) -> object: ...
+
+
+def from_frame(
+    frame: Frame,
+    *,
+    observations: Sequence[str] | None = None,
+    actions: Sequence[str] | str | None = None,
+    reward: str | None = None,
+    episode: str | None = None,
+    name: str = "frame",
+    env_id: str | None = None,
+) -> EpisodeDataset:
+    """Cut a table of steps into episodes.
+
+    Columns that are not named are found by their names: `episode`, `reward`, `terminated` (or
+    `done`), `truncated`, and every column that begins with `obs`, `observation` or `state`, or with
+    `action`, in the order in which they stand. Without an episode column, episodes end where
+    `terminated` or `truncated` says so.
+
+    Args:
+        observations: the columns of an observation vector, or one column of categories or arrays.
+        actions: one column of categories, or the columns of an action vector.
+        reward: the column of rewards.
+        episode: the column whose value changes from one episode to the next.
+        name: what messages and cards call the data.
+        env_id: the environment that the steps come from.
+
+    Raises:
+        ValueError: naming a column that is missing, or where nothing says where episodes end.
+    """
+    there = [str(column) for column in frame.columns]
+    episode = episode or _first(there, EPISODES)
+    arrays = {
+        "observations": _stacked(name, frame, there, observations, OBSERVATION, "observations"),
+        "actions": _stacked(
+            name,
+            frame,
+            there,
+            [actions] if isinstance(actions, str) else actions,
+            ACTION,
+            "actions",
+        ),
+        "rewards": _column(name, frame, there, reward or _first(there, REWARDS) or "reward"),
+    }
+    for key, usual in (("terminations", TERMINATIONS), ("truncations", TRUNCATIONS)):
+        found = _first(there, usual)
+        if found is not None:
+            arrays[key] = _column(name, frame, there, found).astype(bool)
+    if episode is not None:
+        numbers = _column(name, frame, there, episode)
+        begins = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
+        if len(begins) != len(np.unique(numbers)):
+            raise ValueError(
+                f"{name}: the rows of an episode do not stand together in column {episode!r}; sort "
+                f"by it first, for example frame.sort_values({episode!r}, kind='stable')"
+            )
+        arrays["episode_lengths"] = np.diff(np.append(begins, len(numbers)))
+    elif not {"terminations", "truncations"} & arrays.keys():
+        raise ValueError(
+            f"{name}: no column says where episodes end; name one with episode=, or give one of "
+            f"{', '.join((*EPISODES, *TERMINATIONS[:1], *TRUNCATIONS[:1]))}"
+        )
+    return from_arrays(name, arrays, env_id)
+
+
+def _first(there: list[str], usual: Sequence[str]) -> str | None:
+    return next((column for column in usual if column in there), None)
+
+
+def _column(name: str, frame: Frame, there: list[str], column: str) -> np.ndarray:
+    if column not in there:
+        raise ValueError(f"{name}: has no column {column!r}; it holds {', '.join(there)}")
+    values = np.asarray(frame[column])
+    if values.dtype == object:  # arrays in a column's cells
+        try:
+            values = np.stack([np.asarray(value) for value in values])
+        except ValueError as error:
+            raise ValueError(f"{name}: column {column!r} holds values of unequal shapes") from error
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: column {column!r} holds {values.dtype}; give numbers")
+    return values
+
+
+def _stacked(
+    name: str,
+    frame: Frame,
+    there: list[str],
+    columns: Sequence[str] | None,
+    prefixes: tuple[str, ...],
+    what: str,
+) -> np.ndarray:
+    """(steps, columns) of several columns; one column is taken as it is."""
+    chosen = list(columns or (c for c in there if c.lower().startswith(prefixes)))
+    if not chosen:
+        raise ValueError(
+            f"{name}: no column begins with {' or '.join(prefixes)}; name them with {what}=[...]"
+        )
+    values = [_column(name, frame, there, column) for column in chosen]
+    return values[0] if len(values) == 1 else np.stack(values, axis=1)

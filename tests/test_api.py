@@ -1,0 +1,174 @@
+"""The Python interface does in a notebook what the scripts do, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium
+import numpy as np
+import pytest
+
+import dt
+from dt.api import with_changes
+from dt.config import TrainConfig
+from dt.data import Episode
+
+ROOT = Path(__file__).parent.parent
+TINY = {
+    "num_steps": 4,
+    "log_interval": 2,
+    "checkpoint_interval": 2,
+    "model": {"num_layers": 1, "width": 8, "context_length": 3},
+    "data": {"batch_size": 8},
+    "evaluation": {"num_targets": 2, "episodes": 2, "max_episode_steps": 20},
+}
+
+
+def play_cartpole(count: int = 6) -> list[Episode]:
+    """Episodes of a user's own loop."""
+    env, rng, episodes = gymnasium.make("CartPole-v1"), np.random.default_rng(0), []
+    for seed in range(count):
+        observation, _ = env.reset(seed=seed)
+        seen, acted, paid, over, cut = [observation], [], [], [], []
+        while not (over and (over[-1] or cut[-1])):
+            action = int(rng.integers(2))
+            observation, reward, terminated, truncated, _ = env.step(action)
+            seen.append(observation)
+            acted.append(action)
+            paid.append(float(reward))
+            over.append(terminated)
+            cut.append(truncated)
+        columns = (np.array(seen), np.array(acted), np.array(paid), np.array(over), np.array(cut))
+        episodes.append(Episode(*columns))
+    return episodes
+
+
+class Table(dict[str, np.ndarray]):
+    """What dt needs of a pandas frame."""
+
+    @property
+    def columns(self) -> list[str]:
+        return list(self)
+
+
+def as_table(episodes: list[Episode], **renamed: str) -> Table:
+    steps = [(e, t) for e, episode in enumerate(episodes) for t in range(len(episode))]
+    table = Table(episode=np.array([e for e, _ in steps]))
+    for i in range(4):
+        table[f"obs_{i}"] = np.array([episodes[e].observations[t, i] for e, t in steps])
+    for name in ("action", "reward", "terminated", "truncated"):
+        field = "terminations" if name == "terminated" else f"{name}s".replace("edds", "ations")
+        field = "truncations" if name == "truncated" else field
+        table[name] = np.array([getattr(episodes[e], field)[t] for e, t in steps])
+    return Table({renamed.get(key, key): value for key, value in table.items()})
+
+
+@pytest.mark.slow
+def test_a_notebook_trains_evaluates_compares_and_acts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = dt.train(
+        play_cartpole(), "cartpole", run_dir=tmp_path / "run", env_id="CartPole-v1", **TINY
+    )
+    for name in ("config.json", "metrics.jsonl", "card.json", "card.md", "calibration.png"):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert "6 episodes" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "run" / "card.json").read_text())
+
+    card = dt.evaluate(run, episodes=2, targets=["p5:p95:2"])
+    assert isinstance(card, dt.Card) and card.calibration is not None
+    assert [list(row.episode_returns) for row in card.targets] == [
+        row["episode_returns"] for row in kept["targets"]
+    ]
+    hidden = dt.evaluate(tmp_path / "run", [9.0, 20.0], 3, null=True)
+    assert [row.target for row in hidden.targets] == [9.0, 20.0] and hidden.acting.null
+    assert dt.compare(card, tmp_path / "run").slope is not None
+
+    policy = run.policy()
+    envs = gymnasium.make_vec("CartPole-v1", num_envs=2, vectorization_mode="sync")
+    observations, _ = envs.reset(seed=0)
+    policy.reset([10.0, 20.0])
+    assert policy.act(observations).shape == (2,)
+
+    again = dt.train(
+        play_cartpole(),
+        "cartpole",
+        run_dir=run.directory,
+        env_id="CartPole-v1",
+        resume=True,
+        **TINY,
+    )
+    assert again.directory == run.directory
+
+
+def test_episodes_arrays_and_frames_in_memory_are_the_same_data() -> None:
+    episodes = play_cartpole()
+    arrays = {
+        name: np.concatenate([getattr(e, name)[: len(e)] for e in episodes])
+        for name in ("observations", "actions", "rewards", "terminations", "truncations")
+    }
+    one = dt.load_data(episodes, "CartPole-v1")
+    for other in (dt.load_data(arrays, "CartPole-v1"), dt.load_data(as_table(episodes))):
+        np.testing.assert_array_equal(one.observations, other.observations)
+        np.testing.assert_array_equal(one.offsets, other.offsets)
+        np.testing.assert_array_equal(one.terminations, other.terminations)
+    assert one.env_id == "CartPole-v1" and one.final_observations is not None
+    assert dt.describe(episodes, "CartPole-v1")["episodes"] == 6
+
+
+def test_a_frame_s_columns_may_have_any_names_and_wrong_ones_are_named() -> None:
+    table = as_table(play_cartpole(), action="chosen", episode="run", reward="score")
+    columns = [f"obs_{i}" for i in range(4)]
+    named = dt.from_frame(
+        table, observations=columns, actions="chosen", reward="score", episode="run"
+    )
+    assert len(named) == 6 and named.actions.ndim == 1
+    with pytest.raises(ValueError, match="mine: no column begins with action or act.*actions="):
+        dt.from_frame(table, name="mine")
+    with pytest.raises(ValueError, match="has no column 'reward'; it holds run, obs_0"):
+        dt.from_frame(table, actions="chosen")
+    shuffled = Table({key: value[::-1] if key == "run" else value for key, value in table.items()})
+    shuffled["run"] = np.roll(table["run"], 3)
+    with pytest.raises(ValueError, match="do not stand together in column 'run'; sort by it"):
+        dt.from_frame(shuffled, actions="chosen", reward="score", episode="run")
+    endless = Table({key: table[key] for key in (*columns, "chosen", "score")})
+    with pytest.raises(ValueError, match="no column says where episodes end"):
+        dt.from_frame(endless, actions="chosen", reward="score")
+    words = Table({**table, "score": np.array(["a"] * len(table["score"]))})
+    with pytest.raises(ValueError, match="column 'score' holds <U1; give numbers"):
+        dt.from_frame(words, actions="chosen", reward="score")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_step": 3}, "no field 'num_step' of TrainConfig; there are data"),
+        ({"model": {"widht": 3}}, "no field model.widht; there are"),
+        ({"model": {"width": 0}}, "model.width is 0"),
+    ],
+)
+def test_a_wrong_change_is_named(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        with_changes(TrainConfig(), changes)
+
+
+def test_what_is_no_data_and_an_unknown_preset_are_named() -> None:
+    with pytest.raises(ValueError, match="data: holds a int; give a path"):
+        dt.load_data([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="data: holds nothing"):
+        dt.load_data([])
+    with pytest.raises(ValueError, match="preset is 'hoper'; it must be one of"):
+        dt.train("x.npz", "hoper")
+
+
+def test_every_public_name_is_there_and_listed_without_starting_jax() -> None:
+    for name in dt.__all__:
+        assert getattr(dt, name) is not None and name in dir(dt)
+    code = "import sys, dt; dir(dt); dt.load_policy; print('jax' in sys.modules)"
+    code = code.replace("dt.load_policy; ", "")
+    words = [sys.executable, "-c", code]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "False"
