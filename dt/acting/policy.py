@@ -2,68 +2,32 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Int
 
+from dt.acting.batch_axis import (
+    Numbers,
+    number_a_row,
+    observation_records,
+    with_axis,
+    without_axis,
+)
+from dt.acting.describe import describe_policy
 from dt.acting.exemplars import given_prefixes, nearest_exemplars, replace_rows
 from dt.acting.options import AS_TRAINED, ActingOptions
+from dt.acting.pending import Pending, check_seeds, chosen_rows, rows_to_reset
 from dt.acting.program import Params, PolicyProgram, PolicyState, Start
 from dt.acting.request_map import RequestMap
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
 from dt.parallel.rows import bound_to
 from dt.spaces.arrays import Tree
-from dt.spaces.parts import leaves
 from dt.spaces.records import to_records
 from dt.spec.spec import PolicySpec
-
-
-class _Pending(NamedTuple):
-    """What each row brings to the next step."""
-
-    starting: Bool[np.ndarray, " B"]
-    requests: Float[np.ndarray, " B"]  # of rows that start
-    seeds: UInt32[np.ndarray, " B"]
-    rewards: Float[np.ndarray, " B"]  # since the last step, in the units of targets
-    timesteps: Int[np.ndarray, " B"]  # of the next observation
-
-    @classmethod
-    def empty(cls, num_rows: int) -> _Pending:
-        return cls(
-            starting=np.zeros(num_rows, bool),
-            requests=np.zeros(num_rows, np.float32),
-            seeds=np.zeros(num_rows, np.uint32),
-            rewards=np.zeros(num_rows, np.float32),
-            timesteps=np.zeros(num_rows, np.int64),
-        )
-
-    def started(
-        self,
-        rows: Bool[np.ndarray, " B"],
-        requests: Float[np.ndarray, " B"],
-        seeds: Int[np.ndarray, " B"],
-    ) -> _Pending:
-        """Start episodes in these rows; others keep what is pending, their rewards above all."""
-        return _Pending(
-            starting=self.starting | rows,
-            requests=np.where(rows, requests, self.requests),
-            seeds=np.where(rows, seeds, self.seeds).astype(np.uint32),
-            rewards=np.where(rows, 0, self.rewards).astype(np.float32),
-            timesteps=np.where(rows, 0, self.timesteps),
-        )
-
-    def acted(self) -> _Pending:
-        """What is left once a step has been taken."""
-        return self._replace(
-            starting=np.zeros_like(self.starting),
-            rewards=np.zeros_like(self.rewards),
-            timesteps=self.timesteps + 1,
-        )
 
 
 class ReturnConditionedPolicy:
@@ -72,9 +36,18 @@ class ReturnConditionedPolicy:
     >>> policy.reset(target_returns=[50.0, 150.0])
     >>> actions = policy.act(observations)     # (2, ...), inside the action space
     >>> policy.observe(rewards)                # (2,), lowers what is still asked for
+    >>> policy.ask([80.0, 20.0])               # of what is still to come, from the next action on
+
+    Reset with one number, it acts in one environment: observations, actions and rewards then have
+    no batch axis.
 
     The past of every row lies in a ring cache or, where the model's recipe has none, in a window of
     its last timesteps, so a step costs the same at any length.
+
+    A policy can be pickled and copied (`pickle`, `copy.copy`, `copy.deepcopy`): the copy goes on
+    with the episodes that are running, from the same step, and what either does then is nothing to
+    the other. A copy shares weights and compiled programs; one that was pickled compiles its own
+    when it first acts, on the first device of its process.
     """
 
     def __init__(
@@ -103,9 +76,18 @@ class ReturnConditionedPolicy:
         self.spec = spec
         self.options = options.of_model(spec)
         self.request_map = request_map
-        self.program = program = PolicyProgram(spec, self.options)
+        self._state: PolicyState | None = None
+        self._pending = Pending.empty(0)
+        self._prefixes: Batch | None = None  # of each row's episode, where the caller says which
+        self._next_seed = 0
+        self._is_single = False  # whether it was reset for one environment, without a batch axis
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make the programs, which compile when they are first called."""
+        self.program = program = PolicyProgram(self.spec, self.options)
         # As a list: flattening the model's own tree at every step takes longer than a small model.
-        self._weights, structure = jax.tree.flatten(params)
+        self._weights, structure = jax.tree.flatten(self.params)
 
         def step(
             weights: list[Array],
@@ -121,23 +103,21 @@ class ReturnConditionedPolicy:
         self._device = bound_to(self._weights[0])
         self._step = jax.jit(step, donate_argnums=1)
         self._begin = jax.jit(program.initial_state, static_argnums=0, out_shardings=self._device)
-        self._state: PolicyState | None = None
-        self._pending = _Pending.empty(0)
-        self._prefixes: Batch | None = None  # of each row's episode, where the caller says which
-        self._next_seed = 0
 
     def reset(
         self,
-        target_returns: Float[np.ndarray, " B"] | list[float],
+        target_returns: Numbers,
         *,
-        seeds: Int[np.ndarray, " B"] | list[int] | None = None,
+        seeds: Int[np.ndarray, " B"] | list[int] | int | None = None,
         where: Bool[np.ndarray, " B"] | None = None,
         goals: Tree | None = None,
-        prompts: Sequence[Episode] | None = None,
+        prompts: Sequence[Episode] | Episode | None = None,
     ) -> None:
         """Start new episodes in the rows of `where` (all by default), asking for these returns.
 
         Args:
+            target_returns: (B,), or one number for one environment: its seed, goal and prompt then
+                stand alone too.
             seeds: of the sampled actions, one a row; by default 0, 1, 2, ... and for later
                 episodes the numbers after those.
             goals: (B, *observation shape), what a model with prefix 'goal' shall end in; by default
@@ -149,28 +129,90 @@ class ReturnConditionedPolicy:
             ValueError: for returns that are not finite, for rows that are not running, and for
                 goals or prompts that the model has no place for.
         """
-        requests = self.requests(target_returns)
+        is_single = np.ndim(target_returns) == 0
+        if is_single:
+            if where is not None:
+                raise ValueError(
+                    "where chooses among rows, but one number resets one environment; leave where "
+                    "out, or give a list of returns"
+                )
+            target_returns = np.asarray(target_returns)[None]
+            seeds = None if seeds is None else np.asarray(seeds)[None]
+            goals = None if goals is None else with_axis(self.spec.observation_space, goals)
+        prompts = [prompts] if isinstance(prompts, Episode) else prompts
+        requests = self.requests(np.asarray(target_returns))
         num_rows = len(requests)
         prefixes = given_prefixes(self.spec, goals, prompts, num_rows)
-        is_running = self._state is not None and len(self._pending.timesteps) == num_rows
-        rows = _rows_to_reset(where, num_rows, is_running)
-        _check_seeds(seeds, num_rows)
+        is_running = is_single == self._is_single and self._num_running == num_rows
+        rows = rows_to_reset(where, num_rows, is_running)
+        check_seeds(seeds, num_rows)
+        self._is_single = is_single
         if not is_running:
             self._state = self._begin(num_rows)
         new_seeds = self._next_seed + np.arange(num_rows) if seeds is None else np.asarray(seeds)
         self._next_seed += num_rows
-        pending = _Pending.empty(num_rows) if rows.all() else self._pending
+        pending = Pending.empty(num_rows) if rows.all() else self._pending
         self._pending = pending.started(rows, requests, new_seeds)
         self._keep_prefixes(prefixes, rows)
 
+    def ask(self, targets: Numbers, where: Bool[np.ndarray, " B"] | None = None) -> None:
+        """Ask running episodes anew: from the next action on, these are the returns to go.
+
+        What an episode has received so far does not count against its new target, which is of what
+        is still to come; a reward that is observed after this call does count. The past stays as it
+        was, with what was asked for in it. Targets are as `reset` takes them, with its units and
+        its request map, and are ignored where those are.
+
+        Args:
+            targets: (B,), or one number for one environment.
+            where: (B,), the rows to ask anew; all by default.
+
+        Raises:
+            ValueError: before a reset, for targets that are not finite, and for wrong shapes.
+        """
+        if self._state is None:
+            raise ValueError("ask() before reset(): there is no episode to ask anything of yet")
+        num_rows = self._num_running
+        if self._is_single and where is not None:
+            raise ValueError(
+                "where chooses among rows, but this policy was reset with one number; leave it out"
+            )
+        rows = chosen_rows(where, num_rows)
+        requests = self.requests(number_a_row("targets", targets, num_rows, self._is_single))
+        remaining, discount = np.asarray(self._state.return_to_go), self.spec.transforms.discount
+        self._pending = self._pending.asked(rows, requests, remaining, discount)
+
     def another(self) -> ReturnConditionedPolicy:
         """Make the same for other rows: episodes of its own, with these weights and programs."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._state = other._prefixes = None
         return other
 
+    def __copy__(self) -> ReturnConditionedPolicy:
+        other = self.another()
+        # A step takes the memory of the state before it, so no two may have the same.
+        other._state, other._prefixes = jax.tree.map(jnp.copy, self._state), self._prefixes
+        return other
+
+    def __deepcopy__(self, memo: dict[int, object]) -> ReturnConditionedPolicy:
+        return self.__copy__()
+
+    def __getstate__(self) -> dict[str, object]:
+        made_anew = ("program", "_weights", "_device", "_step", "_begin")
+        return {name: value for name, value in self.__dict__.items() if name not in made_anew}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
+
+    def __repr__(self) -> str:
+        return describe_policy(self.spec, self.options, self.params)
+
     def act(self, observations: Tree) -> Tree:
         """Choose actions for observations, (B, *observation shape) -> (B, *action shape).
+
+        Without the B where the policy was reset with one number.
 
         Observations of a Dict or Tuple space are a tree of such arrays, as Gymnasium's vector
         environments have it, or records (see `dt.spaces.records`); actions of one are a tree.
@@ -192,53 +234,60 @@ class ReturnConditionedPolicy:
         """
         if self._state is None:
             raise ValueError("act() before reset(): say which returns to ask for first")
-        pending = self._pending
-        records = self._records(observations)
+        pending, spec, is_single = self._pending, self.spec, self._is_single
+        space, num_rows = spec.observation_space, self._num_running
+        records = observation_records(space, observations, num_rows, is_single)
         longest = pending.timesteps.max()
-        if longest >= self.spec.max_timesteps:
+        if longest >= spec.max_timesteps:
             raise ValueError(
                 f"timestep {longest} is past the longest this model knows, "
-                f"{self.spec.max_timesteps}; end the episode there, or train with a larger "
+                f"{spec.max_timesteps}; end the episode there, or train with a larger "
                 f"--model.max-timesteps"
             )
         actions, self._state = self._step(
             self._weights,
             self._state,
-            self.spec.codec.encode_observation(records),
+            spec.codec.encode_observation(records),
             pending.rewards,
             Start(pending.starting, pending.requests, pending.seeds),
             self._prefixes,
         )
         self._pending = pending.acted()
-        return lambda: self.spec.codec.decode_action(Action(*map(np.asarray, actions)))
+
+        def chosen() -> Tree:
+            decoded = spec.codec.decode_action(Action(*map(np.asarray, actions)))
+            return without_axis(decoded) if is_single else decoded
+
+        return chosen
 
     @property
-    def returns_to_go(self) -> Float[np.ndarray, " B"]:
+    def returns_to_go(self) -> Float[np.ndarray, "*B"]:
         """What was still asked for at the last action, a number a row, in the units of targets."""
         if self._state is None:
             raise ValueError("returns_to_go before reset(): nothing has been asked for yet")
-        return np.asarray(self._state.return_to_go)
+        remaining = np.asarray(self._state.return_to_go)
+        return remaining.reshape(()) if self._is_single else remaining
 
-    def observe(self, rewards: np.ndarray, actions: Tree | None = None) -> None:
+    def observe(self, rewards: Numbers, actions: Tree | None = None) -> None:
         """Subtract the rewards that the last actions brought from the returns.
 
         Args:
-            rewards: (B,), the environment's.
+            rewards: (B,), the environment's, or one number for one environment.
             actions: (B, *action shape), where others were taken than `act` chose: the model's
                 past then holds those.
 
         Raises:
-            ValueError: for another number of rewards than of rows.
+            ValueError: before a reset, and for another number of rewards than of rows.
         """
-        rewards, pending = np.asarray(rewards, np.float32), self._pending
-        if self._state is None or rewards.shape != pending.rewards.shape:
-            raise ValueError(
-                f"rewards have shape {rewards.shape}; give one for each row that was reset"
-            )
-        received = self.spec.transforms.rewards_while_playing(rewards.astype(np.float64))
+        if self._state is None:
+            raise ValueError("observe() before reset(): no episode is running yet")
+        pending, space = self._pending, self.spec.action_space
+        given = number_a_row("rewards", rewards, self._num_running, self._is_single)
+        received = self.spec.transforms.rewards_while_playing(given.astype(np.float64))
         self._pending = pending._replace(rewards=pending.rewards + received.astype(np.float32))
         if actions is not None:
-            taken = self.spec.codec.encode_action(to_records(self.spec.action_space, actions))
+            actions = with_axis(space, actions) if self._is_single else actions
+            taken = self.spec.codec.encode_action(to_records(space, actions))
             previous_action = Action(*jax.device_put(taken, self._device))
             self._state = self._state._replace(previous_action=previous_action)
 
@@ -272,23 +321,9 @@ class ReturnConditionedPolicy:
         probabilities, edges = predict(batch)
         return np.asarray(probabilities), np.asarray(edges)
 
-    def _records(self, observations: Tree) -> np.ndarray:
-        """Check observations of all rows, and lay them out as the spec reads them."""
-        space = self.spec.observation_space
-        try:
-            records = to_records(space, observations)
-            shapes = [(leaf, leaf.of(records).shape) for leaf in leaves(space)]
-        except (KeyError, IndexError):
-            raise ValueError(
-                f"observations lack a part of {space}; give all of them, as Gymnasium's vector "
-                f"environments do"
-            ) from None
-        for leaf, shape in shapes:
-            expected = (len(self._pending.timesteps), *leaf.shape)
-            if shape != expected:
-                name = f"observations/{leaf.name}" if leaf.name else "observations"
-                raise ValueError(f"{name} have shape {shape}; this policy was reset for {expected}")
-        return records
+    @property
+    def _num_running(self) -> int:
+        return 0 if self._state is None else len(self._pending.timesteps)
 
     def _keep_prefixes(self, given: Batch | None, rows: Bool[np.ndarray, " B"]) -> None:
         """Keep those of rows that start; where the caller gives none, the data's."""
@@ -302,33 +337,3 @@ class ReturnConditionedPolicy:
             self._prefixes = given  # only rows that start look at theirs
         else:
             self._prefixes = replace_rows(self._prefixes, given, rows)
-
-
-def _rows_to_reset(
-    where: Bool[np.ndarray, " B"] | None, num_rows: int, is_running: bool
-) -> Bool[np.ndarray, " B"]:
-    """The rows that begin: all of them where no episodes of that many are running."""
-    if not is_running:
-        if where is not None and not np.all(where):
-            raise ValueError(
-                f"where resets some of {num_rows} rows, but no episodes of that many rows are "
-                f"running; reset all rows first"
-            )
-        where = None
-    rows = np.ones(num_rows, bool) if where is None else np.array(where)
-    if rows.shape != (num_rows,) or rows.dtype != bool:
-        raise ValueError(
-            f"where is {rows.dtype} of shape {rows.shape}; give one Boolean for each of "
-            f"{num_rows} rows"
-        )
-    return rows
-
-
-def _check_seeds(seeds: Int[np.ndarray, " B"] | list[int] | None, num_rows: int) -> None:
-    if seeds is None:
-        return
-    given = np.asarray(seeds)
-    if given.shape != (num_rows,) or given.dtype.kind not in "iu" or (given < 0).any():
-        raise ValueError(
-            f"seeds are {seeds}; give one whole number, 0 or more, for each of {num_rows} rows"
-        )

@@ -13,6 +13,9 @@ episodes begin with, and, unless they are to lie beside it, the weights. To act 
     # what is asked for in them (B,), seeds of their sampled actions (B,)
     actions, state = step(state, observations, rewards, begins, targets, seeds)
 
+To ask a running row for another return, `new`, take new - old from its next reward, where old is
+what is still asked for after that reward.
+
 Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's actions are NaN, or
 -1 where they are integers: end its episode before.
 

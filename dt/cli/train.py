@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import sys
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from dt.cli.args import parse_args
 from dt.config import TrainConfig
-from dt.config.presets import DEFAULT, PRESETS, with_recipe, with_size
+from dt.config.presets import DEMO, OWN_DATA, PRESETS, preset_for, with_recipe, with_size
+from dt.training.run_directory import asked_before
 
 if TYPE_CHECKING:
     from dt.data import EpisodeDataset
@@ -69,8 +71,8 @@ def _train(
     from dt.report.card_table import print_card
     from dt.report.write import write_card
 
-    evaluation = config.evaluation
-    with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
+    count = config.evaluation.num_targets if run.spec.conditional else 1
+    with episode_progress(console, count * config.evaluation.episodes) as on_step:
         card = score(run, state, command=command, on_step=on_step)
     if card is not None:
         written = write_card(card, run.directory)
@@ -87,7 +89,7 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
             not allowed.
         SystemExit: after --help.
     """
-    preset = DEFAULT
+    preset = preset_for(_last_value(args, "--data", "--data.source"))
     if args and not args[0].startswith("-"):
         preset, args = args[0], args[1:]
     if preset not in PRESETS:
@@ -96,20 +98,23 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
         raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
     description = (
         f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
-        f"[--dotted.override V]. Presets: {', '.join(PRESETS)} ({DEFAULT} is the default and makes "
-        "its own data). The defaults below are the preset's, or those of its --model.recipe and "
-        "--model.size."
+        f"[--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, {OWN_DATA} where "
+        f"--data is given, else {DEMO}, which makes its own data. The defaults below are the "
+        "preset's, or those of its --model.recipe and --model.size."
     )
     default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))
+    if "--resume" in args and not _last_value(args, "--num-steps"):
+        asked = asked_before(preset, _last_value(args, "--run-dir"))
+        default = dataclasses.replace(default, num_steps=asked or default.num_steps)
     return preset, parse_args(TrainConfig, args, prog, default=default, description=description)
 
 
-def _last_value(args: list[str], flag: str) -> str:
+def _last_value(args: list[str], *flags: str) -> str:
     """Find the value of a flag that decides the defaults of others; empty without it."""
     value = ""
     for word, following in zip(args, [*args, ""][1:], strict=True):
         name, _, given = word.partition("=")
-        if name == flag:
+        if name in flags:
             value = given or following
     return value

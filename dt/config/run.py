@@ -60,7 +60,8 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     num_steps: Count = 10_000
-    """Updates of the weights in all."""
+    """Updates of the weights in all. More of them with --resume train a run longer: from there on
+    the learning rate is that of a run of so many."""
     seed: Seed = 0
     """Decides the first weights, the batches, dropout, and the card's episodes."""
     run_dir: str = ""

@@ -32,7 +32,7 @@ from dt.training.inputs import (
     refuse_untrusted_data,
 )
 from dt.training.loop import Measure, train
-from dt.training.run_directory import locked, open_run, refuse_trained, write_config
+from dt.training.run_directory import extend, locked, open_run, refuse_trained, write_config
 from dt.training.step import Learner
 
 
@@ -107,15 +107,16 @@ def prepare(
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
     head_kind(config.model.head)  # refused here, before the data are read
     start_jax(config.distributed)
+    unplayable = "the data names no environment"
     if data is None:
         data = load_data(preset, config, demos, on_message=on_message, on_steps=on_steps)
+        unplayable += "; name one with --evaluation.env"
     else:
         if config.evaluation.env != data.env_id or config.evaluation.env_kwargs:
             refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
         if isinstance(data, EpisodeDataset):
             data = TrainingData.of(data, config.data.transforms)
     refuse_untrusted_data(config.evaluation, data)
-    unplayable = "the data names no environment"
     if config.evaluation.env == NO_ENVIRONMENT:
         unplayable = "none is asked for"
     elif data.env_id is not None:
@@ -187,7 +188,11 @@ def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None)
     if config.profile:
         hooks = dataclasses.replace(hooks, on_start=_profiled(hooks, run.directory / "profile"))
     with alone_in(run.directory):
-        if not config.resume:
+        if config.resume:
+            note = first_decides(lambda: extend(run.directory, config))
+            if note and is_first():
+                hooks.on_message(f"note: {note}")
+        else:
             first_decides(lambda: refuse_trained(run.directory))
             if is_first():
                 write_config(run.directory, run.preset, config)

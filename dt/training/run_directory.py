@@ -26,6 +26,7 @@ FREE_ON_RESUME = (
     "profile",
     "data.cache",
     "on_nonfinite",  # what becomes of damage, not what a sound update computes
+    "num_steps",  # may grow: see `_check_budget`
 )
 FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
 
@@ -70,7 +71,41 @@ def refuse_trained(run_dir: Path) -> None:
 
 
 def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
+    """Write config.json: the preset's name, and every option of the run."""
     write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
+
+
+def asked_before(preset: str, run_dir: str) -> int | None:
+    """Find how many updates a run was asked for that is to be resumed; None where there is none.
+
+    Args:
+        run_dir: its directory; empty: the newest of the preset.
+    """
+    path = (Path(run_dir) if run_dir else _newest_run(preset)) / CONFIG
+    if not path.is_file():
+        return None
+    asked = json.loads(path.read_text()).get("num_steps", TrainConfig.num_steps)
+    return asked if isinstance(asked, int) else None
+
+
+def extend(run_dir: Path, config: TrainConfig) -> str:
+    """Write into config.json how many updates a resumed run shall have, where they are more now.
+
+    Returns:
+        What there is to say of it; empty where the number is the same.
+    """
+    values = json.loads((run_dir / CONFIG).read_text())
+    asked = values.get("num_steps", TrainConfig.num_steps)
+    if config.num_steps == asked:
+        return ""
+    write_json(run_dir / CONFIG, {**values, "num_steps": config.num_steps})
+    rate = "the learning rate stays constant"
+    if config.optimizer.schedule == "cosine":
+        rate = (
+            f"from where it resumes, the learning rate follows the cosine over all "
+            f"{config.num_steps}, and so may rise at once"
+        )
+    return f"the run has {config.num_steps} updates now, {asked} before; {rate}"
 
 
 @contextmanager
@@ -131,6 +166,17 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
                 f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
                 f"give the same value, or start another run"
             )
+    _check_budget(run_dir, before["num_steps"], config.num_steps)
+
+
+def _check_budget(run_dir: Path, asked: int, now: int) -> None:
+    """Refuse fewer updates than before: weights would be those of neither schedule."""
+    if now < asked:
+        done = max(complete_steps(run_dir / "checkpoints"), default=0)
+        raise ValueError(
+            f"--resume with num_steps {now}, but {run_dir} was asked for {asked} and has done "
+            f"{done}; give {asked} or more, or start another run"
+        )
 
 
 def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,10 +179,36 @@ def test_flags_override_the_preset_and_leave_the_rest() -> None:
     assert config.optimizer == PRESETS["hopper"].optimizer
 
 
-def test_flags_without_a_preset_change_the_default_one() -> None:
-    name, config = parse_train_args(["--data", "X", "--resume"])
-    assert (name, config.data.source, config.resume) == ("cartpole", "X", True)
-    assert config.model == PRESETS["cartpole"].model
+@pytest.mark.parametrize("flag", ["--data", "--data.source"])
+def test_own_data_without_a_preset_are_played_where_they_say(flag: str) -> None:
+    name, config = parse_train_args([flag, "X", "--resume"])
+    assert (name, config.data.source, config.resume) == ("default", "X", True)
+    assert config.model == TrainConfig().model and config.evaluation.env == ""
+    assert parse_train_args(["hopper", flag, "X"])[0] == "hopper"
+    assert parse_train_args([flag, "demo:cartpole"]) == ("cartpole", PRESETS["cartpole"])
+
+
+def test_flags_without_a_preset_change_the_demo() -> None:
+    name, config = parse_train_args(["--num-steps", "5"])
+    assert (name, config) == ("cartpole", dataclasses.replace(PRESETS["cartpole"], num_steps=5))
+
+
+def test_a_resumed_run_is_by_default_as_long_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("runs/hopper"), Path("mine")):
+        folder.mkdir(parents=True)
+    (Path("runs/hopper/config.json")).write_text('{"num_steps": 77}')
+    (Path("mine/config.json")).write_text('{"num_steps": 78}')
+    for words, num_steps in (
+        ("hopper --resume", 77),
+        ("hopper --resume --run-dir mine", 78),
+        ("hopper --resume --run-dir=mine --num-steps 79", 79),
+        ("hopper --run-dir mine", 10_000),
+        ("door --resume", 10_000),
+    ):
+        assert parse_train_args(words.split())[1].num_steps == num_steps, words
 
 
 @pytest.mark.parametrize(
