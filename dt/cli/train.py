@@ -73,8 +73,8 @@ def _train(
     from dt.report.card_table import print_card
     from dt.report.write import write_card
 
-    evaluation = config.evaluation
-    with episode_progress(console, evaluation.num_targets * evaluation.episodes) as on_step:
+    count = config.evaluation.num_targets if run.spec.conditional else 1
+    with episode_progress(console, count * config.evaluation.episodes) as on_step:
         card = score(run, state, command=command, on_step=on_step)
     if card is not None:
         written = write_card(card, run.directory)
