@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+from jaxtyping import Float
 
 from dt.checkpoint.load import find_checkpoint, load_spec
 from dt.checkpoint.manifest import complete_steps
@@ -155,13 +156,19 @@ def _difference(there: gymnasium.Space, here: gymnasium.Space, bounds: bool) -> 
         if words[0] != words[1]:
             return f"{place}{words[0]} there and {words[1]} here"
     if bounds:
-        old_parts, new_parts = (Parts.of(space, images=False) for space in (there, here))
-        limits = [np.where(each.bounded, each.bounds, np.inf) for each in (old_parts, new_parts)]
-        if not np.array_equal(*limits):
-            number = int(np.argwhere((limits[0] != limits[1]).any(axis=0))[0, 0])
-            old_limit, new_limit = (limit[:, number].tolist() for limit in limits)
-            return f"number {number} lies in {old_limit} there and in {new_limit} here"
+        old_limits, new_limits = map(_limits, (there, here))
+        changed = (old_limits != new_limits).any(axis=0)
+        if changed.any():
+            number = int(np.argmax(changed))
+            old_box, new_box = (each[:, number].tolist() for each in (old_limits, new_limits))
+            return f"number {number} lies in {old_box} there and in {new_box} here"
     return ""
+
+
+def _limits(space: gymnasium.Space) -> Float[np.ndarray, "2 A"]:
+    """Find the lowest and highest value of each number of an action; infinite where it has none."""
+    parts = Parts.of(space, images=False)
+    return np.where(parts.bounded, np.stack(parts.bounds), np.inf)
 
 
 def _words(leaf: Leaf) -> str:
