@@ -16,7 +16,7 @@ from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
 from dt.config import TrainConfig
-from dt.config.presets import DEFAULT, PRESETS
+from dt.config.presets import OWN_DATA, PRESETS, preset_for
 from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import DataCard, data_card
 from dt.data.formats.flat import from_arrays
@@ -117,7 +117,8 @@ def train(
 
     Args:
         data: as for `load_data`; a path is kept as a training store, as the script does.
-        preset: the name whose settings are the defaults.
+        preset: the name whose settings are the defaults; empty: "default", which knows no
+            environment.
         config: all settings at once, in place of the preset's.
         run_dir: where the run is written; empty: runs/PRESET, numbered if that is taken.
         env_id: the environment to play, where the data do not name it.
@@ -130,7 +131,7 @@ def train(
         ValueError: naming the field or file that is wrong, and how to mend it.
         KeyboardInterrupt: after the state was saved; `resume=True` goes on from there.
     """
-    preset = preset or DEFAULT
+    preset = preset or (preset_for(str(data)) if isinstance(data, str | Path) else OWN_DATA)
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)}")
     settings = with_changes(PRESETS[preset] if config is None else config, changes)

@@ -1,8 +1,8 @@
-"""Film episodes of a policy that is asked for returns, with what is left of them under the picture.
+"""Film episodes of a policy that is asked for returns, with what came of them under the picture.
 
-Each picture has under it the target, what is still asked for as a number and as a bar (full: all
-of the target; empty: it has been paid; to the left of the mark: more than was asked), and the
-timestep.
+Each picture has under it the return that was asked for, what was got so far and what is left, a
+bar of what was got with a mark at what was asked, and the timestep. The bar grows from 0; once more
+is got than was asked its scale widens, so that it never stands still before the episode does.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from gymnasium.vector import VectorEnv
@@ -27,7 +28,8 @@ HEIGHT, STRIP = 240, 44  # of a picture and of what stands under it, in pixels
 MOST_FPS = 30  # of a film: of more steps a second of an environment's time some are left out
 HOLD = 1.0  # seconds that the last picture stays
 COLUMNS = 4  # pictures side by side
-PAPER, INK, PALE, LEFT, PAID = "#ffffff", "#111111", "#dddddd", "#2563eb", "#ea580c"
+GAP = 8  # pixels between pictures side by side; even, as sizes of films are
+PAPER, INK, PALE, GOT, OVER = "#ffffff", "#111111", "#dddddd", "#2563eb", "#ea580c"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,14 @@ class Filmed:
             f"{self.num_frames} pictures rendered at {rate:.0f} a second, {self.seconds:.1f} s in "
             f"all"
         )
+
+
+class Account(NamedTuple):
+    """A return that was asked for, what was got of it so far, and what is still asked for."""
+
+    asked: float
+    got: float
+    left: float
 
 
 def film(
@@ -93,7 +103,8 @@ def film(
             if clock % stride == 0:
                 left = policy.returns_to_go
                 for row in np.flatnonzero(~tally.ended).tolist():
-                    camera.shoot(row, requests[row], left[row], tally.lengths[row])
+                    account = Account(requests[row], tally.returns[row], left[row])
+                    camera.shoot(row, account, tally.lengths[row])
                 camera.shoot_all()
             return actions
 
@@ -102,8 +113,9 @@ def film(
             policy.observe(step.rewards)
             tally.add_step(step)
             for row in np.flatnonzero(step.ended).tolist():
-                came, length = tally.returns[row], tally.lengths[row]
-                camera.shoot(row, requests[row], requests[row] - came, length, came, times=hold)
+                got, length = tally.returns[row], tally.lengths[row]
+                account = Account(requests[row], got, requests[row] - got)
+                camera.shoot(row, account, length, over=True, times=hold)
         camera.shoot_all(times=hold)
     seconds = time.perf_counter() - begin
     return Filmed(files, camera.num_frames, camera.render_seconds, seconds)
@@ -131,20 +143,14 @@ class _Camera:
         self.num_frames, self.render_seconds = 0, 0.0
 
     def shoot(
-        self,
-        row: int,
-        target: float,
-        left: float,
-        timestep: int,
-        came: float | None = None,
-        times: int = 1,
+        self, row: int, account: Account, timestep: int, over: bool = False, times: int = 1
     ) -> None:
         """Draw a row into its film, captioned as `captioned` has it."""
         before = time.perf_counter()
         picture = self._draw(row)
         self.render_seconds += time.perf_counter() - before
         self.num_frames += 1
-        shown = self._shown[row] = captioned(picture, target, left, timestep, came)
+        shown = self._shown[row] = captioned(picture, account, timestep, over)
         self._films[row].append(shown, times)
 
     def shoot_all(self, times: int = 1) -> None:
@@ -153,46 +159,70 @@ class _Camera:
 
 
 def captioned(
-    picture: np.ndarray, target: float, left: float, timestep: int, came: float | None = None
+    picture: np.ndarray, account: Account, timestep: int, over: bool = False
 ) -> np.ndarray:
     """Bring a picture to its film's size, with the strip under it.
 
     Args:
-        came: what the episode came to, once it is over.
+        over: whether this is the episode's last picture.
     """
     width = max(HEIGHT, round(picture.shape[1] * HEIGHT / picture.shape[0] / 2) * 2)
     canvas = Image.new("RGB", (width, HEIGHT + STRIP), PAPER)
     size = (round(picture.shape[1] * HEIGHT / picture.shape[0]), HEIGHT)
     canvas.paste(Image.fromarray(picture).resize(size), ((width - size[0]) // 2, 0))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    left_text = f"left {_number(left)}" if came is None else f"return {_number(came)}"
-    clock = f"t {timestep}" if came is None else f"over at t {timestep}"
-    pen.text((6, HEIGHT + 4), f"target {_number(target)}", INK, font)
-    pen.text((width - 6, HEIGHT + 4), left_text, INK, font, anchor="ra")
+    pen.text((6, HEIGHT + 4), f"asked {_number(account.asked)}", INK, font)
+    pen.text((width // 2, HEIGHT + 4), f"got {_number(account.got)}", INK, font, anchor="ma")
+    pen.text((width - 6, HEIGHT + 4), f"left {_number(account.left)}", INK, font, anchor="ra")
+    clock = f"over at t {timestep}" if over else f"t {timestep}"
     pen.text((width - 6, HEIGHT + 24), clock, INK, font, anchor="ra")
-    _bar(pen, left / target if target else 0.0, (6, HEIGHT + 25, width // 2, HEIGHT + 37))
+    _bar(pen, account, (6, HEIGHT + 25, width - 96, HEIGHT + 37))
     return np.asarray(canvas)
 
 
-def _bar(pen: ImageDraw.ImageDraw, share: float, box: tuple[int, int, int, int]) -> None:
-    """Draw what is left as a share of the target; a mark stands at none."""
+def _bar(pen: ImageDraw.ImageDraw, account: Account, box: tuple[int, int, int, int]) -> None:
+    """Draw what was got, from 0, with a mark at what was asked; orange: more was got than that.
+
+    Where all returns are negative, 0 stands on the right and the bar grows to the left.
+    """
     x0, top, x1, bottom = box
-    zero = x0 + (x1 - x0) // 6
-    end = zero + round(float(np.clip(share, -0.2, 1.0)) * (x1 - zero))
+    low, high = min(0.0, account.asked, account.got), max(0.0, account.asked, account.got)
+
+    def place(value: float) -> int:
+        return x0 + round((value - low) / (high - low or 1.0) * (x1 - x0))
+
+    zero, end, asked = place(0.0), place(account.got), place(account.asked)
     pen.rectangle(box, PALE)
-    pen.rectangle((min(zero, end), top, max(zero, end), bottom), LEFT if share > 0 else PAID)
-    pen.line((zero, top - 2, zero, bottom + 2), INK)
+    if zero != end:
+        over = account.got * np.sign(account.asked) > abs(account.asked)
+        ends = (min(zero, end), top, max(zero, end), bottom)
+        pen.rectangle(ends, OVER if over else GOT)
+    if x0 < zero < x1:
+        pen.line((zero, top, zero, bottom), INK)
+    pen.line((asked, top - 3, asked, bottom + 3), INK, 2)
 
 
 def side_by_side(pictures: list[np.ndarray | None]) -> np.ndarray:
-    """Arrange pictures of one size in a grid, filled up with paper."""
+    """Arrange pictures of one size in a grid with gaps, filled up with paper."""
     there = [picture for picture in pictures if picture is not None]
     blank = np.full_like(there[0], 255)
     columns = min(COLUMNS, len(pictures))
     cells = [blank if picture is None else picture for picture in pictures]
     cells += [blank] * (-len(cells) % columns)
-    rows = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
-    return np.concatenate(rows)
+    rows = [
+        _with_gaps(cells[first : first + columns], axis=1)
+        for first in range(0, len(cells), columns)
+    ]
+    return _with_gaps(rows, axis=0)
+
+
+def _with_gaps(pictures: list[np.ndarray], axis: int) -> np.ndarray:
+    """Join pictures along an axis, with strips of paper between them."""
+    shape = list(pictures[0].shape)
+    shape[axis] = GAP
+    gap = np.full(shape, 255, pictures[0].dtype)
+    joined = [part for picture in pictures for part in (gap, picture)][1:]
+    return np.concatenate(joined, axis=axis)
 
 
 def _number(value: float) -> str:

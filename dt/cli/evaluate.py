@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dt.evaluation.comparison import Comparison
     from dt.evaluation.evaluate import FindTask
     from dt.evaluation.of_run import Playing
+    from dt.evaluation.question import Question
     from dt.spec.spec import PolicySpec
 
 
@@ -77,9 +78,11 @@ class EvaluateConfig:
     step_timeout: float = 0.0
     """Seconds that a step of all environments may take before it counts as hung; 0: no limit."""
     compare: tuple[Path, Path] | None = None
-    """Two cards (files or run directories): what changes from A to B; nothing is played."""
+    """Two cards (files, folders of --out, or run directories, whose card is the one that training
+    made): what changes from A to B; nothing is played."""
     out: Path | None = None
-    """Folder for the aggregate or the comparison; default: the first run's, or card B's."""
+    """Folder for the card, of several runs for the aggregate, or for the comparison. By default
+    cards are written to RUN/cards (the first run's), and comparisons beside card B."""
     json: Path | None = None
     """Write the last card, or the comparison, to this file too."""
     seed: int = 0
@@ -176,6 +179,21 @@ class EvaluateConfig:
             past_end=self.past_end,
         )
 
+    def question(self, spec: PolicySpec, seed: int) -> Question:
+        """What is asked of one run, whose card is named by it."""
+        from dt.evaluation.question import Question
+
+        return Question(
+            targets=tuple(self.targets),
+            episodes=self.episodes,
+            seed=seed,
+            checkpoint=self.checkpoint,
+            options=self.acting_options(),
+            env_id="" if self.env == spec.env_id else self.env,
+            ood=self.ood,
+            on_device=self.on_device,
+        )
+
 
 def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evaluate.py") -> int:
     """Evaluate runs, or compare two cards.
@@ -214,9 +232,10 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
     from dt.checkpoint.load import find_checkpoint, load_spec
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import Playing
+    from dt.evaluation.question import name_of_runs
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
     from dt.report.card_table import print_card
-    from dt.report.write import card_name, write_card
+    from dt.report.write import write_evaluation
 
     console = Console(highlight=False)
     use_compilation_cache()
@@ -249,9 +268,13 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
     if len(cards) > 1:
         last = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
         print_card(last, console)
-        out = config.out or config.run_dirs[0]
-        out.mkdir(parents=True, exist_ok=True)
-        written += write_card(last, out, card_name(last, specs[0].env_id))
+        runs = list(config.run_dirs)
+        name = f"aggregate-{name_of_runs(runs)}-{config.question(specs[0], config.seed).name}"
+        if config.out is not None:
+            written += write_evaluation(last, config.out, name, folder="")
+        else:
+            latest = "latest-aggregate-card.json"
+            written += write_evaluation(last, runs[0], name, latest=latest)
     return _finish(config, last, written, console)
 
 
@@ -266,9 +289,11 @@ def _play(
     """What is asked of one run: its request map, its card, its films; and the files of them."""
     from dt.acting.request_map import REQUEST_MAP
     from dt.cli.progress import episode_progress
+    from dt.evaluation.evaluate import targets_for
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
+    from dt.evaluation.question import name_of_runs
     from dt.report.card_table import print_card, print_request_map
-    from dt.report.write import card_name, write_card
+    from dt.report.write import write_evaluation
 
     written: list[Path] = []
     if config.fit_request_map:
@@ -278,12 +303,17 @@ def _play(
         written.append(run_dir / REQUEST_MAP)
         if not config.calibrated:
             return None, written
-    with episode_progress(console, len(targets) * config.episodes) as on_step:
+    count = len(targets_for(spec, targets))
+    with episode_progress(console, count * config.episodes) as on_step:
         card = card_of_run(run_dir, targets, config.episodes, playing, on_step=on_step)
     print_card(card, console)
-    written += write_card(card, run_dir, card_name(card, spec.env_id))
+    name, several = config.question(spec, playing.seed).name, len(config.run_dirs) > 1
+    if config.out is not None and not several:
+        name = f"{name_of_runs([run_dir])}-{name}"
+        written += write_evaluation(card, config.out, name, folder="")
+    else:
+        written += write_evaluation(card, run_dir, name)
     if config.video is not None:
-        several = len(config.run_dirs) > 1
         folder = config.video / run_dir.resolve().name if several else config.video
         filmed = film_run(run_dir, targets, folder, playing)
         console.print(filmed.describe(), markup=False)

@@ -86,10 +86,11 @@ def with_size(config: TrainConfig, size: str) -> TrainConfig:
     return dataclasses.replace(config, model=model)
 
 
-DEFAULT = "cartpole"  # it makes its own data
+DEMO = "cartpole"  # that of no words at all: it makes its own data
+OWN_DATA = "default"  # that of data without a preset's name: the data says where it is played
 
 PRESETS: dict[str, TrainConfig] = {
-    "cartpole": TrainConfig(
+    DEMO: TrainConfig(
         data=DataConfig(source="demo:cartpole"),
         model=ModelConfig(num_layers=2, width=64),
         optimizer=OptimizerConfig(learning_rate=1e-3, warmup_steps=200),
@@ -97,6 +98,7 @@ PRESETS: dict[str, TrainConfig] = {
         num_steps=3000,
         checkpoint_interval=1000,
     ),
+    OWN_DATA: TrainConfig(),
     "hopper": TrainConfig(
         data=DataConfig(windows_per_segment=4),
         model=ModelConfig(dropout=0.0),
@@ -128,3 +130,14 @@ PRESETS: dict[str, TrainConfig] = {
         "atari-chen2021",
     ),
 }
+
+
+def preset_for(source: str) -> str:
+    """Name the preset of data where none is asked for: the one that brings them, or OWN_DATA.
+
+    Args:
+        source: as `data.source`; empty: no data are named.
+    """
+    if not source:
+        return DEMO
+    return next((name for name, own in PRESETS.items() if own.data.source == source), OWN_DATA)

@@ -60,7 +60,8 @@ class TrainConfig:
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     num_steps: Count = 10_000
-    """Updates of the weights in all."""
+    """Updates of the weights in all. More of them with --resume train a run longer: from there on
+    the learning rate is that of a run of so many."""
     seed: Seed = 0
     """Decides the first weights, the batches, dropout, and the card's episodes."""
     run_dir: str = ""
@@ -73,6 +74,9 @@ class TrainConfig:
     """Newest checkpoints kept, beside the best."""
     resume: bool = False
     """Go on from the run directory's newest sound checkpoint."""
+    init_from: str = ""
+    """Start from the weights of another run, with a fresh optimizer and in that run's units: its
+    directory, or DIRECTORY@last, @best or @UPDATE; empty: random weights."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """Where a loss or gradient is not finite: stop, or leave that update out and go on."""
     profile: bool = False

@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 
 from dt.data.reference import Reference
 from dt.evaluation.card import AggregateCard, Card
-from dt.evaluation.intervals import interquartile_mean, runs_interval
+from dt.evaluation.intervals import interquartile_mean, runs_interval, within_seen
 from dt.evaluation.parts import Calibration, Expectation, RunsTargetScore, RunSummary
 from dt.evaluation.scores import scores_over_runs
-from dt.evaluation.verdict import ONE_TARGET, agreement, beyond, describe, expected
+from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, agreement, beyond, describe, expected
 from dt.spec.spec import PolicySpec
 
 
@@ -59,7 +59,9 @@ def aggregate_cards(cards: list[Card], names: list[str]) -> AggregateCard:
     above = beyond(targets, means.T, ood, rng)
     expectation: Expectation | None = None
     verdict = ONE_TARGET if calibration is None else calibration.verdict
-    if first.acting.expert:
+    if not first.takes_return:
+        verdict = NO_RETURN
+    elif first.acting.expert:
         expectation = expected(asked[:, 0], means[:, 0])
         verdict = expectation.verdict
     steps = sum(card.wall_seconds * card.env_steps_per_second for card in cards)
@@ -101,7 +103,11 @@ def _rows(
 ) -> tuple[RunsTargetScore, ...]:
     lengths = np.array([[row.length_mean for row in card.targets] for card in cards])
     centres = _over_runs(means)
-    intervals = runs_interval(means, _over_runs, rng)
+    percentiles = cards[0].dataset.return_percentiles
+    seen = [percentiles["p0"], percentiles["p100"]]
+    returns = [row.episode_returns for card in cards for row in card.targets]
+    drawn = runs_interval(means, _over_runs, rng)
+    intervals = within_seen(drawn, means, np.array(seen), *map(np.array, returns))
     reference = cards[0].reference
     return tuple(
         RunsTargetScore(
@@ -133,7 +139,9 @@ def _calibrate_runs(
     # Each run's episodes have told whether it follows; here only where the runs' line leads.
     standard = means.std(axis=0, ddof=1) / np.sqrt(len(means))
     shared = set(verdicts)
-    line = shared.pop() if len(shared) == 1 else describe(targets, _over_runs(means), standard)
+    miss = Calibration(scores, "").mae_over_range.value
+    line = describe(targets, _over_runs(means), standard, miss)
+    line = shared.pop() if len(shared) == 1 else line
     return Calibration(scores, agreement(verdicts, line))
 
 

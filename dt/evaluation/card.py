@@ -25,6 +25,7 @@ from dt.evaluation.parts import (
 )
 from dt.files import structured
 from dt.spaces.environments import EnvKwargs
+from dt.spec.layout import TokenLayout
 
 Json: TypeAlias = dict[str, Any]  # an object of a JSON file
 
@@ -53,6 +54,11 @@ class _Played:
     beyond: Beyond | None
     verdict: str
     expectation: Expectation | None = None  # where the model chose its own returns
+
+    @property
+    def takes_return(self) -> bool:
+        """Whether the policy is told a return; else its one row holds for whatever is asked."""
+        return TokenLayout.parse(self.layout).has("return")
 
     def acting_entries(self) -> Json:
         """Say how the policy acted, as the card's file does."""

@@ -13,6 +13,11 @@ from dt.evaluation.card import AggregateCard, AnyCard, Card, Json, card_from_jso
 from dt.evaluation.intervals import improvement_interval, mean_interval, slope, welch_interval
 from dt.evaluation.parts import AnyTargetScore, Estimate
 
+# What a folder's card is, the first that is there: training's of a run, the newest evaluation's,
+# and an aggregate's as older versions wrote it.
+LATEST = "latest-card.json"
+_CARDS_OF_A_FOLDER = ("card.json", LATEST, "latest-aggregate-card.json", "aggregate-card.json")
+
 
 @dataclass(frozen=True)
 class Change:
@@ -93,20 +98,29 @@ class Comparison:
 
 
 def read_card(path: Path) -> AnyCard:
-    """Read a card from its file, or the `card.json` of a run directory.
+    """Read a card from its file, or that of a folder.
+
+    Of a run directory that is the card that training made, and without one its newest
+    evaluation's; of a folder that evaluations wrote to (--out), the newest.
 
     Raises:
         ValueError: when there is none, or the file holds something else.
     """
-    file = path / "card.json" if path.is_dir() else path
+    file = path
+    if path.is_dir():
+        there = (path / name for name in _CARDS_OF_A_FOLDER)
+        file = next((each for each in there if each.exists()), path / "card.json")
     if not file.is_file():
         raise ValueError(f"{file}: no such card; make one with evaluate.py RUN_DIR")
     try:
         values = json.loads(file.read_text())
     except ValueError as error:
         raise ValueError(f"{file}: is no card: {error}") from None
+    values = values if isinstance(values, dict) else {}
+    if values.keys() == {"card"} and (file.parent / str(values["card"])).is_file():
+        return read_card(file.parent / str(values["card"]))  # what stands in for a link
     try:
-        return card_from_json(values if isinstance(values, dict) else {})
+        return card_from_json(values)
     except ValueError as error:
         raise ValueError(f"{file}: is no card of this version: {error}") from None
 
@@ -126,12 +140,13 @@ def compare_cards(a: AnyCard, b: AnyCard, names: tuple[str, str]) -> Comparison:
     if not pairs:
         raise ValueError(
             f"--compare: the cards share no target ({_asked(a)}; {_asked(b)}); evaluate both with "
-            f"the same --targets"
+            f"the same --targets, and name the files that are written ({LATEST} is the newest)"
         )
     returns_a = np.array([row.sample for row, _ in pairs], np.float64)  # (T, n)
     returns_b = np.array([row.sample for _, row in pairs], np.float64)
-    targets = np.array([row.target for row, _ in pairs])
-    ood = np.array([row.ood for row, _ in pairs])
+    asked = [row if a.takes_return else other for row, other in pairs]
+    targets = np.array([row.target for row in asked])
+    ood = np.array([row.ood for row in asked])
     paired = _played_alike(a, b)
     rng = np.random.default_rng(0)
     rows = _compare_targets(targets, ood, returns_a, returns_b, paired, rng)
@@ -251,7 +266,13 @@ def _estimate(value: float, interval: Float[np.ndarray, " 2"]) -> Estimate:
 
 def _shared_targets(a: AnyCard, b: AnyCard) -> list[tuple[AnyTargetScore, AnyTargetScore]]:
     """Rows of both cards that asked for the same return, the lowest first; those of models that
-    chose it themselves stand side by side."""
+    chose it themselves stand side by side, and what a model did that takes none stands beside all
+    that the other was asked for."""
+    if not (a.takes_return and b.takes_return):
+        rows, others = (rising(card)[: None if card.takes_return else 1] for card in (a, b))
+        count = max(len(rows), len(others))
+        repeated = (each * (count if len(each) == 1 else 1) for each in (rows, others))
+        return list(zip(*repeated, strict=True))
     if a.acting.expert and b.acting.expert:
         return list(zip(rising(a), rising(b), strict=True))
     return [

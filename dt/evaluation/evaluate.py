@@ -19,11 +19,11 @@ from dt.acting.rollout import Rollouts, run_episodes
 from dt.data.reference import Reference, task_of
 from dt.data.summary import DatasetSummary
 from dt.evaluation.card import Card
-from dt.evaluation.intervals import mean_interval
+from dt.evaluation.intervals import mean_interval, within_seen
 from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
 from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
-from dt.evaluation.verdict import ONE_TARGET, beyond, expected
+from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
 from dt.play.make import Vectorization, make_groups
 from dt.spaces.environments import EnvKwargs
@@ -63,7 +63,7 @@ def evaluate_policy(
 
     Episode i has the same seed at every target: differences between targets are then the targets'
     doing, not the starts'. A policy that chooses its own returns plays them once, and its target is
-    what it chose at the start of its episodes.
+    what it chose at the start of its episodes; one whose layout takes no return plays once too.
 
     Args:
         fitting: play the episodes by which request maps are fitted and checkpoints chosen, which
@@ -83,12 +83,21 @@ def evaluate_policy(
         if on_device is not None:
             raise ValueError("the model's own returns (expert) are played on the host only")
         targets = [policy.spec.return_range[1]]  # ignored
+    targets = targets_for(policy.spec, targets)
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
     venue = _Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
     rollouts, seconds = _play(policy, asked, seeds, venue, on_step)
     origin = _Origin(checkpoint_step, selection, episodes, seed, command)
     return _card_of(policy, targets, rollouts, seconds, venue, origin)
+
+
+def targets_for(spec: PolicySpec, targets: list[float]) -> list[float]:
+    """Leave one target to a model whose layout takes no return: it plays alike whatever is asked.
+
+    Its card's row needs a number all the same: the 95th percentile of the data's returns.
+    """
+    return targets if spec.conditional else [spec.dataset.percentile(95)]
 
 
 class _Venue(NamedTuple):
@@ -154,6 +163,8 @@ def _card_of(
     results = score(rollouts, targets, data, reference, origin.seed, policy.request_map)
     if expectation is not None:
         results = results._replace(verdict=expectation.verdict)
+    elif not policy.spec.conditional:
+        results = results._replace(verdict=NO_RETURN)
     return Card(
         env_id=venue.env_id,
         env_kwargs=venue.env_kwargs,
@@ -209,7 +220,8 @@ def score(
     lengths = rollouts.lengths.reshape(len(targets), -1)
     rng = np.random.default_rng(seed)
     ood = (asked < data.percentile(0)) | (asked > data.percentile(100))
-    rows = _rows(asked, ood, returns, lengths, reference, rng)
+    seen = np.array([data.percentile(0), data.percentile(100)])
+    rows = _rows(asked, ood, returns, lengths, reference, seen, rng)
     if request_map is not None:
         requests, reached = request_map.request_for(asked), request_map.reaches(asked)
         rows = tuple(
@@ -235,9 +247,10 @@ def _rows(
     returns: Float[np.ndarray, "T E"],
     lengths: Int[np.ndarray, "T E"],
     reference: Reference | None,
+    seen: Float[np.ndarray, " 2"],
     rng: np.random.Generator,
 ) -> tuple[TargetScore, ...]:
-    intervals = mean_interval(returns, rng)
+    intervals = within_seen(mean_interval(returns, rng), returns, seen)
     several = returns.shape[1] > 1
     rows = []
     for i, row in enumerate(returns):

@@ -16,7 +16,7 @@ from dt.acting.targets import parse_targets
 from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.evaluation.card import Card
-from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy
+from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy, targets_for
 from dt.files import write_json
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
@@ -115,6 +115,7 @@ def film_run(
     step = int(find_checkpoint(run_dir, playing.checkpoint).name)
     policy = load_policy(run_dir, step, options=playing.options)
     env_id, env_kwargs = environment_of(run_dir, policy.spec, playing.env_id)
+    targets = targets_for(policy.spec, targets)
     envs = make_envs(env_id, len(targets), {**env_kwargs, "render_mode": "rgb_array"})
     try:
         return film(policy, envs, targets, int(episode_seeds(playing.seed, 1)[0]), directory)
@@ -150,9 +151,17 @@ def fit_request_map(
     """Measure which request brings which return, and keep the map in the run.
 
     The map is measured without one, whatever the options say of it.
+
+    Raises:
+        ValueError: for a model that takes no return, and as `card_of_run` and `RequestMap.fit`.
     """
-    dataset = load_spec(find_checkpoint(run_dir, playing.checkpoint)).dataset
-    requests = parse_targets([f"p0:p100:{NUM_REQUESTS}"], dataset)
+    spec = load_spec(find_checkpoint(run_dir, playing.checkpoint))
+    if not spec.conditional:
+        raise ValueError(
+            f"{run_dir}: layout {spec.model.layout} takes no return, so no request brings another; "
+            f"leave --fit-request-map out"
+        )
+    requests = parse_targets([f"p0:p100:{NUM_REQUESTS}"], spec.dataset)
     unmapped = dataclasses.replace(playing.options, calibrated=False)
     playing = dataclasses.replace(playing, options=unmapped)
     card = card_of_run(run_dir, requests, episodes, playing, fitting=True, on_step=on_step)

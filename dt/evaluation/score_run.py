@@ -55,7 +55,8 @@ def score(
 def measure_for(
     run: Run, *, command: str = "", on_message: Callable[[str], None] = print
 ) -> Measure | None:
-    """Make what chooses the run's best checkpoint: the calibration error over few episodes.
+    """Make what chooses the run's best checkpoint: the calibration error over few episodes, or
+    minus the mean return of a model that takes none.
 
     They are episodes that no evaluation plays: the best of them would flatter its own card.
 
@@ -76,6 +77,8 @@ def measure_for(
         except RolloutFault as fault:
             on_message(f"no card at update {int(state.step)}: {fault}; training goes on")
             return None
+        if card is not None and not card.takes_return:
+            return -card.targets[0].return_mean  # there is no target to miss: more is better
         return card.calibration.mae_over_range.value if card and card.calibration else None
 
     return measure

@@ -14,6 +14,7 @@ from dt.evaluation.intervals import mean_interval, slope
 from dt.evaluation.parts import Beyond, Estimate, Expectation
 
 ONE_TARGET = "one target: ask for two or more to see whether returns follow"
+NO_RETURN = "this model takes no return: it was played once, and cannot be steered"
 
 # Shares of the span of the targets.
 _ON_TARGET = 0.05  # a mean error up to here is steerable, and a miss up to here none
@@ -73,11 +74,16 @@ def describe(
     targets: Float[np.ndarray, " T"],
     means: Float[np.ndarray, " T"],
     errors: Float[np.ndarray, " T"],
+    miss: float | None = None,
 ) -> str:
     """Describe an agent that does follow its targets; both rise, and `errors` are standard.
 
     An end of the range is out of reach where the last target is missed by more than a tenth of the
     span, and beyond the furthest return that ever came asking for more hardly changes anything.
+
+    Args:
+        miss: the mean error as a share of the span where it is not that of the means, as of several
+            runs, whose misses do not make up for each other.
     """
     span = targets[-1] - targets[0]
     top = _limit(targets, means, errors)
@@ -91,8 +97,10 @@ def describe(
     within = targets > (-np.inf if bottom is None else -bottom[1])
     if within.sum() < 2:
         return below
+    whole = bool(within.all())
     targets, means = targets[within], means[within]
     gain, error = slope(targets, means), np.abs(means - targets).mean() / span
+    error = miss if miss is not None and whole else error
     if error <= _ON_TARGET:
         follows = "steerable"
     elif gain < 0.5:

@@ -41,7 +41,7 @@ def card_sheet(card: AnyCard) -> Sheet:
     return Sheet(
         title=card_title(card),
         columns=columns + (["normalised"] if card.reference else []),
-        rows=[_row(row, form) for row in card.targets],
+        rows=[_row(row, form, card.takes_return) for row in card.targets],
         notes=_notes(card),
         verdict=card.verdict,
     )
@@ -50,9 +50,14 @@ def card_sheet(card: AnyCard) -> Sheet:
 def card_title(card: AnyCard) -> str:
     """Name the environment, the checkpoint or the runs, and how the policy acted."""
     who = f"{len(card.runs)} runs" if isinstance(card, AggregateCard) else _update(card)
-    parts = [card.env_id, f"{who} ({card.selection})", f"{card.episodes} episodes a target"]
+    parts = [card.env_id, f"{who} ({card.selection})", episodes_text(card)]
     parts += title_words(card.acting_entries())
     return ", ".join([*parts, "on the device"] if card.on_device else parts)
+
+
+def episodes_text(card: AnyCard) -> str:
+    """Say how many episodes were played."""
+    return f"{card.episodes} episodes" + (" a target" if card.takes_return else "")
 
 
 def card_seeds(card: AnyCard) -> str:
@@ -65,9 +70,9 @@ def _update(card: Card) -> str:
     return f"update {card.checkpoint_step}"
 
 
-def _row(row: AnyTargetScore, form: str) -> list[str]:
+def _row(row: AnyTargetScore, form: str, takes_return: bool) -> list[str]:
     marks = ("*" if row.ood else "") + ("" if row.reachable else "!")
-    cells = [f"{row.target:{form}}{marks}"]
+    cells = [f"{row.target:{form}}{marks}" if takes_return else "none"]
     cells += [] if row.request is None else [f"{row.request:{form}}"]
     cells += [f"{row.centre:{form}}", interval_text(row.return_ci95, form)]
     cells += [f"{row.return_std:{form}}", f"{row.length_mean:.0f}"]

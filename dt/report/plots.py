@@ -7,7 +7,6 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
-from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -17,6 +16,9 @@ from dt.data.card.card import DataCard
 from dt.data.card.steerability import Steerability
 from dt.evaluation.card import AggregateCard, AnyCard, rising
 from dt.evaluation.parts import AnyTargetScore
+from dt.evaluation.scores import interval_text
+from dt.report.card_table import episodes_text
+from dt.report.sheet import target_format
 
 INK, ACCENT, MUTED = "#1f2933", "#c2410c", "#9aa5b1"
 
@@ -25,42 +27,47 @@ def plot_calibration(card: AnyCard, path: Path) -> None:
     """Draw target against achieved return, its interval, and the data's returns beneath.
 
     Of several runs each is a faint line, and the interquartile mean the bold one. Targets beyond
-    the data stand on a shaded ground, with hollow marks.
+    the data stand on a shaded ground, with hollow marks. A single target is said in words, with
+    what came marked among the data's returns.
     """
     rows = rising(card)
-    targets = np.array([row.target for row in rows])
-    centres = np.array([row.centre for row in rows])
-    ood = np.array([row.ood for row in rows])
     figure = Figure(figsize=(6.4, 6.4), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    main, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-
-    _draw_returns(main, rows, targets, centres, aggregate=isinstance(card, AggregateCard))
-    if ood.any():
-        main.plot(targets[ood], centres[ood], "o", color=ACCENT, mfc="white", zorder=3)
-    main.set_ylabel("achieved return")
-    main.set_title(_title(card), fontsize=10, color=INK, loc="left")
+    figure.suptitle(calibration_title(card), fontsize=10, color=INK, x=0.01, ha="left")
+    several = card.takes_return and len({row.target for row in rows}) > 1
+    main, below = figure.subplots(2, 1, sharex=several, height_ratios=[4, 1] if several else [1, 2])
 
     histogram = card.dataset.return_histogram
     _draw_histogram(below, histogram.counts, histogram.edges)
-    if ood.any():
-        _shade_beyond(main, card.dataset.return_percentiles)
-    main.legend(frameon=False, loc="upper left")
     below.set_ylabel("episodes")
-    below.set_xlabel("target return (above) and returns in the data (below)")
-    for axes in (main, below):
-        axes.spines[["top", "right"]].set_visible(False)
+    below.spines[["top", "right"]].set_visible(False)
+    if several:
+        draw_returns(main, rows, aggregate=isinstance(card, AggregateCard))
+        if any(row.ood for row in rows):
+            _shade_beyond(main, card.dataset.return_percentiles)
+        main.set_ylabel("achieved return")
+        main.spines[["top", "right"]].set_visible(False)
+        below.set_xlabel("target return (above) and returns in the data (below)")
+    else:
+        main.set_axis_off()
+        words = main.text(0.0, 0.5, _in_words(card, rows[0]), fontsize=12, color=INK, va="center")
+        words.set_in_layout(False)  # panels keep their width
+        _mark(below, rows[0])
+        below.set_xlabel("returns in the data")
+    # Beneath all panels, where it hides none of what it explains.
+    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     figure.savefig(path)
 
 
-def _draw_returns(
-    axes: Axes,
-    rows: Sequence[AnyTargetScore],
-    targets: Float[np.ndarray, " T"],
-    centres: Float[np.ndarray, " T"],
-    aggregate: bool,
-) -> None:
-    """Every episode as a dot or every run as a line, and the mean with its interval over them."""
+def draw_returns(axes: Axes, rows: Sequence[AnyTargetScore], aggregate: bool) -> None:
+    """Draw every episode as a dot or every run as a line, and the mean with its interval.
+
+    Args:
+        rows: of one card, the lowest target first.
+    """
+    targets = np.array([row.target for row in rows])
+    centres = np.array([row.centre for row in rows])
+    ood = np.array([row.ood for row in rows])
     # A single episode has no interval: its band has no width.
     bands = [row.return_ci95 or (centre,) * 2 for row, centre in zip(rows, centres, strict=True)]
     low, high = np.array(bands).T
@@ -74,14 +81,33 @@ def _draw_returns(
     else:
         for target, returns in zip(targets, samples, strict=True):
             axes.plot([target] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
+        axes.plot([], [], ".", color=INK, alpha=0.5, ms=4, label="each episode")
         label = "mean and 95 % interval"
     axes.fill_between(targets, low, high, color=ACCENT, alpha=0.2, linewidth=0)
     axes.plot(targets, centres, "o-", color=ACCENT, label=label, linewidth=2)
-    if aggregate:  # the interval of two or three runs may be far wider than what they did
-        points = np.concatenate([np.ravel(samples), span])
-        pad = 0.15 * (np.ptp(points) or 1.0)
-        bottom, top = axes.get_ylim()
-        axes.set_ylim(max(bottom, points.min() - pad), min(top, points.max() + pad))
+    if ood.any():
+        axes.plot(targets[ood], centres[ood], "o", color=ACCENT, mfc="white", zorder=3)
+
+
+def _in_words(card: AnyCard, row: AnyTargetScore) -> str:
+    """Say what a picture of a single dot would show."""
+    if not card.takes_return:
+        asked = "This model takes no return."
+    elif card.acting.expert is not None:
+        asked = f"The model chose {row.target:.5g}."
+    else:
+        asked = f"Asked for {row.target:.5g}, and for nothing else."
+    form = target_format([row.target])
+    unit = "runs" if isinstance(card, AggregateCard) else "episodes"
+    came = f"What came: {row.centre:{form}}, on average over {len(row.sample)} {unit}."
+    return f"{asked}\n{came}\n95 % interval: {interval_text(row.return_ci95, form)}."
+
+
+def _mark(axes: Axes, row: AnyTargetScore) -> None:
+    """Mark what came among the data's returns."""
+    if row.return_ci95 is not None:
+        axes.axvspan(*row.return_ci95, color=ACCENT, alpha=0.2, linewidth=0)
+    axes.axvline(row.centre, color=ACCENT, linewidth=2, label="mean and 95 % interval of what came")
 
 
 def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
@@ -95,22 +121,23 @@ def _shade_beyond(axes: Axes, percentiles: dict[str, float]) -> None:
     axes.set_xlim(left, right)
 
 
-def _title(card: AnyCard) -> str:
+def calibration_title(card: AnyCard) -> str:
+    """Say what was played and how returns follow, with one number for the error."""
     if isinstance(card, AggregateCard):
         who = f"{len(card.runs)} runs"
     else:
         who = f"update {card.checkpoint_step}"
-    first = f"{card.env_id}, {who} ({card.selection})"
+    first = f"{card.env_id}, {who} ({card.selection}), {episodes_text(card)}"
     first += ", baseline null" if card.acting.null else ""
     first += ", calibrated" if card.acting.calibrated else ""
     calibration = card.calibration
     if calibration is None:
-        return first
-    second = (
-        f"slope {calibration.slope.value:.2f}, error {100 * calibration.mae_over_range.value:.1f} "
-        f"% of the range, {calibration.verdict}"
-    )
-    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 80)])
+        return "\n".join([first, *wrap(card.verdict, 88)])
+    parts = [f"slope {calibration.slope.value:.2f}"]
+    if " off by " not in calibration.verdict:  # which is the error, in words
+        parts += [f"error {100 * calibration.mae_over_range.value:.1f} % of the range"]
+    second = ", ".join([*parts, calibration.verdict])
+    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 88)])
 
 
 def plot_data_card(card: DataCard, returns: np.ndarray, lengths: np.ndarray, path: Path) -> None:

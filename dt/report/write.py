@@ -2,47 +2,53 @@
 
 from __future__ import annotations
 
-import re
+import os
 from pathlib import Path
 
-from dt.acting.options import file_words
-from dt.evaluation.card import AggregateCard, AnyCard, Card
-from dt.evaluation.comparison import Comparison
-from dt.files import write_json
+from dt.evaluation.card import AnyCard
+from dt.evaluation.comparison import LATEST, Comparison
+from dt.files import write_json, written_whole
 from dt.report.card_table import card_seeds, card_sheet
 from dt.report.comparison_table import comparison_sheet
 from dt.report.plots import plot_calibration
 
-
-def card_name(card: AnyCard, env_id: str | None) -> str:
-    """What stands before a card's files: nothing for the headline, which is the last checkpoint's
-    in the environment of its data, `env_id`, as it was trained to act."""
-    parts = ["aggregate"] if isinstance(card, AggregateCard) else []
-    if card.env_id != env_id:
-        parts.append(re.sub(r"[^\w.-]", "-", card.env_id))
-    parts += file_words(card.acting_entries())
-    parts += ["on-device"] if card.on_device else []
-    if card.selection != "last":
-        update = isinstance(card, Card) and f"update-{card.checkpoint_step}"
-        parts.append(update or card.selection)
-    return "-".join(parts)
+CARDS = "cards"  # folder of a run for the cards that evaluations made
 
 
-def write_card(card: AnyCard, directory: Path, name: str = "") -> list[Path]:
-    """Write card.json, card.md and calibration.png; with a name, NAME-card.json and so on.
+def write_card(card: AnyCard, directory: Path) -> list[Path]:
+    """Write the card that training made: card.json, card.md and calibration.png of a run.
 
     Returns:
         The files.
     """
-    prefix = f"{name}-" if name else ""
-    files = [directory / f"{prefix}{each}" for each in ("card.json", "card.md", "calibration.png")]
-    write_json(files[0], card.to_json())
-    sheet = card_sheet(card)
-    origin = f"`{card.command}`, commit {card.commit}, seed {card_seeds(card)}, " + ", ".join(
-        f"{package} {version}" for package, version in card.versions.items()
-    )
-    files[1].write_text(f"{sheet.markdown()}\n{origin}\n")
-    plot_calibration(card, files[2])
+    names = ("card.json", "card.md", "calibration.png")
+    return _write(card, [directory / name for name in names])
+
+
+def write_evaluation(
+    card: AnyCard, directory: Path, name: str, *, folder: str = CARDS, latest: str = LATEST
+) -> list[Path]:
+    """Write an evaluation's card under a name of its own, and link it as the newest.
+
+    Args:
+        directory: of the run, or of cards.
+        name: what was asked, as `Question.name` has it; the same question replaces its card.
+        folder: within the directory; "": the directory itself.
+        latest: name of the link.
+
+    Returns:
+        The files NAME.json, NAME.md and NAME.png, without the link.
+    """
+    place = directory / folder
+    place.mkdir(parents=True, exist_ok=True)
+    files = _write(card, [place / f"{name}.{kind}" for kind in ("json", "md", "png")])
+    target = Path(os.path.relpath(files[0], directory)).as_posix()
+    link = directory / latest
+    try:
+        with written_whole(link) as beside:
+            beside.symlink_to(target)
+    except OSError:  # a file system without links: `read_card` follows the name
+        write_json(link, {"card": target})
     return files
 
 
@@ -55,4 +61,15 @@ def write_comparison(comparison: Comparison, directory: Path) -> list[Path]:
     files = [directory / "comparison.json", directory / "comparison.md"]
     write_json(files[0], comparison.to_json())
     files[1].write_text(comparison_sheet(comparison).markdown())
+    return files
+
+
+def _write(card: AnyCard, files: list[Path]) -> list[Path]:
+    """Write a card as JSON, Markdown and a picture."""
+    write_json(files[0], card.to_json())
+    origin = f"`{card.command}`, commit {card.commit}, seed {card_seeds(card)}, " + ", ".join(
+        f"{package} {version}" for package, version in card.versions.items()
+    )
+    files[1].write_text(f"{card_sheet(card).markdown()}\n{origin}\n")
+    plot_calibration(card, files[2])
     return files

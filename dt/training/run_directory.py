@@ -26,6 +26,7 @@ FREE_ON_RESUME = (
     "profile",
     "data.cache",
     "on_nonfinite",  # what becomes of damage, not what a sound update computes
+    "num_steps",  # may grow: see `_check_budget`
 )
 FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
 
@@ -41,7 +42,7 @@ def open_run(preset: str, config: TrainConfig) -> Path:
         ValueError: when it is taken, missing, or its configuration differs.
     """
     if config.resume:
-        run_dir = Path(config.run_dir) if config.run_dir else _newest_run(preset)
+        run_dir = named_or_newest(preset, config.run_dir)
         _check_same(run_dir, config)
         return run_dir
     if not config.run_dir:
@@ -70,7 +71,44 @@ def refuse_trained(run_dir: Path) -> None:
 
 
 def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
+    """Write config.json: the preset's name, and every option of the run."""
     write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
+
+
+def named_or_newest(preset: str, run_dir: str) -> Path:
+    """Find the directory of a run that is to be resumed; without a name, the preset's newest."""
+    return Path(run_dir) if run_dir else _newest_run(preset)
+
+
+def recorded(preset: str, run_dir: str) -> dict[str, Any]:
+    """Read config.json of a run that is to be resumed; empty where there is none.
+
+    Args:
+        run_dir: its directory; empty: the newest of the preset.
+    """
+    path = named_or_newest(preset, run_dir) / CONFIG
+    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return values
+
+
+def extend(run_dir: Path, config: TrainConfig) -> str:
+    """Write into config.json how many updates a resumed run shall have, where they are more now.
+
+    Returns:
+        What there is to say of it; empty where the number is the same.
+    """
+    values = json.loads((run_dir / CONFIG).read_text())
+    asked = values.get("num_steps", TrainConfig.num_steps)
+    if config.num_steps == asked:
+        return ""
+    write_json(run_dir / CONFIG, {**values, "num_steps": config.num_steps})
+    rate = "the learning rate stays constant"
+    if config.optimizer.schedule == "cosine":
+        rate = (
+            f"from where it resumes, the learning rate follows the cosine over all "
+            f"{config.num_steps}, and so may rise at once"
+        )
+    return f"the run has {config.num_steps} updates now, {asked} before; {rate}"
 
 
 @contextmanager
@@ -123,7 +161,7 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
         raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
     before = json.loads(path.read_text())
     before.pop("preset", None)
-    before = _over(json.loads(json.dumps(to_json(TrainConfig()))), before)
+    before = over(json.loads(json.dumps(to_json(TrainConfig()))), before)
     now = json.loads(json.dumps(to_json(config)))
     for name, old, new in _differences(before, now):
         if name not in FREE_ON_RESUME and not name.startswith(FREE_PARTS):
@@ -131,14 +169,25 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
                 f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
                 f"give the same value, or start another run"
             )
+    _check_budget(run_dir, before["num_steps"], config.num_steps)
 
 
-def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of what is younger than the values."""
+def _check_budget(run_dir: Path, asked: int, now: int) -> None:
+    """Refuse fewer updates than before: weights would be those of neither schedule."""
+    if now < asked:
+        done = max(complete_steps(run_dir / "checkpoints"), default=0)
+        raise ValueError(
+            f"--resume with num_steps {now}, but {run_dir} was asked for {asked} and has done "
+            f"{done}; give {asked} or more, or start another run"
+        )
+
+
+def over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Lay values of a configuration's JSON, or of a part of it, over defaults."""
     merged = {**defaults, **values}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(values.get(key), dict):
-            merged[key] = _over(default, values[key])
+            merged[key] = over(default, values[key])
     return merged
 
 

@@ -16,7 +16,7 @@ from walk import Walk, make_policy
 
 import dt.acting.film
 from dt.acting.rollout import run_episodes
-from dt.acting.video import HEIGHT, STRIP, captioned, film, side_by_side
+from dt.acting.video import GAP, HEIGHT, STRIP, Account, captioned, film, side_by_side
 
 ROOT = Path(__file__).parents[2]
 BLUE, ORANGE = (37, 99, 235), (234, 88, 12)
@@ -73,28 +73,48 @@ def test_a_film_shows_every_step_of_the_card_s_first_episode(
     assert filmed.num_frames == (played.lengths + 1).sum()
     assert "pictures rendered at" in filmed.describe()
     with Image.open(filmed.files[2]) as image:
-        assert image.size == (640, HEIGHT + STRIP)
+        assert image.size == (640 + GAP, HEIGHT + STRIP)
 
 
-def test_the_bar_is_what_is_left_of_the_target() -> None:
+def test_the_bar_is_what_was_got_and_never_stands_still() -> None:
     picture = np.zeros((HEIGHT, HEIGHT, 3), np.uint8)
 
-    def lengths(left: float, target: float = 100.0) -> tuple[int, int]:
-        row = captioned(picture, target, left, 3)[HEIGHT + 31]
-        return tuple(int((row == colour).all(axis=1).sum()) for colour in (BLUE, ORANGE))  # type: ignore[return-value]
+    def lengths(got: float, asked: float = 100.0) -> tuple[int, int, int]:
+        """Pixels of the bar in its two colours, and where the mark is."""
+        row = captioned(picture, Account(asked, got, asked - got), 3)[HEIGHT + 31]
+        blue, orange = (int((row == colour).all(axis=1).sum()) for colour in (BLUE, ORANGE))
+        return blue, orange, int((row == (17, 17, 17)).all(axis=1).argmax())
 
     full, half = lengths(100.0)[0], lengths(50.0)[0]
-    assert full > 80 and half == pytest.approx(full / 2, abs=2)
-    assert lengths(200.0) == lengths(100.0) and lengths(0.0)[0] <= 1
-    assert lengths(-10.0)[0] == 0 and lengths(-10.0)[1] > 5
-    assert lengths(-50.0, target=-100.0) == lengths(50.0)
+    assert full > 80 and half == pytest.approx(full / 2, abs=2) and lengths(0.0)[0] == 0
+    assert lengths(100.0)[2] == lengths(50.0)[2]
+    marks = [lengths(got)[2] for got in (100.0, 110.0, 150.0, 281.0)]
+    assert marks == sorted(marks, reverse=True) and len(set(marks)) == 4
+    assert all(lengths(got)[0] == 0 and lengths(got)[1] > 80 for got in (150.0, 281.0))
+    assert lengths(-50.0, asked=-100.0)[0] == pytest.approx(half, abs=2)
+    assert lengths(-150.0, asked=-100.0)[1] > 80  # more than was asked, of losses
+    assert lengths(-20.0)[:2] == (pytest.approx(full / 6, abs=2), 0)
+    lengths(0.0, asked=0.0)
 
 
-def test_side_by_side_fills_a_grid() -> None:
+def test_the_strip_says_asked_got_left_and_counts_on_to_the_end() -> None:
+    picture = np.zeros((HEIGHT, HEIGHT, 3), np.uint8)
+
+    def strip(asked: float, got: float, left: float, over: bool = False) -> np.ndarray:
+        return captioned(picture, Account(asked, got, left), 3, over)[HEIGHT : HEIGHT + 20]
+
+    first = strip(10.0, 2.0, 8.0)
+    for other in (strip(20.0, 2.0, 8.0), strip(10.0, 3.0, 8.0), strip(10.0, 2.0, 7.0)):
+        assert (first != other).any()
+    assert (first == strip(10.0, 2.0, 8.0, over=True)).all()  # the same words when it is over
+
+
+def test_side_by_side_fills_a_grid_with_gaps() -> None:
     pictures: list[np.ndarray | None] = [np.full((4, 6, 3), n, np.uint8) for n in range(5)]
     grid = side_by_side(pictures)
-    assert grid.shape == (8, 24, 3)
-    assert grid[::4, ::6, 0].tolist() == [[0, 1, 2, 3], [4, 255, 255, 255]]
+    assert grid.shape == (8 + GAP, 24 + 3 * GAP, 3) and GAP > 0 and GAP % 2 == 0
+    assert grid[:: 4 + GAP, :: 6 + GAP, 0].tolist() == [[0, 1, 2, 3], [4, 255, 255, 255]]
+    assert (grid[4 : 4 + GAP] == 255).all() and (grid[:, 6 : 6 + GAP] == 255).all()
 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:

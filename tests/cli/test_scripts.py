@@ -57,7 +57,7 @@ def test_training_leaves_everything_a_run_is(run_dir: Path) -> None:
 def test_evaluation_needs_the_run_directory_alone(
     script: Script, run_dir: Path, tmp_path: Path
 ) -> None:
-    card_file = tmp_path / "card.json"
+    card_file, before = tmp_path / "card.json", (run_dir / "card.json").read_bytes()
     args = ("--targets", "30", "p50", "--episodes", 3, "--json", card_file)
     done = script("evaluate.py", run_dir, *args, "--baseline", "null", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,16 @@ def test_evaluation_needs_the_run_directory_alone(
     # Without a return to go by, the same seeds play the same episodes.
     first, second = (row["episode_returns"] for row in card["targets"])
     assert first == second and card["calibration"]["slope"] == 0.0
-    assert (run_dir / "null-card.json").exists()
+    assert (run_dir / "cards" / "last-30_p50-null-e3-s0.json").exists()
+    assert json.loads((run_dir / "latest-card.json").read_text()) == card
+    assert (run_dir / "card.json").read_bytes() == before  # training's stays as it was
+    args = ("--targets", "40", "--episodes", 1, "--out", tmp_path / "out")
+    done = script("evaluate.py", run_dir, *args, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "out").glob("cartpole-*-last-40-e1-s0.json")
+    assert (tmp_path / "out" / "latest-card.json").resolve() == file.resolve()
+    done = script("evaluate.py", "--compare", tmp_path / "out", file, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
@@ -78,24 +87,30 @@ def test_runs_are_aggregated_calibrated_and_compared(
     args = ("--targets", "30", "p50", "--episodes", 3, "--ood", 1.5, "--out", tmp_path / "both")
     done = script("evaluate.py", run_dir, again, *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    both = json.loads((tmp_path / "both" / "aggregate-ood-card.json").read_text())
+    (aggregate,) = (tmp_path / "both").glob("aggregate-cartpole-again-*.json")
+    assert aggregate.stem.endswith("-last-30_p50-ood1.5-e3-s0")
+    both = json.loads(aggregate.read_text())
+    assert json.loads((tmp_path / "both" / "latest-card.json").read_text()) == both
     assert [run["seed"] for run in both["runs"]] == [0, 1]
-    own = [json.loads((run / "ood-card.json").read_text()) for run in (run_dir, again)]
+    cards = [
+        run / "cards" / f"last-30_p50-ood1.5-e3-s{seed}.json"
+        for seed, run in enumerate((run_dir, again))
+    ]
+    own = [json.loads(card.read_text()) for card in cards]
     means = [card["targets"][0]["return_mean"] for card in own]
     assert both["targets"][0]["run_means"] == means
     assert [row["ood"] for row in own[0]["targets"]] == [False, False, True, True, True]
     assert not own[0]["clipped"] and "beyond the data" in done.stdout
 
-    cards = (run_dir / "ood-card.json", again / "ood-card.json")
     done = script("evaluate.py", "--compare", *cards, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "P(B > A)" in done.stdout and "not paired" in done.stdout
-    assert (again / "comparison.json").exists() and (again / "comparison.md").exists()
+    assert {"comparison.json", "comparison.md"} <= {f.name for f in (again / "cards").iterdir()}
 
     mapped = ("--fit-request-map", "--calibrated", "--episodes", 2, "--targets", "30", "p50")
     done = script("evaluate.py", again, *mapped, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    card = json.loads((again / "calibrated-card.json").read_text())
+    card = json.loads((again / "cards" / "last-30_p50-calibrated-e2-s0.json").read_text())
     request_map = json.loads((again / "request_map.json").read_text())
     assert len(request_map["requests"]) == 15
     wanted, request = card["targets"][0]["target"], card["targets"][0]["request"]
@@ -111,7 +126,7 @@ def test_the_device_plays_the_same_targets(script: Script, run_dir: Path, tmp_pa
         done = script("evaluate.py", run_dir, *args, where, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     device, host = (
-        json.loads((run_dir / f"deterministic-{name}card.json").read_text())
+        json.loads((run_dir / "cards" / f"last-30_p50-deterministic-{name}e5-s0.json").read_text())
         for name in ("on-device-", "")
     )
     assert device["on_device"] and not host["on_device"]

@@ -16,7 +16,7 @@ from dt.evaluation.aggregate import aggregate_cards, check_alike
 from dt.evaluation.intervals import interquartile_mean
 from dt.model.heads import ReturnChoice
 from dt.report.plots import plot_calibration
-from dt.report.write import card_name, write_card
+from dt.report.write import write_evaluation
 from dt.spec.spec import PolicySpec
 
 
@@ -87,7 +87,7 @@ def test_targets_beyond_the_data_are_marked_and_judged_apart() -> None:
 def test_the_best_checkpoints_are_labelled_so_and_a_mixture_as_chosen() -> None:
     cards, names = make_runs(0.0, 0.1, selection="best")
     card = aggregate_cards(cards, names)
-    assert card.selection == "best" and card_name(card, "Planted-v0") == "aggregate-best"
+    assert card.selection == "best"
     mixed = aggregate_cards([cards[0], dataclasses.replace(cards[1], selection="last")], names)
     assert mixed.selection == "chosen"
 
@@ -104,10 +104,9 @@ def test_the_card_is_strict_json_a_table_and_a_picture_of_every_run(tmp_path: Pa
     assert "Planted-v0, 3 runs (last), 4 episodes a target" in text
     assert "IQM" in text and "std of runs" in text and "steerable" in text
     assert "runs: run0 (update 1234), run1 (update 1234), run2 (update 1234)" in text
-    assert card_name(card, "Planted-v0") == "aggregate"
-    write_card(card, tmp_path, "aggregate")
-    assert "seed 0, 1, 2" in (tmp_path / "aggregate-card.md").read_text()
-    before = matplotlib.image.imread(tmp_path / "aggregate-calibration.png")
+    write_evaluation(card, tmp_path, "aggregate", folder="")
+    assert "seed 0, 1, 2" in (tmp_path / "aggregate.md").read_text()
+    before = matplotlib.image.imread(tmp_path / "aggregate.png")
     means = list(card.targets[1].run_means)
     means[2] += 1.0
     changed = with_row(card, 1, run_means=tuple(means))
@@ -135,3 +134,25 @@ def test_runs_that_differ_are_refused_in_one_line(tiny_spec: PolicySpec) -> None
         specs = [tiny_spec, dataclasses.replace(tiny_spec, **changed)]  # type: ignore[arg-type]
         with pytest.raises(ValueError, match=f"b: has another {name} than a;"):
             check_alike([Path("a"), Path("b")], specs)
+
+
+def test_intervals_end_where_returns_that_were_seen_end() -> None:
+    """Of two runs Student's t would reach far beyond the data's returns of 1 to 10."""
+    card = aggregate_cards(*make_runs(0.0, 1.0))
+    assert all(row.return_ci95[0] >= 1.0 and row.return_ci95[1] <= 10.0 for row in card.targets)
+    assert any(row.return_ci95[1] == 10.0 for row in card.targets)
+
+
+def test_one_error_is_said_of_several_runs() -> None:
+    """The verdict's is that of the runs, not of their mean, whose misses make up for each other."""
+    card = aggregate_cards(*make_runs(-0.6, 0.6, 0.9, -0.9, gain=0.7))
+    assert card.calibration is not None
+    shown_error = f"off by {100 * card.calibration.mae_over_range.value:.0f} % of the range"
+    assert shown_error in card.verdict
+
+
+def test_models_that_take_no_return_have_an_aggregate_that_says_so() -> None:
+    plain = {"targets": (9.0,), "gain": 0.0, "layout": "observation-action"}
+    card = aggregate_cards(*make_runs(5.0, 6.0, **plain))
+    assert card.calibration is None and card.verdict.startswith("this model takes no return")
+    assert "none" in shown(card) and "4 episodes a target" not in shown(card)

@@ -148,6 +148,12 @@ def test_a_card_is_read_from_its_file_or_its_run(tmp_path: Path) -> None:
     assert read_card(tmp_path) == read_card(tmp_path / "card.json") == card
 
 
+def test_an_aggregate_s_folder_of_an_older_version_is_read(tmp_path: Path) -> None:
+    card = aggregate_cards(*make_runs(0.0, 0.1))
+    (tmp_path / "aggregate-card.json").write_text(json.dumps(card.to_json()))
+    assert read_card(tmp_path) == card
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -174,3 +180,14 @@ def test_models_that_chose_their_returns_are_compared_by_what_came() -> None:
     assert comparison.overall.difference.value == pytest.approx(0.6)
     with pytest.raises(ValueError, match="share no target"):
         compare_cards(dataclasses.replace(a, acting=ActingOptions()), b, NAMES)
+
+
+def test_a_model_that_takes_no_return_stands_beside_all_that_the_other_was_asked_for() -> None:
+    asked = make_card()
+    alike = make_card(targets=(9.0,), gain=0.0, offset=5.0, layout="observation-action")
+    for a, b, sign in ((asked, alike, 1.0), (alike, asked, -1.0)):
+        comparison = compare_cards(a, b, NAMES)
+        assert [row.target for row in comparison.targets] == [2.0, 5.0, 8.0]
+        differences = [sign * row.change.difference.value for row in comparison.targets]
+        assert differences == pytest.approx([3.0, 0.0, -3.0])
+    assert len(compare_cards(alike, alike, NAMES).targets) == 1

@@ -20,6 +20,7 @@ from dt.evaluation.intervals import (
     runs_interval,
     slope,
     welch_interval,
+    within_seen,
 )
 
 
@@ -229,3 +230,15 @@ def test_the_slope_of_each_row_is_numpy_s() -> None:
 def test_a_constant_correlates_with_nothing() -> None:
     assert correlation(np.arange(3.0), np.ones(3)) is None
     assert correlation(np.arange(3.0), -np.arange(3.0)) == pytest.approx(-1.0)
+
+
+def test_an_interval_ends_where_returns_that_were_seen_end() -> None:
+    """Two episodes of CartPole, whose cap of 200 the data have reached."""
+    returns = np.array([[156.0, 200.0], [200.0, 200.0], [20.0, 24.0]])
+    loose = mean_interval(returns, np.random.default_rng(0))
+    assert loose[0, 1] > 400 and loose[2, 0] < 0
+    cut = within_seen(loose, returns, np.array([9.0, 200.0]))
+    assert cut[0].tolist() == [9.0, 200.0] and cut[1].tolist() == [200.0, 200.0]
+    assert cut[2, 0] == 9.0 and cut[2, 1] == loose[2, 1]
+    # A policy that is better than all data is not cut down to them.
+    assert within_seen(loose, returns, np.array([9.0, 30.0]))[0, 1] == 200.0

@@ -1,15 +1,15 @@
-"""Is a card kept as JSON that parses and as Markdown, under a name that says how it acted?"""
+"""Is a card kept as JSON that parses and as Markdown, beside others that stay as they are?"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cards import make_card
 
-from dt.report.write import card_name, write_card
+from dt.evaluation.comparison import LATEST, read_card
+from dt.report.write import write_card, write_evaluation
 
 
 def test_a_card_is_kept_as_json_that_reads_back_the_same(tmp_path: Path) -> None:
@@ -30,26 +30,40 @@ def test_a_card_is_strict_json_even_where_nothing_varies() -> None:
     assert single.targets[0].return_ci95 is None
 
 
-def test_a_name_stands_before_all_files(tmp_path: Path) -> None:
-    write_card(make_card(), tmp_path, "best")
-    names = ["best-calibration.png", "best-card.json", "best-card.md"]
-    assert sorted(p.name for p in tmp_path.iterdir()) == names
+def test_an_evaluation_never_touches_another_card(tmp_path: Path) -> None:
+    write_card(make_card(), tmp_path)
+    own = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    first = write_evaluation(make_card(gain=0.5), tmp_path, "last-p5-e4-s0")
+    assert [str(f.relative_to(tmp_path)) for f in first] == [
+        f"cards/last-p5-e4-s0.{kind}" for kind in ("json", "md", "png")
+    ]
+    assert read_card(tmp_path / LATEST) == make_card(gain=0.5)
+    write_evaluation(make_card(gain=0.1), tmp_path, "last-p50-e4-s0")
+    assert read_card(tmp_path / LATEST) == make_card(gain=0.1)
+    assert read_card(first[0]) == make_card(gain=0.5)
+    assert {name: (tmp_path / name).read_bytes() for name in own} == own
+    assert read_card(tmp_path) == make_card()  # of a run: the one that training made
+    (tmp_path / "card.json").unlink()
+    assert read_card(tmp_path) == make_card(gain=0.1)
 
 
-@pytest.mark.parametrize(
-    ("changes", "name"),
-    [
-        ({}, ""),
-        ({"null": True}, "null"),
-        ({"calibrated": True, "deterministic": True}, "deterministic-calibrated"),
-        ({"clip": False}, "ood"),
-        ({"recompute": True, "on_device": True}, "recompute-on-device"),
-        ({"selection": "best"}, "update-1234"),
-        ({"env_id": "module:Other-v1", "selection": "chosen"}, "module-Other-v1-update-1234"),
-    ],
-)
-def test_only_the_headline_is_called_card(changes: dict[str, Any], name: str) -> None:
-    assert card_name(make_card(**changes), "Planted-v0") == name
+def test_the_newest_card_is_found_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("links are not supported")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    for gain in (0.5, 0.1):
+        write_evaluation(make_card(gain=gain), tmp_path, f"gain-{gain}")
+        assert not (tmp_path / LATEST).is_symlink()
+        assert read_card(tmp_path) == read_card(tmp_path / LATEST) == make_card(gain=gain)
+
+
+def test_a_folder_moves_with_its_link(tmp_path: Path) -> None:
+    write_evaluation(make_card(), tmp_path / "run", "a")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    assert read_card(tmp_path / "elsewhere") == make_card()
 
 
 def test_markdown_is_a_table_with_the_same_numbers_and_where_they_come_from(

@@ -44,17 +44,28 @@ def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(tmp_pat
     own = {"env_id": "CartPole-v0", "env_kwargs": json.dumps({"max_episode_steps": 77})}
     write_npz(named, **{key: np.array(value) for key, value in own.items()})
     limit = {"max_episode_steps": 77}
-    for words, env_id, env_kwargs in (
-        ([nameless], "CartPole-v1", {}),
-        ([named], "CartPole-v0", limit),
-        ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
-        ([named, "--evaluation.max-episode-steps", "9"], "CartPole-v0", {"max_episode_steps": 9}),
-        ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
-        ([named, "--evaluation.env="], "CartPole-v0", limit),
-        ([nameless, "--evaluation.env="], None, {}),
+    for preset, words, env_id, env_kwargs in (
+        ("default", [nameless], None, {}),
+        ("cartpole", [nameless], "CartPole-v1", {}),
+        *(
+            (preset, words, env_id, env_kwargs)
+            for preset in ("cartpole", "default")
+            for words, env_id, env_kwargs in (
+                ([named], "CartPole-v0", limit),
+                ([named, "--evaluation.env", "CartPole-v0"], "CartPole-v0", limit),
+                (
+                    [named, "--evaluation.max-episode-steps", "9"],
+                    "CartPole-v0",
+                    {"max_episode_steps": 9},
+                ),
+                ([named, "--evaluation.env", "phys2d/CartPole-v1"], "phys2d/CartPole-v1", {}),
+                ([named, "--evaluation.env="], "CartPole-v0", limit),
+                ([nameless, "--evaluation.env="], None, {}),
+            )
+        ),
     ):
-        data = data_of("--data", *words)
-        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), words
+        data = data_of(preset, "--data", *words)
+        assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), (preset, words)
     demo = data_of()
     assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
 

@@ -22,7 +22,9 @@ from dt.data.batches.windows import draw_windows, gather
 from dt.spec.spec import PolicySpec
 from dt.training.hooks import Hooks
 from dt.training.loop import Measure, train
-from dt.training.run_directory import locked, open_run, write_config
+from dt.training.optimizer import make_schedule
+from dt.training.run import fit, prepare
+from dt.training.run_directory import locked, open_run, recorded, write_config
 from dt.training.step import Learner
 
 
@@ -278,3 +280,32 @@ def test_a_lock_is_let_go(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match=f"process {os.getpid()} on .* is training into"):
                 with locked(tmp_path):
                     raise AssertionError("two hold the lock")
+
+
+@pytest.mark.slow
+def test_a_run_is_trained_longer_by_the_longer_run_s_schedule(
+    tmp_path: Path, tiny_dataset: EpisodeDataset, tiny_config: TrainConfig
+) -> None:
+    config = dataclasses.replace(tiny_config, run_dir=str(tmp_path / "run"), num_steps=4)
+    fit(prepare("default", config, data=tiny_dataset))
+    with pytest.raises(
+        ValueError, match="num_steps 2, but .* was asked for 4 and has done 4; give"
+    ):
+        open_run("default", dataclasses.replace(config, resume=True, num_steps=2))
+    longer = dataclasses.replace(config, resume=True, num_steps=6)
+    assert open_run("default", longer) == tmp_path / "run"  # asking changes nothing
+    assert recorded("default", config.run_dir)["num_steps"] == 4
+    said: list[str] = []
+    state = fit(prepare("default", longer, data=tiny_dataset), hooks=Hooks(said.append))
+    assert int(state.step) == 6
+    (note,) = said
+    assert note.startswith("note: the run has 6 updates now, 4 before; from where it resumes, the")
+    assert recorded("default", config.run_dir)["num_steps"] == 6
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    schedules = [make_schedule(config.optimizer, num_steps) for num_steps in (4, 4, 6)]
+    rates = [schedule(line["step"] - 1) for schedule, line in zip(schedules, lines, strict=True)]
+    np.testing.assert_allclose([line["learning_rate"] for line in lines], rates, rtol=1e-6)
+    # Resumed with what it now has, it is said nothing, and does nothing.
+    again = fit(prepare("default", longer, data=tiny_dataset), hooks=Hooks(said.append))
+    assert_equal(state, again)
+    assert len(said) == 1

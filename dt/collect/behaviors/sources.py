@@ -14,6 +14,7 @@ from dt.collect.behaviors.acting import Behavior, random_behavior
 from dt.collect.behaviors.atari import atari_behavior, is_atari
 from dt.collect.behaviors.network import network_behavior
 from dt.collect.behaviors.own import own_behavior
+from dt.data.formats.npz import check_arrays
 from dt.files import sha256_of
 
 FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip, run:RUN_DIR@TARGET or MODULE:NAME"
@@ -76,6 +77,7 @@ def _existing(word: str, name: str) -> Path:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
+    check_arrays(str(path), path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {key: archive[key] for key in archive.files}
