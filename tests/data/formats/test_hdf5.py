@@ -192,7 +192,5 @@ def test_names_that_are_no_text_are_no_obstacle(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file.create_dataset(b"\xff\xfe", data=np.zeros(3))
     assert recognise(path).name == "d4rl"
-    with pytest.raises(
-        ValueError, match=r"log\.h5: has no key 'obs.*; it holds rewards, ."
-    ):
+    with pytest.raises(ValueError, match=r"log\.h5: has no key 'obs.*; it holds rewards, ."):
         open_source(str(path))
