@@ -74,6 +74,9 @@ class TrainConfig:
     """Newest checkpoints kept, beside the best."""
     resume: bool = False
     """Go on from the run directory's newest sound checkpoint."""
+    init_from: str = ""
+    """Start from the weights of another run, with a fresh optimizer and in that run's units: its
+    directory, or DIRECTORY@last, @best or @UPDATE; empty: random weights."""
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """Where a loss or gradient is not finite: stop, or leave that update out and go on."""
     profile: bool = False

@@ -22,6 +22,8 @@ from dt.files import first_line
 
 EnvKwargs: TypeAlias = dict[str, Any]  # what `gymnasium.make` takes besides the id
 
+MOST_STEPS = 10**8  # of an episode; a file that says more says nothing
+
 # Texts that are a path, a file's name, or code in a module; and arguments that take one.
 _FILE_OR_CODE = re.compile(r".*[/\\].*|[~.].*|.*\.[A-Za-z]\w{0,4}|[\w.]+:[\w./-]+", re.DOTALL)
 _TAKES_ONE = re.compile(
@@ -88,7 +90,7 @@ def logged_kwargs(values: object) -> EnvKwargs:
     if not isinstance(values, dict):
         raise ValueError(f"env_kwargs is {str(values)[:80]!r}; it needs a JSON object")
     limit = values.get("max_episode_steps")
-    if limit is not None and (type(limit) is not int or not -1 <= limit < 1 << 53):
+    if limit is not None and (type(limit) is not int or not -1 <= limit <= MOST_STEPS):
         raise ValueError(f"env_kwargs has max_episode_steps {str(limit)[:80]!r}; give a number")
     return values
 

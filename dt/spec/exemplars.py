@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 
 from dt.data.batches.prefixes import Kind, last_steps, rank_by_return, windows_at
 from dt.data.batches.windows import Batch, Windows, as_batch
+from dt.data.formats.npz import check_arrays
 from dt.data.store.rows import TrainingData
 from dt.spec.codec import Codec
 
@@ -65,7 +66,9 @@ class Exemplars:
     @classmethod
     def from_text(cls, text: str) -> Exemplars:
         """Read what `to_text` wrote."""
-        with np.load(io.BytesIO(base64.b64decode(text)), allow_pickle=False) as file:
+        content = io.BytesIO(base64.b64decode(text))
+        check_arrays("exemplars", content)
+        with np.load(content, allow_pickle=False) as file:
             return cls(**{"images": None, **file})
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dt.checkpoint.manifest import complete_steps
-from dt.checkpoint.restore import restore_state
+from dt.checkpoint.restore import restore_state, with_weights_of
 from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
@@ -34,6 +34,7 @@ from dt.training.program import (
 from dt.training.rounds import Updates
 from dt.training.signals import Signals, deferred_signals
 from dt.training.step import Learner
+from dt.training.warm_start import source_folder
 
 Measure: TypeAlias = Callable[[TrainState], float | None]
 """A state -> the error by which checkpoints are chosen, or None where there is none."""
@@ -127,13 +128,22 @@ def _first_state(
 ) -> tuple[int, Callable[[], TrainState]]:
     """Count the updates that are done already, and find what gives the state after them."""
     if not learner.config.resume:
-        return 0, initial_state(learner, state_sharding)
+        return 0, _beginning(learner, state_sharding)
     if first_decides(lambda: bool(complete_steps(run_dir / "checkpoints"))):
         like = jax.eval_shape(learner.init)
         restored = restore_state(run_dir, like, learner.spec, hooks.on_message, state_sharding)
         return int(restored.step), lambda: restored
     hooks.on_message(f"{run_dir}: stopped before its first checkpoint; starting from update 0")
-    return 0, initial_state(learner, state_sharding)
+    return 0, _beginning(learner, state_sharding)
+
+
+def _beginning(learner: Learner, state_sharding: TrainState) -> Callable[[], TrainState]:
+    """Find what gives the state before the first update: random weights, or another run's."""
+    fresh = initial_state(learner, state_sharding)
+    if not learner.config.init_from:
+        return fresh
+    folder = source_folder(learner.config.init_from)
+    return lambda: with_weights_of(folder, fresh(), state_sharding)
 
 
 def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -383,3 +385,14 @@ def test_a_run_remembers_the_actions_that_noise_put_in_place_of_its_own(run_dir:
 
     assert (second_actions(0.0)[0] != second_actions(0.5)[0]).all()
     np.testing.assert_allclose(second_actions(0.0)[1], second_actions(0.5)[1], atol=1e-5)
+
+
+def test_what_a_player_s_arrays_declare_is_held_against_their_bytes(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**40,)}
+    np.lib.format.write_array_header_1_0(content, header)
+    with zipfile.ZipFile(tmp_path / "player.npz", "w") as archive:
+        archive.writestr("w0.npy", content.getvalue())
+    box = spaces.Box(-1.0, 1.0, (2,), np.float32)
+    with pytest.raises(ValueError, match=r"player\.npz: w0 declares .* the file holds 0 bytes"):
+        load_behavior(f"npz:{tmp_path / 'player.npz'}", box, box, players={})

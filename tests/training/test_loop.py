@@ -24,7 +24,7 @@ from dt.training.hooks import Hooks
 from dt.training.loop import Measure, train
 from dt.training.optimizer import make_schedule
 from dt.training.run import fit, prepare
-from dt.training.run_directory import asked_before, locked, open_run, write_config
+from dt.training.run_directory import locked, open_run, recorded, write_config
 from dt.training.step import Learner
 
 
@@ -294,13 +294,13 @@ def test_a_run_is_trained_longer_by_the_longer_run_s_schedule(
         open_run("default", dataclasses.replace(config, resume=True, num_steps=2))
     longer = dataclasses.replace(config, resume=True, num_steps=6)
     assert open_run("default", longer) == tmp_path / "run"  # asking changes nothing
-    assert asked_before("default", config.run_dir) == 4
+    assert recorded("default", config.run_dir)["num_steps"] == 4
     said: list[str] = []
     state = fit(prepare("default", longer, data=tiny_dataset), hooks=Hooks(said.append))
     assert int(state.step) == 6
     (note,) = said
     assert note.startswith("note: the run has 6 updates now, 4 before; from where it resumes, the")
-    assert asked_before("default", config.run_dir) == 6
+    assert recorded("default", config.run_dir)["num_steps"] == 6
     lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     schedules = [make_schedule(config.optimizer, num_steps) for num_steps in (4, 4, 6)]
     rates = [schedule(line["step"] - 1) for schedule, line in zip(schedules, lines, strict=True)]

@@ -25,7 +25,7 @@ import numpy as np
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line, refuse_links_out
+from dt.files import first_line, refuse_links_out, require_memory
 from dt.spaces.environments import EnvKwargs, environment_spaces
 from dt.spaces.infer import infer_spaces
 
@@ -43,6 +43,7 @@ REWARDS = {
 # Columns that are bookkeeping, so that leaving them out is no news.
 KEEPING = {"timestamp", "index", "task_index", "next.done", "next.success", "next.reward"}
 ROWS = 16384  # of a file held at once
+MOST_ROWS = 1000  # in a byte of a file, whose rows are numbered
 PARQUET_MAGIC = b"PAR1"
 
 Columns: TypeAlias = dict[str, np.ndarray]
@@ -164,6 +165,12 @@ def _batches(file: Path, features: Features, columns: list[str]) -> Iterator[Col
 
     try:
         with pyarrow.parquet.ParquetFile(file) as parquet:
+            rows, size = parquet.metadata.num_rows, file.stat().st_size
+            if rows > MOST_ROWS * size:
+                raise ValueError(
+                    f"{file}: declares {rows} rows in {size} bytes, more than numbered steps take; "
+                    f"fetch it anew"
+                )
             missing = set(columns) - set(parquet.schema_arrow.names)
             if missing:
                 raise ValueError(f"{file}: has no column {min(missing)!r}; fetch it anew")
@@ -215,6 +222,10 @@ def _episode_rows(
                     yield _joined(file, held, done)
                     held = []
                 held.append(part)
+                require_memory(
+                    f"{file}: episode {index[start]}",
+                    2 * len(held) * sum(values.nbytes for values in part.values()),
+                )
     if held:
         yield _joined(files[-1], held, done)
     if num_episodes is not None and len(done) != num_episodes:

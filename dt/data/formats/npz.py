@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Callable
+from io import BufferedIOBase
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def read_npz(
     """
     arrays: dict[str, np.ndarray] = {}
     at = ""
-    _check_members(path)
+    check_arrays(str(path), path, _is_read)
     try:
         with np.load(path, allow_pickle=False) as archive:
             held = set(archive.files)
@@ -61,21 +63,30 @@ def read_npz(
     return from_arrays(str(path), arrays, env_id, env_kwargs)
 
 
-def _check_members(path: Path) -> None:
-    """Hold what the arrays declare against the bytes that the file holds, before they are read.
+def check_arrays(
+    path: str, file: Path | BufferedIOBase, is_read: Callable[[str], bool] = lambda name: True
+) -> None:
+    """Hold what the arrays of an npz declare against the bytes that it holds, before they are read.
 
     Names are those of arrays and never of files: nothing is unpacked. A name that is there twice
     would be read otherwise by another program.
+
+    Args:
+        path: names the file in an error.
+        is_read: tells whether the array of a name will be read.
+
+    Raises:
+        ValueError: naming the file and the array.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             seen: set[str] = set()
             for member in archive.infolist():
                 name = member.filename.removesuffix(".npy")
                 if name in seen:
                     raise ValueError(f"{path}: holds {name!r} twice; save it anew")
                 seen.add(name)
-                if member.filename.endswith(".npy") and _is_read(name):
+                if member.filename.endswith(".npy") and is_read(name):
                     _check_size(path, name, archive, member)
     except (OSError, zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:
         raise ValueError(
@@ -84,7 +95,7 @@ def _check_members(path: Path) -> None:
         ) from error
 
 
-def _check_size(path: Path, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+def _check_size(path: str, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     with archive.open(member) as content:
         try:
             version = np.lib.format.read_magic(content)

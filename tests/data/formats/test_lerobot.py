@@ -331,3 +331,24 @@ def test_a_link_out_of_the_folder_is_refused(tmp_path: Path, name: str) -> None:
         read_lerobot(tmp_path / "log")
     with pytest.raises(ValueError, match="is a link to"):
         source_files(str(tmp_path / "log"))
+
+
+def test_rows_that_the_file_only_declares_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One value, repeated, takes hardly a byte; numbered steps do."""
+    count = 200_000
+    monkeypatch.setattr("dt.data.formats.lerobot.MOST_ROWS", 10)  # PyArrow writes some, though
+    rows = {
+        "observation.state": np.zeros((3, 1), np.float32),
+        "action": np.zeros((3, 1), np.float32),
+        "next.reward": np.ones(3, np.float32),
+        "episode_index": np.zeros(3, np.int64),
+        "frame_index": np.arange(3),
+    }
+    write(tmp_path / "log", rows)
+    table = pa.table({key: pa.array(np.zeros(count, v.dtype)) for key, v in rows.items()})
+    path = tmp_path / "log" / "data" / "chunk-000" / "file-000.parquet"
+    pq.write_table(table, path, compression="zstd", row_group_size=count, data_page_size=1 << 30)
+    with pytest.raises(ValueError, match=r"file-000\.parquet: declares 200000 rows in \d+ bytes"):
+        read_lerobot(tmp_path / "log").load()
