@@ -50,7 +50,7 @@ SOLE_OWNERS = {
     "optax": {"dt.training"},
     "jax.sharding": {"dt.parallel"},
     "tyro": {"dt.cli", "dt.config"},
-    "matplotlib": {"dt.report.plots"},
+    "matplotlib": {"dt.report.plots", "dt.report.contest_plots"},
     "tensorboardX": {"dt.training.metrics"},
     "imageio_ffmpeg": {"dt.acting.film"},
     "PIL": {"dt.acting.video", "dt.acting.film"},

@@ -34,7 +34,7 @@ def write_evaluation(
         directory: of the run, or of cards.
         name: what was asked, as `Question.name` has it; the same question replaces its card.
         folder: within the directory; "": the directory itself.
-        latest: name of the link.
+        latest: name of the link; "": none is made.
 
     Returns:
         The files NAME.json, NAME.md and NAME.png, without the link.
@@ -42,6 +42,8 @@ def write_evaluation(
     place = directory / folder
     place.mkdir(parents=True, exist_ok=True)
     files = _write(card, [place / f"{name}.{kind}" for kind in ("json", "md", "png")])
+    if not latest:
+        return files
     target = Path(os.path.relpath(files[0], directory)).as_posix()
     link = directory / latest
     try:
