@@ -28,6 +28,7 @@ from dt.evaluation.comparison import Comparison, compare_cards, read_card
 from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
+from dt.report.plots import plot_calibration
 from dt.report.write import write_card
 from dt.training.hooks import Hooks
 from dt.training.inputs import environment_for
@@ -157,7 +158,7 @@ def train(
     )
     for line in run.describe():
         on_message(line)
-    measure = measure_for(run, command="dt.train", on_message=on_message)
+    measure = measure_for(run, command="dt.train", on_message=on_message, draw=plot_calibration)
     state = fit(run, hooks=Hooks(on_message), measure=measure)
     if evaluate and run.task is not None:
         card = score(run, state, command="dt.train")
