@@ -7,12 +7,11 @@ from pathlib import Path
 
 from dt.evaluation.card import AnyCard
 from dt.evaluation.comparison import LATEST, Comparison
+from dt.evaluation.score_run import CARDS
 from dt.files import write_json, written_whole
 from dt.report.card_table import card_seeds, card_sheet
 from dt.report.comparison_table import comparison_sheet
 from dt.report.plots import plot_calibration
-
-CARDS = "cards"  # folder of a run for the cards that evaluations made
 
 
 def write_card(card: AnyCard, directory: Path) -> list[Path]:
