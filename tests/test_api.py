@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -172,3 +173,23 @@ def test_every_public_name_is_there_and_listed_without_starting_jax() -> None:
     words = [sys.executable, "-c", code]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_nothing_is_played_where_none_is_asked_for(tmp_path: Path) -> None:
+    arrays = {
+        "observations": np.zeros((6, 4), np.float32),
+        "actions": np.array([0, 1, 0, 1, 0, 1]),
+        "rewards": np.arange(6.0),
+        "episode_lengths": np.array([3, 3]),
+        "env_id": np.array("planted_api:Nice-v0"),
+    }
+    small: dict[str, Any] = {
+        "model": {"num_layers": 1, "width": 8, "context_length": 2},
+        "num_steps": 1,
+        "log_interval": 1,
+        "on_message": lambda line: None,
+    }
+    with pytest.raises(ValueError, match="would run the module 'planted_api'; if you trust it"):
+        dt.train(arrays, run_dir=tmp_path / "run", **small)
+    run = dt.train(arrays, run_dir=tmp_path / "run", evaluation={"env": "none"}, **small)
+    assert run.task is None and run.spec.env_id == "planted_api:Nice-v0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import gymnasium
@@ -19,6 +20,8 @@ def describe_policy(spec: PolicySpec, options: ActingOptions, params: Params) ->
     """Say in six lines what a policy is; its `repr`."""
     parameters = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     recomputed = options.recompute or not recipe_of(spec.model).cached
+    last = spec.max_timesteps - 1
+    end = f"up to timestep {last}" if options.past_end == "error" else f"past {last} as at {last}"
     memory = "a window recomputed" if recomputed else "a ring cache"
     return "\n".join(
         (
@@ -28,8 +31,7 @@ def describe_policy(spec: PolicySpec, options: ActingOptions, params: Params) ->
             f"  model         {spec.layout}, {parameters:,} parameters, context of "
             f"{spec.model.context_length} steps",
             f"  targets       {_targets(spec, options)}",
-            f"  acts          {_manner(options)}, from {memory}, up to timestep "
-            f"{spec.max_timesteps - 1}>",
+            f"  acts          {_manner(options)}, from {memory}, {end}>",
         )
     )
 
@@ -44,7 +46,8 @@ def _targets(spec: PolicySpec, options: ActingOptions) -> str:
 
 def _manner(options: ActingOptions) -> str:
     """How actions are chosen, in the words of a card's title; the memory is said apart."""
-    card = {**options.to_card(), "recomputed": False, "calibrated": False}
+    usual = {"recomputed": False, "calibrated": False}
+    card = dataclasses.replace(options, past_end="error").to_card() | usual
     drawn = [] if options.deterministic else ["sampled"]
     clipped = [] if options.clip == AS_TRAINED.clip else ["returns not clipped"]
     return ", ".join(drawn + title_words(card) + clipped)

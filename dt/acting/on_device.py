@@ -129,7 +129,7 @@ def run_on_device(
         RolloutFault: when the environment gives numbers that are not finite, with the episodes
             that had ended.
         ValueError: for other spaces than the policy's, and for an episode that outlasts the
-            timesteps which the model knows.
+            timesteps which the model knows, where the policy's options say so.
     """
     return device_player(policy, task, min(num_envs, len(seeds)))(targets, seeds, on_step)
 
@@ -140,17 +140,15 @@ def _count(
     """Tally a chunk, or what of it came before the first thing that may not be."""
     episodes, timesteps, rewards, ended, finite = map(np.asarray, counts)
     live, longest = episodes >= 0, policy.spec.max_timesteps
-    outlasts, broken = live & (timesteps >= longest), live & ~finite
+    ends = policy.options.past_end == "error"
+    outlasts, broken = live & ends & (timesteps >= longest), live & ~finite
     wrong = outlasts | broken
     sound = int(wrong.any(axis=1).argmax()) if wrong.any() else len(wrong)
     tally.add(episodes[:sound], timesteps[:sound], rewards[:sound], ended[:sound])
     if sound == len(wrong):
         return
     if outlasts[sound].any():
-        raise ValueError(
-            f"timestep {longest} is past the longest this model knows, {longest}; end the "
-            f"episode there, or train with a larger --model.max-timesteps"
-        )
+        policy.options.check_timestep(longest, longest)
     row = int(broken[sound].argmax())
     fault = EnvironmentFault(
         f"{task.name} on the device, row {row}, episode {episodes[sound, row]}, step "

@@ -6,13 +6,15 @@ import dataclasses
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from dt.config import ModelConfig
 from dt.model.heads import ReturnChoice
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import recipe_of
 from dt.spec.spec import PolicySpec
+
+PastEnd: TypeAlias = Literal["error", "clamp"]
 
 # Entries of a card that say how its policy acted, in their order there.
 CARD_KEYS = (
@@ -24,6 +26,7 @@ CARD_KEYS = (
     "calibrated",
     "clipped",
     "recomputed",
+    "past_end",  # only where it is not 'error', as the first cards have it
 )
 # Those among them that a request map was measured under and holds for.
 MEASURED_KEYS = ("deterministic", "recomputed", "temperature", "top_p")
@@ -34,7 +37,8 @@ class ActingOptions:
     """What is chosen anew each time that a policy acts; the weights stay as they are.
 
     Raises:
-        ValueError: for a temperature or top_p that nothing can be drawn by.
+        ValueError: for a temperature or top_p that nothing can be drawn by, and a past_end that
+            there is not.
     """
 
     deterministic: bool = False
@@ -56,9 +60,15 @@ class ActingOptions:
     layout predicts them; targets are then ignored."""
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
+    past_end: PastEnd = "error"
+    """What happens past the longest timestep that the model has a position for, that of the longest
+    episode in training or of the environment's limit: an error, or ("clamp") the agent goes on and
+    its position stays the last one. A model has never seen that: expect less of it."""
 
     def __post_init__(self) -> None:
         self.sampling  # noqa: B018 (raises for numbers that nothing can be drawn by)
+        if self.past_end not in get_args(PastEnd):
+            raise ValueError(f"past_end is {self.past_end!r}; give 'error' or 'clamp'")
 
     @property
     def sampling(self) -> Sampling:
@@ -99,6 +109,19 @@ class ActingOptions:
             )
         return dataclasses.replace(self, recompute=self.recompute and recipe.cached)
 
+    def check_timestep(self, timestep: int, known: int) -> None:
+        """Refuse to act at a timestep that is not below those `known`, unless it is clamped.
+
+        Raises:
+            ValueError: saying what can be done.
+        """
+        if timestep >= known and self.past_end == "error":
+            raise ValueError(
+                f"timestep {timestep} is past the longest this model knows, {known}; end the "
+                f"episode there, train with a larger --model.max-timesteps, or keep the last "
+                f"position with past_end='clamp' (evaluate.py --past-end clamp)"
+            )
+
     def return_expectile(self, model: ModelConfig) -> float | None:
         """The number that `expert` goes by where the return head predicts no other: an expectile
         leaves nothing to choose."""
@@ -121,6 +144,7 @@ class ActingOptions:
             "calibrated": self.calibrated,
             "clipped": self.clip,
             "recomputed": self.recompute,
+            **({} if self.past_end == "error" else {"past_end": self.past_end}),
         }
 
 
@@ -140,6 +164,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "recompute": card["recomputed"],
         "expert": {} if isinstance(expert, dict) and "expectile" in expert else expert,
         "calibrated": card["calibrated"],
+        "past_end": card.get("past_end", "error"),
     }
 
 
@@ -149,7 +174,8 @@ def file_words(card: Mapping[str, Any]) -> list[str]:
     words += [name for name in ("deterministic", "calibrated") if card[name]]
     words += [] if card["clipped"] else ["ood"]
     words += _drawn(card, "{}-{:g}")
-    return words + (["recompute"] if card["recomputed"] else [])
+    words += ["recompute"] if card["recomputed"] else []
+    return words + (["past-end-clamp"] if "past_end" in card else [])
 
 
 def title_words(card: Mapping[str, Any]) -> list[str]:
@@ -157,7 +183,8 @@ def title_words(card: Mapping[str, Any]) -> list[str]:
     words = [f"baseline {card['baseline']}"] if card["baseline"] else []
     words += [name for name in ("calibrated", "deterministic") if card[name]]
     words += _drawn(card, "{} {:g}")
-    return words + (["window recomputed"] if card["recomputed"] else [])
+    words += ["window recomputed"] if card["recomputed"] else []
+    return words + (["positions clamped"] if "past_end" in card else [])
 
 
 def _drawn(card: Mapping[str, Any], form: str) -> list[str]:

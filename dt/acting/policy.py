@@ -230,20 +230,14 @@ class ReturnConditionedPolicy:
 
         Raises:
             ValueError: before a reset, for a shape that is not the space's, and past the longest
-                timestep that the model has a position for.
+                timestep that the model has a position for, where options say so.
         """
         if self._state is None:
             raise ValueError("act() before reset(): say which returns to ask for first")
         pending, spec, is_single = self._pending, self.spec, self._is_single
         space, num_rows = spec.observation_space, self._num_running
         records = observation_records(space, observations, num_rows, is_single)
-        longest = pending.timesteps.max()
-        if longest >= spec.max_timesteps:
-            raise ValueError(
-                f"timestep {longest} is past the longest this model knows, "
-                f"{spec.max_timesteps}; end the episode there, or train with a larger "
-                f"--model.max-timesteps"
-            )
+        self.options.check_timestep(int(pending.timesteps.max()), spec.max_timesteps)
         actions, self._state = self._step(
             self._weights,
             self._state,

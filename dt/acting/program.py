@@ -59,7 +59,9 @@ class PolicyProgram:
     @cached_property
     def graph(self) -> nnx.GraphDef[DecisionTransformer]:
         """The model without its weights."""
-        return nnx.split(abstract_model(self.spec))[0]
+        model = abstract_model(self.spec)
+        model.embed.clamps_timesteps = self.options.past_end == "clamp"
+        return nnx.split(model)[0]
 
     def initial_state(self, batch_size: int) -> PolicyState:
         """Make the state of rows that have not started; `step` starts those that it is told to."""

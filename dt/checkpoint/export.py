@@ -17,7 +17,8 @@ To ask a running row for another return, `new`, take new - old from its next rew
 what is still asked for after that reward.
 
 Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's actions are NaN, or
--1 where they are integers: end its episode before.
+-1 where they are integers: end its episode before. A policy of past_end='clamp' goes on there, at
+that position.
 
 With --weights beside, `policy.weights.npz` holds the arrays weight_0, weight_1, ..., and the list
 of them is the step's first argument.
@@ -109,8 +110,10 @@ def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[
             transforms.rewards_while_playing(rewards),
             Start(begins, targets, seeds),
         )
-        known = after.timestep <= policy.spec.max_timesteps
-        done = jax.tree.map(lambda part: _only(part, known), codec.decode_action(actions))
+        done = codec.decode_action(actions)
+        if policy.options.past_end == "error":
+            known = after.timestep <= policy.spec.max_timesteps
+            done = jax.tree.map(lambda part: _only(part, known), done)
         return done, jax.tree.leaves(after)
 
     return step

@@ -6,6 +6,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from flax import nnx
+
 from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
@@ -53,6 +55,18 @@ def restore_state(
     for each in damaged:  # out of the way of the sound ones that will take their steps
         set_aside(each)
     return from_trees(trees, like)
+
+
+def with_weights_of(folder: Path, state: TrainState, where: TrainState) -> TrainState:
+    """Put the weights of a checkpoint's folder, which is verified, in place of a state's.
+
+    Args:
+        where: as for `restore_state`.
+    """
+    trees, shardings = ({"params": nnx.to_pure_dict(each.params)} for each in (state, where))
+    params = state.params
+    nnx.replace_by_pure_dict(params, read(folder, trees, shardings)["params"])
+    return state._replace(params=params)
 
 
 def _check_spec(folder: Path, spec: PolicySpec) -> None:

@@ -34,8 +34,9 @@ class CollectConfig:
     out: str
     """Id of the new data set, such as cartpole/mixed-v0."""
     policy: Annotated[list[str], tyro.conf.UseAppendAction] = field(default_factory=list)
-    """Who plays: random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET. Several make
-    a mixture, one policy's episodes after the other's."""
+    """Who plays: random, scripted:NAME, npz:FILE, sb3:FILE.zip, run:RUN_DIR@TARGET, or MODULE:NAME,
+    a function act(observations, rngs) of your own, which gives the actions of all rows and draws
+    from the row's generator. Several make a mixture, one policy's episodes after the other's."""
     weights: list[float] = field(default_factory=list)
     """Shares of the policies in the episodes, in their order; by default all alike."""
     episodes: int = 100
@@ -45,7 +46,7 @@ class CollectConfig:
     the standard deviation of a Gaussian that is added, in halves of each number's range; then
     clipped."""
     deterministic: bool = False
-    """Take the mean or likeliest action instead of a sample."""
+    """Take the mean or likeliest action instead of a sample; MODULE:NAME does as it likes."""
     max_episode_steps: int = 0
     """Time limit of an episode, in steps; 0: the environment's own."""
     env_kwargs: str = "{}"

@@ -62,6 +62,9 @@ class EvaluateConfig:
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
     recompute: bool = False
     """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
+    past_end: Literal["error", "clamp"] = "error"
+    """What happens past the longest timestep that the model knows: an error, or (clamp) it goes on
+    and its position stays the last one, which it has never seen."""
     on_device: bool = False
     """Policy and environment in one program, for environments with a functional form: CartPole-v1,
     Pendulum-v1, Gymnasium's phys2d, and gymnax/NAME or brax/NAME with --env."""
@@ -173,6 +176,7 @@ class EvaluateConfig:
             recompute=self.recompute,
             expert=ReturnChoice(self.kappa, self.expert_samples) if self.expert else None,
             calibrated=self.calibrated,
+            past_end=self.past_end,
         )
 
     def question(self, spec: PolicySpec, seed: int) -> Question:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from dt.acting.options import ActingOptions
+from dt.acting.options import ActingOptions, PastEnd
 from dt.checkpoint.export import PLATFORMS, Platform, export_policy
 from dt.checkpoint.load import load_policy
 from dt.cli.args import parse_args
@@ -33,6 +33,9 @@ class ExportConfig:
     """Which checkpoint is written: last, best or an update's number."""
     deterministic: bool = False
     """Take the likeliest action instead of sampling."""
+    past_end: PastEnd = "error"
+    """What the program does past the longest timestep that the model knows: give no action, or
+    (clamp) go on, at the last position."""
     platforms: tuple[Platform, ...] = PLATFORMS
     """Kinds of device that the program is compiled for."""
 
@@ -51,7 +54,7 @@ def main(args: list[str] | None = None) -> int:
         policy = load_policy(
             config.run_dir,
             config.checkpoint,
-            options=ActingOptions(deterministic=config.deterministic),
+            options=ActingOptions(deterministic=config.deterministic, past_end=config.past_end),
         )
         files = export_policy(
             policy,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dt.cli.args import parse_args
-from dt.config import TrainConfig
+from dt.config import TrainConfig, from_json, to_json
 from dt.config.presets import DEMO, OWN_DATA, PRESETS, preset_for, with_recipe, with_size
-from dt.training.run_directory import asked_before
+from dt.training.run_directory import over, recorded
 
 if TYPE_CHECKING:
     from dt.data import EpisodeDataset
+    from dt.evaluation.card import Card
 
 
 def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "train.py") -> int:
@@ -62,7 +65,7 @@ def _train(
     for line in run.describe():
         say(line)
     with training_progress(console, config.num_steps) as on_round:
-        measure = measure_for(run, command=command, on_message=say)
+        measure = measure_for(run, command=command, on_message=say, draw=_draw)
         state = fit(run, hooks=Hooks(say, on_round), measure=measure)
     if run.task is None:
         say(f"trained {run.directory}")
@@ -81,6 +84,13 @@ def _train(
     return 0
 
 
+def _draw(card: Card, path: Path) -> None:
+    # Matplotlib: not before there is something to draw.
+    from dt.report.plots import plot_calibration
+
+    plot_calibration(card, path)
+
+
 def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, TrainConfig]:
     """Parse `[PRESET] [--flags]` into the preset's name and the configuration.
 
@@ -89,25 +99,67 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
             not allowed.
         SystemExit: after --help.
     """
-    preset = preset_for(_last_value(args, "--data", "--data.source"))
+    preset, file = "", _last_value(args, "--config")
     if args and not args[0].startswith("-"):
         preset, args = args[0], args[1:]
+    values, args = _from_file(args)
+    of_file = str(values.pop("preset", ""))
+    preset = preset or of_file or preset_for(_source(args, values))
     if preset not in PRESETS:
         near = difflib.get_close_matches(preset, PRESETS, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
     description = (
         f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
-        f"[--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, {OWN_DATA} where "
-        f"--data is given, else {DEMO}, which makes its own data. The defaults below are the "
-        "preset's, or those of its --model.recipe and --model.size."
+        f"[--config FILE] [--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, "
+        f"{OWN_DATA} where --data is given, else {DEMO}, which makes its own data. --config takes "
+        "a run's config.json, or a file with some of its keys, as defaults, but for run_dir and "
+        "resume. The defaults below are the preset's, or those of its --model.recipe and "
+        "--model.size."
     )
-    default = with_recipe(PRESETS[preset], _last_value(args, "--model.recipe"))
+    default = _over_preset(preset, values, file)
+    default = with_recipe(default, _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))
     if "--resume" in args and not _last_value(args, "--num-steps"):
-        asked = asked_before(preset, _last_value(args, "--run-dir"))
-        default = dataclasses.replace(default, num_steps=asked or default.num_steps)
+        before = recorded(preset, _last_value(args, "--run-dir"))
+        default = dataclasses.replace(default, num_steps=before.get("num_steps", default.num_steps))
     return preset, parse_args(TrainConfig, args, prog, default=default, description=description)
+
+
+def _from_file(args: list[str]) -> tuple[dict[str, object], list[str]]:
+    """Read the options of the file that --config names, and take the flag out of the words."""
+    name = _last_value(args, "--config")
+    if not name:
+        return {}, args
+    places = [i for i, word in enumerate(args) if word.partition("=")[0] == "--config"]
+    taken = {i for i in places} | {i + 1 for i in places if "=" not in args[i]}
+    try:
+        values = json.loads(Path(name).read_text())
+    except OSError as error:
+        raise ValueError(f"--config {name}: {error.strerror}; name a run's config.json") from None
+    except ValueError as error:
+        raise ValueError(f"--config {name}: is no JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise ValueError(f"--config {name}: holds no options by name, as a run's config.json does")
+    values.pop("run_dir", None), values.pop("resume", None)
+    return values, [word for i, word in enumerate(args) if i not in taken]
+
+
+def _source(args: list[str], values: dict[str, object]) -> str:
+    """Find where the data are, by a flag or in a file's options."""
+    part = values.get("data")
+    default = part.get("source", "") if isinstance(part, dict) else ""
+    return _last_value(args, "--data", "--data.source") or str(default)
+
+
+def _over_preset(preset: str, values: dict[str, object], file: str) -> TrainConfig:
+    """Lay the options of a file over the preset's."""
+    if not values:
+        return PRESETS[preset]
+    try:
+        return from_json(over(json.loads(json.dumps(to_json(PRESETS[preset]))), values))
+    except ValueError as error:
+        raise ValueError(f"--config {file}: {error}") from None
 
 
 def _last_value(args: list[str], *flags: str) -> str:

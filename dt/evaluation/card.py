@@ -153,6 +153,7 @@ _YOUNGER: Json = {
     "recomputed": False,
     "prefix": "none",
 }
+_OPTIONAL = ("past_end", "expectation")  # there only where they say something
 
 
 def _to_json(card: AnyCard, keys: list[str]) -> Json:
@@ -164,7 +165,7 @@ def _to_json(card: AnyCard, keys: list[str]) -> Json:
 
 def _from_json(cls: type[CardT], values: Json, keys: list[str]) -> CardT:
     known = _YOUNGER | values
-    missing = [key for key in keys if key not in known and key != "expectation"]
+    missing = [key for key in keys if key not in known and key not in _OPTIONAL]
     if missing:
         raise ValueError(f"it has no {missing[0]}")
     expert = known["expert"]

@@ -23,7 +23,7 @@ from dt.play.limits import cut_kwargs, time_limit
 from dt.spaces.environments import EnvKwargs, why_not_playable
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.hooks import Hooks
+from dt.training.hooks import Hooks, Measure
 from dt.training.inputs import (
     Demos,
     load_data,
@@ -31,9 +31,18 @@ from dt.training.inputs import (
     refuse_other_environment,
     refuse_untrusted_data,
 )
-from dt.training.loop import Measure, train
-from dt.training.run_directory import extend, locked, open_run, refuse_trained, write_config
+from dt.training.loop import train
+from dt.training.run_directory import (
+    extend,
+    locked,
+    named_or_newest,
+    open_run,
+    refuse_trained,
+    write_config,
+)
 from dt.training.step import Learner
+from dt.training.trackers import refuse_missing_trackers
+from dt.training.warm_start import in_units_of_source, note_on_source, source_of
 
 
 class Task(NamedTuple):
@@ -101,11 +110,13 @@ def prepare(
 
     Raises:
         ValueError: for an unknown preset or head, data that cannot be read or do not fit the
-            environment, and a directory that is taken, missing or of another configuration.
+            environment or the run whose weights are to be started from, and a directory that is
+            taken, missing or of another configuration.
     """
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
     head_kind(config.model.head)  # refused here, before the data are read
+    refuse_missing_trackers(config)
     start_jax(config.distributed)
     unplayable = "the data names no environment"
     if data is None:
@@ -121,12 +132,8 @@ def prepare(
         unplayable = "none is asked for"
     elif data.env_id is not None:
         unplayable = why_not_playable(data.env_id, data.env_kwargs) or ""
-    spec = PolicySpec.of(
-        data,
-        config.model,
-        max_episode_steps=time_limit(data.env_id, data.env_kwargs),
-        reference=reference_of(preset, config.evaluation, data.env_id),
-    )
+    config = dataclasses.replace(config, init_from=source_of(preset, config))
+    spec = _spec_of(preset, config, data)
     task = None if unplayable else task_for(data, spec.max_timesteps)
     return Run(
         preset=preset,
@@ -136,8 +143,22 @@ def prepare(
         directory=Path(first_decides(lambda: str(open_run(preset, config)))),
         task=task,
         unplayable=unplayable,
-        notes=notes_on(data, task),
+        notes=(*notes_on(data, task), *note_on_source(config)),
     )
+
+
+def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec:
+    """Fit the units on the data, or take them over with the weights of another run."""
+    spec = PolicySpec.of(
+        data,
+        config.model,
+        max_episode_steps=time_limit(data.env_id, data.env_kwargs),
+        reference=reference_of(preset, config.evaluation, data.env_id),
+    )
+    if not config.init_from:
+        return spec
+    own = named_or_newest(preset, config.run_dir) if config.resume else None
+    return in_units_of_source(spec, config, own)
 
 
 def start_jax(config: DistributedConfig) -> None:

@@ -28,7 +28,7 @@ FREE_ON_RESUME = (
     "on_nonfinite",  # what becomes of damage, not what a sound update computes
     "num_steps",  # may grow: see `_check_budget`
 )
-FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
+FREE_PARTS = ("evaluation.", "distributed.", "mesh.", "log.")
 
 CONFIG = "config.json"
 LOCK = "lock"
@@ -42,7 +42,7 @@ def open_run(preset: str, config: TrainConfig) -> Path:
         ValueError: when it is taken, missing, or its configuration differs.
     """
     if config.resume:
-        run_dir = Path(config.run_dir) if config.run_dir else _newest_run(preset)
+        run_dir = named_or_newest(preset, config.run_dir)
         _check_same(run_dir, config)
         return run_dir
     if not config.run_dir:
@@ -75,17 +75,20 @@ def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
     write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
 
 
-def asked_before(preset: str, run_dir: str) -> int | None:
-    """Find how many updates a run was asked for that is to be resumed; None where there is none.
+def named_or_newest(preset: str, run_dir: str) -> Path:
+    """Find the directory of a run that is to be resumed; without a name, the preset's newest."""
+    return Path(run_dir) if run_dir else _newest_run(preset)
+
+
+def recorded(preset: str, run_dir: str) -> dict[str, Any]:
+    """Read config.json of a run that is to be resumed; empty where there is none.
 
     Args:
         run_dir: its directory; empty: the newest of the preset.
     """
-    path = (Path(run_dir) if run_dir else _newest_run(preset)) / CONFIG
-    if not path.is_file():
-        return None
-    asked = json.loads(path.read_text()).get("num_steps", TrainConfig.num_steps)
-    return asked if isinstance(asked, int) else None
+    path = named_or_newest(preset, run_dir) / CONFIG
+    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return values
 
 
 def extend(run_dir: Path, config: TrainConfig) -> str:
@@ -158,7 +161,7 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
         raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
     before = json.loads(path.read_text())
     before.pop("preset", None)
-    before = _over(json.loads(json.dumps(to_json(TrainConfig()))), before)
+    before = over(json.loads(json.dumps(to_json(TrainConfig()))), before)
     now = json.loads(json.dumps(to_json(config)))
     for name, old, new in _differences(before, now):
         if name not in FREE_ON_RESUME and not name.startswith(FREE_PARTS):
@@ -179,12 +182,12 @@ def _check_budget(run_dir: Path, asked: int, now: int) -> None:
         )
 
 
-def _over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Add the defaults of what is younger than the values."""
+def over(defaults: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
+    """Lay values of a configuration's JSON, or of a part of it, over defaults."""
     merged = {**defaults, **values}
     for key, default in defaults.items():
         if isinstance(default, dict) and isinstance(values.get(key), dict):
-            merged[key] = _over(default, values[key])
+            merged[key] = over(default, values[key])
     return merged
 
 

@@ -20,6 +20,7 @@ from walk import assert_equal, make_policy_for
 
 from dt.acting.lanes import Lanes
 from dt.acting.on_device import FunctionalTask, device_player, run_on_device
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault, Rollouts, run_episodes
 from dt.model.decision_transformer import DecisionTransformer
@@ -228,8 +229,13 @@ def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
     short = dataclasses.replace(policy.spec, max_timesteps=6)
     model = DecisionTransformer(short, rngs=nnx.Rngs(0))
     task = FunctionalTask("Walk", Walk())
+    params = nnx.state(model)
     with pytest.raises(ValueError, match="timestep 6 is past the longest this model knows, 6"):
-        run_on_device(ReturnConditionedPolicy(nnx.state(model), short), task, TARGETS, SEEDS, 3)
+        run_on_device(ReturnConditionedPolicy(params, short), task, TARGETS, SEEDS, 3)
+    clamped = ReturnConditionedPolicy(params, short, ActingOptions(past_end="clamp"))
+    played = run_on_device(clamped, task, TARGETS, SEEDS, 3)
+    np.testing.assert_array_equal(played.lengths, two_rows_alone().lengths)
+    assert played.lengths.max() > 6
 
 
 def test_other_spaces_are_refused() -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import pytest
 from tiny import make_config
 
-from dt.acting.options import AS_TRAINED, CARD_KEYS, MEASURED_KEYS, ActingOptions, fields_of_card
+from dt.acting.options import (
+    AS_TRAINED,
+    CARD_KEYS,
+    MEASURED_KEYS,
+    ActingOptions,
+    fields_of_card,
+    file_words,
+    title_words,
+)
 from dt.model.heads import ReturnChoice
 
 BINS = make_config(layout="observation-return-action").model
@@ -36,14 +44,15 @@ def test_what_nothing_can_be_drawn_by_is_refused_at_once(
 def test_every_option_changes_the_card_by_its_own_entry() -> None:
     """A new field that no card tells of fails here."""
     usual = AS_TRAINED.to_card()
-    assert tuple(usual) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
-    others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True)
+    others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True, "clamp")
+    assert tuple(others.to_card()) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
+    assert tuple(usual) == tuple(key for key in CARD_KEYS if key != "past_end")
     told = []
     assert fields_of_card(others.to_card()) == dataclasses.asdict(others)
     for field in dataclasses.fields(ActingOptions):
         changed = AS_TRAINED.changed({field.name: getattr(others, field.name)})
         assert changed != AS_TRAINED
-        told += [key for key, value in changed.to_card().items() if value != usual[key]]
+        told += [key for key, value in changed.to_card().items() if value != usual.get(key)]
     assert sorted(told) == sorted(CARD_KEYS)
 
 
@@ -54,3 +63,15 @@ def test_a_card_says_what_its_expert_chose_by() -> None:
     expectile = options.return_expectile(EXPECTILE)
     assert options.to_card(expectile)["expert"] == {"expectile": 0.9}
     assert AS_TRAINED.return_expectile(EXPECTILE) is None
+
+
+def test_what_happens_past_the_end_is_said_where_it_is_not_an_error() -> None:
+    usual, clamped = AS_TRAINED.to_card(), ActingOptions(past_end="clamp").to_card()
+    assert "past_end" not in usual and clamped["past_end"] == "clamp"
+    assert file_words(usual) == [] and file_words(clamped) == ["past-end-clamp"]
+    assert title_words(clamped) == ["positions clamped"]
+    assert fields_of_card(usual)["past_end"] == "error"
+    ActingOptions(past_end="clamp").check_timestep(7, 6)
+    AS_TRAINED.check_timestep(5, 6)
+    with pytest.raises(ValueError, match="timestep 6 is past the longest this model knows, 6; "):
+        AS_TRAINED.check_timestep(6, 6)

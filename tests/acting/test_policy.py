@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -249,3 +251,38 @@ def test_no_position_past_the_longest_known(tiny_dataset: EpisodeDataset) -> Non
         policy.observe(np.zeros(1))
     with pytest.raises(ValueError, match="timestep 40 is past the longest"):
         policy.act(np.zeros((1, 3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("recipe", "recompute"),
+    [("default", False), ("default", True), ("chen2021", True), ("atari-chen2021", True)],
+)
+def test_past_the_end_a_clamped_position_stays_the_last(
+    tiny_dataset: EpisodeDataset, recipe: str, recompute: bool
+) -> None:
+    """As the training forward whose timesteps are cut off there, and nothing else of the past.
+
+    The Atari recipe takes a token's place from its timestep, so its own model has to cut off.
+    """
+    config = dataclasses.replace(make_config().model, recipe=recipe, return_dropout=0.0)
+    whole = PolicySpec.of(TrainingData.of(tiny_dataset), config)
+    spec = dataclasses.replace(whole, max_timesteps=6)
+    model = DecisionTransformer(spec, rngs=nnx.Rngs(3))
+    options = ActingOptions(recompute=recompute, past_end="clamp")
+    policy = ReturnConditionedPolicy(nnx.state(model), spec, options)
+    model.embed.clamps_timesteps = recipe == "atari-chen2021"
+    episode, steps = tiny_dataset[2], spec.codec.encode(TrainingData.of(tiny_dataset).rows)
+    policy.reset([float(tiny_dataset.returns[2])])
+    for t in range(11):
+        acted = policy.act(episode.observations[t : t + 1])
+        policy.observe(episode.rewards[t : t + 1], episode.actions[t : t + 1])
+    count = 3 if recompute else 11
+    begin = 11 - count
+    windows = Windows(*(np.array([v]) for v in (tiny_dataset.offsets[2] + begin, count, begin)))
+    batch = jax.tree.map(jnp.asarray, gather(steps, windows, count))
+    if not model.embed.clamps_timesteps:
+        batch = batch._replace(timesteps=jnp.minimum(batch.timesteps, 5))
+    wanted = spec.codec.decode_action(chosen(forward(model, batch), 0))[-1:]
+    assert np.isfinite(acted).all()  # a table has nothing past its end
+    np.testing.assert_allclose(acted, wanted, atol=1e-5)

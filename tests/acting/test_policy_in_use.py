@@ -251,3 +251,5 @@ def test_a_policy_says_what_it_is(tiny_dataset: EpisodeDataset) -> None:
     other = make_policy(make_dataset([5], spaces.Discrete(3)), recompute=True, clip=False)
     assert "sampled, returns not clipped, from a window recomputed" in repr(other)
     assert "Discrete(3)" in repr(other)
+    clamped = ActingOptions(past_end="clamp")
+    assert "past 39 as at 39>" in repr(ReturnConditionedPolicy(other.params, other.spec, clamped))

@@ -14,6 +14,7 @@ import pytest
 from gymnasium import spaces
 from tiny import make_config, make_dataset
 
+from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.export import export_policy
 from dt.data import TrainingData
@@ -102,3 +103,15 @@ def test_past_the_known_timesteps_there_are_no_actions(
         actions, state = step(state, seen, zeros, begins, zeros, seeds)
         none = np.asarray(actions) == -1 if discrete else np.isnan(actions).all(axis=1)
         assert none.tolist() == [t >= 3, False]
+
+    clamped = ReturnConditionedPolicy(policy.params, spec, ActingOptions(past_end="clamp"))
+    (path,) = export_policy(clamped, tmp_path / "clamped.npz", platforms=("cpu",))
+    file = np.load(path)
+    step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
+    state = [file[f"state_{i}"] for i in range(file["num_state"])]
+    clamped.reset([0.0], seeds=[0])
+    for t in range(5):
+        seen = np.full((1, 3), t, np.float32)
+        actions, state = step(state, seen, zeros[:1], np.array([t == 0]), zeros[:1], seeds[:1])
+        np.testing.assert_allclose(actions, clamped.act(seen), atol=1e-5)
+        clamped.observe(np.zeros(1))

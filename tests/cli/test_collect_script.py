@@ -75,6 +75,30 @@ def test_a_mixture_is_collected_as_asked_and_trained_on(
     assert f"{returns[:20].mean():.1f}" in shown
 
 
+def test_a_function_of_ones_own_plays_as_gymnasium_has_it(
+    collect: Callable[..., int],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (root / "pushing.py").write_text(
+        "import numpy as np\n"
+        "def act(observations, rngs):\n"
+        "    falls = observations[:, 2] + observations[:, 3] / 2 > 0\n"
+        "    return np.array([rng.integers(2) if rng.random() < 0.1 else side\n"
+        "                     for side, rng in zip(falls, rngs)]).astype(int)\n"
+    )
+    monkeypatch.syspath_prepend(root)
+    args = (*CART[:1], "--policy", "pushing:act", *CART[3:], "--episodes", 6)
+    assert not collect(*args, "--num-envs", 4, "--out", "cart/own-v0")
+    assert not collect(*args, "--num-envs", 1, "--out", "cart/alone-v0")
+    assert "pushing:act" in capsys.readouterr().out
+    together, alone = load_dataset("cart/own-v0"), load_dataset("cart/alone-v0")
+    np.testing.assert_array_equal(together.actions, alone.actions)
+    assert together.returns.tolist() == [20.0] * 6 and 0 < together.actions.mean() < 1
+    monkeypatch.delitem(sys.modules, "pushing")
+
+
 def test_noise_and_determinism_reach_the_policies(collect: Callable[..., int], root: Path) -> None:
     actor = write_actor(root / "actor.npz")
     args = ("CartPole-v1", "--policy", f"npz:{actor}", "--episodes", 5)

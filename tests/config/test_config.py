@@ -211,6 +211,57 @@ def test_a_resumed_run_is_by_default_as_long_as_it_was(
         assert parse_train_args(words.split())[1].num_steps == num_steps, words
 
 
+def test_a_file_s_options_stand_in_place_of_the_preset_s(tmp_path: Path) -> None:
+    """All but where that run was written, and whether it went on; flags come last."""
+    words = (
+        "hopper --data log.npz --seed 3 --model.width 32 --run-dir old --optimizer.clip-norm inf"
+    )
+    preset, config = parse_train_args(words.split())
+    file = tmp_path / "config.json"
+    file.write_text(
+        json.dumps({"preset": preset, **to_json(dataclasses.replace(config, resume=True))})
+    )
+    again = dataclasses.replace(config, run_dir="")
+    assert parse_train_args(["--config", str(file)]) == ("hopper", again)
+    assert parse_train_args([f"--config={file}", "--run-dir", "new", "--seed", "4"]) == (
+        "hopper",
+        dataclasses.replace(config, run_dir="new", seed=4),
+    )
+    assert parse_train_args(["door", "--config", str(file)]) == ("door", again)
+
+    file.write_text('{"model": {"width": 32}, "data": {"source": "mine.npz"}}')
+    preset, config = parse_train_args(["--num-steps", "5", "--config", str(file)])
+    assert (preset, config.model.width, config.num_steps) == ("default", 32, 5)
+    own = PRESETS["hopper"]
+    assert parse_train_args(["hopper", "--config", str(file)])[1] == dataclasses.replace(
+        own,
+        model=dataclasses.replace(own.model, width=32),
+        data=dataclasses.replace(own.data, source="mine.npz"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (None, "No such file or directory; name a run's config.json"),
+        ("{", "is no JSON (Expecting property name"),
+        ("[]", "holds no options by name"),
+        ('{"model": {"widht": 1}}', "model: extra fields found (widht)"),
+        ('{"seed": "x"}', "seed: 'x' is no int"),
+        ('{"preset": "hoper"}', "unknown preset 'hoper'; did you mean 'hopper'?"),
+    ],
+)
+def test_a_file_without_options_is_named(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "config.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ValueError) as error:
+        parse_train_args(["--config", str(file)])
+    assert said in str(error.value) and "\n" not in str(error.value)
+    if "preset" not in said:
+        assert str(error.value).startswith(f"--config {file}: ")
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("hoper", "hopper"), ("cart-pole", "cartpole"), ("halfchetah", "halfcheetah")],

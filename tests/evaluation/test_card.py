@@ -29,6 +29,7 @@ def every_kind() -> dict[str, AnyCard]:
         "beyond": make_card(targets=(2.0, 8.0, 14.0), clip=False),
         "calibrated": make_card(targets=(2.0, 5.0), request_map=request_map),
         "null": make_card(null=True, env_kwargs={"limits": [1, {"x": None}]}),
+        "clamped": make_card(past_end="clamp"),
         "expert": chosen[0],
         "expectile": make_card(expert=ReturnChoice(), return_expectile=0.9, commit=None),
         "runs": aggregate_cards(*make_runs(0.0, 0.1, -4.0)),
@@ -54,6 +55,8 @@ def test_the_keys_of_a_file_and_their_order_are_kept() -> None:
         *"seed wall_seconds env_steps_per_second reference targets calibration beyond".split(),
         *"verdict dataset versions command commit".split(),
     ]
+    clamped = list(every_kind()["clamped"].to_json())
+    assert clamped[clamped.index("recomputed") + 1] == "past_end"
     assert list(values["targets"][0]) == [
         *"target ood return_mean return_std return_ci95 normalized_score length_mean".split(),
         *"episode_returns request reachable".split(),

@@ -13,10 +13,12 @@ import numpy as np
 from dt.collect.behaviors.acting import Behavior, random_behavior
 from dt.collect.behaviors.atari import atari_behavior, is_atari
 from dt.collect.behaviors.network import network_behavior
+from dt.collect.behaviors.own import own_behavior
 from dt.data.formats.npz import check_arrays
 from dt.files import sha256_of
 
-FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip or run:RUN_DIR@TARGET"
+FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip, run:RUN_DIR@TARGET or MODULE:NAME"
+KINDS = ("random", "scripted", "npz", "sb3", "run")  # which no module of one's own is called
 
 # (observation space, action space, deterministic) -> who acts
 Player = Callable[[gymnasium.Space, gymnasium.Space, bool], Behavior]
@@ -62,6 +64,8 @@ def load_behavior(
         from dt.collect.behaviors.steered import steered_behavior  # JAX, which others do not need
 
         return steered_behavior(Path(os.path.expanduser(run_dir)), target, *how)
+    if kind not in KINDS and kind and rest.isidentifier():
+        return own_behavior(word, observation_space, action_space)
     raise ValueError(f"--policy {word!r} is none of {FORMS}")
 
 

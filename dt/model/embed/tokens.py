@@ -27,6 +27,7 @@ class Embed(nnx.Module):
     def __init__(self, spec: PolicySpec, recipe: Recipe, *, rngs: nnx.Rngs):
         self.layout = layout = spec.layout
         self.max_timesteps = spec.max_timesteps
+        self.clamps_timesteps = False  # true where an agent goes on past them, at the last one
         width, seen = spec.model.width, spec.observation_parts
 
         def unit_variance_table(rows: int, width: int, *, rngs: nnx.Rngs) -> nnx.Embed:
@@ -118,6 +119,7 @@ class Embed(nnx.Module):
             action: of each step's own action or the one before it, as the layout has them.
             times: what says when each token is; by default the vector of its timestep.
         """
+        timesteps = self._known(timesteps)
         asked = self._returns(returns, timesteps, null_returns)
         if self.squashed:
             asked, action = (None if x is None else jnp.tanh(x) for x in (asked, action))
@@ -152,7 +154,13 @@ class Embed(nnx.Module):
         n, T = self.layout.tokens_per_step, steps.timesteps.shape[1]
         step = jnp.clip(steps.timesteps - first, 0, T - 1)
         places = step[:, :, None] * n + np.arange(n)
-        return self.place(places) + self.timestep(first)[:, :, None]
+        return self.place(places) + self.timestep(self._known(first))[:, :, None]
+
+    def _known(self, timesteps: Int[Array, "*b"]) -> Int[Array, "*b"]:
+        """Keep timesteps within those that there is a position for, where an agent is to go on."""
+        if not self.clamps_timesteps:
+            return timesteps
+        return jnp.minimum(timesteps, self.max_timesteps - 1)
 
     def prefix(self, shown: Batch | None, num_rows: int) -> Prefix:
         """Embed what is shown to each row as the tokens that stand before all others.
