@@ -14,6 +14,7 @@ from dt.training.hooks import Hooks, ignore
 from dt.training.inputs import Demos
 from dt.training.run import fit, prepare
 from dt.training.run_directory import CONFIG, open_run
+from dt.training.warm_start import source_of
 
 
 def finish(
@@ -47,6 +48,7 @@ def finish(
     directory = Path(config.run_dir)
     config = dataclasses.replace(config, resume=(directory / CONFIG).exists())
     if config.resume:
+        config = dataclasses.replace(config, init_from=source_of(preset, config))
         open_run(preset, config)
         card = _card_there(directory, config)
         if card is not None:

@@ -114,10 +114,9 @@ def _kept(card: Card, run_dir: Path, draw: Callable[[Card, Path], None] | None) 
         values |= {"evaluation/error_over_range": error, "evaluation/slope": slope}
         summary += f"; error {100 * error:.1f} % of the range, slope {slope:.3f}"
     name = file.relative_to(run_dir).as_posix()
-    texts = {"evaluation/card": name}
-    return Evaluation(
-        error, values, texts, pictures, f"{summary} ({card.episodes} episodes, {name})"
-    )
+    plural = "" if card.episodes == 1 else "s"
+    summary += f" ({card.episodes} episode{plural} a target; {name})"
+    return Evaluation(error, values, {"evaluation/card": name}, pictures, summary)
 
 
 def episodes_to_choose_by(episodes: int) -> int:

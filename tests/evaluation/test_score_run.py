@@ -46,13 +46,19 @@ def tiny_cartpole(source: str = "") -> EpisodeDataset:
 
 
 @pytest.mark.slow
-def test_a_notebook_s_run_is_the_script_s(tmp_path: Path) -> None:
+def test_a_notebook_s_run_is_the_script_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directories = [tmp_path / "script", tmp_path / "notebook"]
     assert main([*WORDS, "--run-dir", str(directories[0])], tiny_cartpole) == 0
 
     preset, config = parse_train_args([*WORDS, "--run-dir", str(directories[1])])
     run = prepare(preset, config, demos=tiny_cartpole)
+    capsys.readouterr()
     state = fit(run, measure=measure_for(run))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": asked ")[0] for line in said] == ["update 2", "update 4"]
+    assert said[0].endswith("(1 episode a target; cards/training-2.json)")
     card = score(run, state)
     assert card is not None and card.checkpoint_step == 4
 
