@@ -16,6 +16,7 @@ from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
 from dt.config import TrainConfig
+from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import OWN_DATA, PRESETS, preset_for
 from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import DataCard, data_card
@@ -27,6 +28,7 @@ from dt.evaluation.comparison import Comparison, compare_cards, read_card
 from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
+from dt.report.plots import plot_calibration
 from dt.report.write import write_card
 from dt.spaces.arrays import Tree
 from dt.spaces.records import stack_steps
@@ -166,7 +168,7 @@ def train(
     )
     for line in run.describe():
         on_message(line)
-    measure = measure_for(run, command="dt.train", on_message=on_message)
+    measure = measure_for(run, command="dt.train", on_message=on_message, draw=plot_calibration)
     state = fit(run, hooks=Hooks(on_message), measure=measure)
     if evaluate and run.task is not None:
         card = score(run, state, command="dt.train")
@@ -179,9 +181,8 @@ def _in_memory(
     preset: str, settings: TrainConfig, data: Logged, env_id: str
 ) -> tuple[TrainConfig, EpisodeDataset]:
     """Episodes in the environment that is asked for, by the rule of `environment_for`."""
-    environment = environment_for(
-        preset, dataclasses.replace(settings.evaluation, env=env_id or settings.evaluation.env)
-    )
+    asked = env_id or settings.evaluation.env
+    environment = environment_for(preset, dataclasses.replace(settings.evaluation, env=asked))
     episodes = load_data(data, environment.env_id)
     if episodes.env_id is None and environment.default is not None:
         episodes = load_data(data, environment.default)
@@ -191,7 +192,9 @@ def _in_memory(
     # What is asked of the environment is said by the data from here on.
     usual = PRESETS[preset].evaluation
     evaluation = dataclasses.replace(
-        settings.evaluation, env=usual.env, max_episode_steps=usual.max_episode_steps
+        settings.evaluation,
+        env=asked if asked == NO_ENVIRONMENT else usual.env,
+        max_episode_steps=usual.max_episode_steps,
     )
     return dataclasses.replace(settings, evaluation=evaluation), episodes
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import importlib.metadata
 import json
 import os
+import site
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -146,6 +148,18 @@ def locked(
         yield
     finally:
         lock.release()
+
+
+def installed_packages() -> Iterator[importlib.metadata.Distribution]:
+    """List the packages that may bring code.
+
+    A package counts where packages are installed and nowhere else on Python's path: the folder
+    that a program is started in may hold data of anybody, and must not bring code with it.
+    """
+    folders = [*site.getsitepackages()]
+    if site.ENABLE_USER_SITE:
+        folders.append(site.getusersitepackages())
+    yield from importlib.metadata.distributions(path=folders)
 
 
 def sha256_of(path: Path) -> str:

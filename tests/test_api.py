@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -194,3 +195,23 @@ def test_steps_with_parts_are_columns_too_and_need_an_environment_that_says_thei
     finally:
         del gymnasium.registry["Parts-v0"]
     assert len(data) == 2 and data.observations["mode"].tolist() == [0, 1, 0, 1]
+
+
+def test_nothing_is_played_where_none_is_asked_for(tmp_path: Path) -> None:
+    arrays = {
+        "observations": np.zeros((6, 4), np.float32),
+        "actions": np.array([0, 1, 0, 1, 0, 1]),
+        "rewards": np.arange(6.0),
+        "episode_lengths": np.array([3, 3]),
+        "env_id": np.array("planted_api:Nice-v0"),
+    }
+    small: dict[str, Any] = {
+        "model": {"num_layers": 1, "width": 8, "context_length": 2},
+        "num_steps": 1,
+        "log_interval": 1,
+        "on_message": lambda line: None,
+    }
+    with pytest.raises(ValueError, match="would run the module 'planted_api'; if you trust it"):
+        dt.train(arrays, run_dir=tmp_path / "run", **small)
+    run = dt.train(arrays, run_dir=tmp_path / "run", evaluation={"env": "none"}, **small)
+    assert run.task is None and run.spec.env_id == "planted_api:Nice-v0"

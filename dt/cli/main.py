@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "train": "dataset -> learner -> checkpoints -> score card",
+    "compare": "train variants with several seeds, or take cards, and set them side by side",
     "evaluate": "play a run at target returns, and print its score card",
     "collect": "let policies act in an environment, and keep what they did",
     "data": "show what a log holds, or convert it",
@@ -39,7 +40,12 @@ def main() -> int:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Imported when it is chosen: some commands start without JAX.
     run = importlib.import_module(f"dt.cli.{command}").main
-    brings = {"train": load_demo, "evaluate": load_tasks, "collect": load_players}
+    brings = {
+        "train": load_demo,
+        "compare": load_demo,
+        "evaluate": load_tasks,
+        "collect": load_players,
+    }
     return run(args, brings[command], f"dt {command}") if command in brings else run(args)
 
 

@@ -17,6 +17,7 @@ from dt.training.run_directory import over, recorded
 
 if TYPE_CHECKING:
     from dt.data import EpisodeDataset
+    from dt.evaluation.card import Card
 
 
 def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "train.py") -> int:
@@ -64,7 +65,7 @@ def _train(
     for line in run.describe():
         say(line)
     with training_progress(console, config.num_steps) as on_round:
-        measure = measure_for(run, command=command, on_message=say)
+        measure = measure_for(run, command=command, on_message=say, draw=_draw)
         state = fit(run, hooks=Hooks(say, on_round), measure=measure)
     if run.task is None:
         say(f"trained {run.directory}")
@@ -81,6 +82,13 @@ def _train(
         print_card(card, console)
         say("wrote " + ", ".join(map(str, [run.directory, *written])))
     return 0
+
+
+def _draw(card: Card, path: Path) -> None:
+    # Matplotlib: not before there is something to draw.
+    from dt.report.plots import plot_calibration
+
+    plot_calibration(card, path)
 
 
 def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, TrainConfig]:

@@ -4,13 +4,14 @@ from dt.config.data import DataConfig, cache_home
 from dt.config.evaluation import EvaluationConfig
 from dt.config.model import ModelConfig, RecipeName, SizeName
 from dt.config.optimizer import OptimizerConfig
-from dt.config.run import DistributedConfig, MeshConfig, TrainConfig
+from dt.config.run import DistributedConfig, LogConfig, MeshConfig, TrainConfig
 from dt.config.serialize import from_json, to_json
 
 __all__ = [
     "DataConfig",
     "DistributedConfig",
     "EvaluationConfig",
+    "LogConfig",
     "MeshConfig",
     "ModelConfig",
     "OptimizerConfig",

@@ -50,6 +50,14 @@ class DistributedConfig:
 
 
 @dataclass(frozen=True)
+class LogConfig:
+    """Where the numbers of metrics.jsonl go besides, and besides TensorBoard's files."""
+
+    wandb: str = ""
+    """Project of Weights & Biases to log to; empty: none. WANDB_MODE=offline stays on the disk."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """Everything that decides a run."""
 
@@ -59,6 +67,7 @@ class TrainConfig:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
+    log: LogConfig = field(default_factory=LogConfig)
     num_steps: Count = 10_000
     """Updates of the weights in all. More of them with --resume train a run longer: from there on
     the learning rate is that of a run of so many."""

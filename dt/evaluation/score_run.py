@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault
 from dt.acting.targets import parse_targets
 from dt.checkpoint.state import TrainState
-from dt.evaluation.card import Card
+from dt.evaluation.card import Card, rising
 from dt.evaluation.evaluate import evaluate_policy
 from dt.files import write_json
 from dt.parallel.mesh import one_device
 from dt.parallel.processes import is_first, to_host
-from dt.training.loop import Measure
+from dt.training.hooks import Evaluation, Measure
 from dt.training.run import Run, alone_in
 
 CARD = "card.json"  # the headline card of a run, in its directory
+CARDS = "cards"  # folder of a run for all others
 
 OnStep = Callable[[int, int], None]
 
@@ -53,16 +55,23 @@ def score(
 
 
 def measure_for(
-    run: Run, *, command: str = "", on_message: Callable[[str], None] = print
+    run: Run,
+    *,
+    command: str = "",
+    on_message: Callable[[str], None] = print,
+    draw: Callable[[Card, Path], None] | None = None,
 ) -> Measure | None:
     """Make what chooses the run's best checkpoint: the calibration error over few episodes, or
     minus the mean return of a model that takes none.
+
+    The cards are kept as cards/training-UPDATE.json in the run's directory.
 
     They are episodes that no evaluation plays: the best of them would flatter its own card.
 
     Args:
         on_message: called when an environment breaks; it may work the next time, so training
             goes on.
+        draw: draws a card into a PNG file, such as `dt.report.plots.plot_calibration`.
 
     Returns:
         None where nothing can be played.
@@ -70,18 +79,44 @@ def measure_for(
     if run.task is None:
         return None
 
-    def measure(state: TrainState) -> float | None:
+    def measure(state: TrainState) -> Evaluation | None:
         episodes = episodes_to_choose_by(run.config.evaluation.episodes)
         try:
             card = _play(run, state, episodes, True, command, lambda done, steps: None)
         except RolloutFault as fault:
             on_message(f"no card at update {int(state.step)}: {fault}; training goes on")
             return None
-        if card is not None and not card.takes_return:
-            return -card.targets[0].return_mean  # there is no target to miss: more is better
-        return card.calibration.mae_over_range.value if card and card.calibration else None
+        return None if card is None else _kept(card, run.directory, draw)
 
     return measure
+
+
+def _kept(card: Card, run_dir: Path, draw: Callable[[Card, Path], None] | None) -> Evaluation:
+    """Write a card of the course of training, and collect what is logged of it."""
+    file = run_dir / CARDS / f"training-{card.checkpoint_step}.json"
+    file.parent.mkdir(exist_ok=True)
+    write_json(file, card.to_json())
+    pictures = {}
+    if draw is not None:
+        picture = file.with_suffix(".png")
+        draw(card, picture)
+        pictures["evaluation/picture"] = picture
+    top, calibration = rising(card)[-1], card.calibration
+    values, error = {"evaluation/return_at_top": top.centre}, None
+    if not card.takes_return:
+        error = -top.centre  # there is no target to miss: more is better
+        summary = f"got {top.centre:.4g}"
+    else:
+        values["evaluation/top_target"] = top.target
+        summary = f"asked {top.target:.4g}, got {top.centre:.4g}"
+    if card.takes_return and calibration is not None:
+        error, slope = calibration.mae_over_range.value, calibration.slope.value
+        values |= {"evaluation/error_over_range": error, "evaluation/slope": slope}
+        summary += f"; error {100 * error:.1f} % of the range, slope {slope:.3f}"
+    name = file.relative_to(run_dir).as_posix()
+    plural = "" if card.episodes == 1 else "s"
+    summary += f" ({card.episodes} episode{plural} a target; {name})"
+    return Evaluation(error, values, {"evaluation/card": name}, pictures, summary)
 
 
 def episodes_to_choose_by(episodes: int) -> int:

@@ -21,3 +21,9 @@ DIVIDED: Mapping[tuple[str, ...], int] = {
     ("blocks", "expand", BIAS): 0,
     ("blocks", "contract", KERNEL): 0,
 }
+
+
+def divided_names(attends: bool) -> Mapping[tuple[str, ...], int]:
+    """Leave those of attention out for a model of single tokens, which has none."""
+    names = DIVIDED.items()
+    return {words: axis for words, axis in names if attends or words[1] not in ("qkv", "out")}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from types import ModuleType
+
+from dt.files import installed_packages
 
 GROUP = "dt.environments"
 
@@ -15,8 +16,9 @@ def environments() -> ModuleType:
     Raises:
         ValueError: where the package is not installed.
     """
-    for point in entry_points(group=GROUP):
-        return importlib.import_module(point.value)
+    for package in installed_packages():
+        for point in package.entry_points.select(group=GROUP):
+            return importlib.import_module(point.value)
     raise ValueError(
         "the environments and demos that belong to this package are not installed; in a clone "
         "install it (pip install -e .), or use the scripts train.py, evaluate.py and collect.py"

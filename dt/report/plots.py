@@ -132,12 +132,12 @@ def calibration_title(card: AnyCard) -> str:
     first += ", calibrated" if card.acting.calibrated else ""
     calibration = card.calibration
     if calibration is None:
-        return "\n".join([first, *wrap(card.verdict, 88)])
+        return "\n".join([*wrap(first, 88), *wrap(card.verdict, 88)])
     parts = [f"slope {calibration.slope.value:.2f}"]
     if " off by " not in calibration.verdict:  # which is the error, in words
         parts += [f"error {100 * calibration.mae_over_range.value:.1f} % of the range"]
     second = ", ".join([*parts, calibration.verdict])
-    return "\n".join([first, *wrap(second.replace(" %", "\u00a0%"), 88)])
+    return "\n".join([*wrap(first, 88), *wrap(second.replace(" %", "\u00a0%"), 88)])
 
 
 def plot_data_card(card: DataCard, returns: np.ndarray, lengths: np.ndarray, path: Path) -> None:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from dt.evaluation.card import AnyCard
 from dt.evaluation.comparison import LATEST, Comparison
+from dt.evaluation.score_run import CARDS
 from dt.files import write_json, written_whole
 from dt.report.card_table import card_seeds, card_sheet
 from dt.report.comparison_table import comparison_sheet
 from dt.report.plots import plot_calibration
-
-CARDS = "cards"  # folder of a run for the cards that evaluations made
 
 
 def write_card(card: AnyCard, directory: Path) -> list[Path]:
@@ -34,7 +33,7 @@ def write_evaluation(
         directory: of the run, or of cards.
         name: what was asked, as `Question.name` has it; the same question replaces its card.
         folder: within the directory; "": the directory itself.
-        latest: name of the link.
+        latest: name of the link; "": none is made.
 
     Returns:
         The files NAME.json, NAME.md and NAME.png, without the link.
@@ -42,6 +41,8 @@ def write_evaluation(
     place = directory / folder
     place.mkdir(parents=True, exist_ok=True)
     files = _write(card, [place / f"{name}.{kind}" for kind in ("json", "md", "png")])
+    if not latest:
+        return files
     target = Path(os.path.relpath(files[0], directory)).as_posix()
     link = directory / latest
     try:

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,12 +16,13 @@ from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.data.store.rows import TrainingData
-from dt.model.parameter_names import DIVIDED
+from dt.model.decision_transformer import abstract_model
+from dt.model.parameter_names import divided_names
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.hooks import Hooks, Means, ignore
+from dt.training.hooks import Evaluation, Hooks, Means, Measure, ignore
 from dt.training.metrics import MetricWriter
 from dt.training.program import (
     initial_state,
@@ -33,10 +33,8 @@ from dt.training.program import (
 from dt.training.rounds import Updates
 from dt.training.signals import Signals, deferred_signals
 from dt.training.step import Learner
+from dt.training.trackers import trackers_of
 from dt.training.warm_start import source_folder
-
-Measure: TypeAlias = Callable[[TrainState], float | None]
-"""A state -> the error by which checkpoints are chosen, or None where there is none."""
 
 
 def train(
@@ -55,8 +53,9 @@ def train(
     KeyboardInterrupt. The directory is the caller's alone (`dt.training.run_directory.locked`).
 
     Args:
-        measure: called every `evaluation.interval` updates, in every process; the state with the
-            first one's lowest value is kept as the best; None measures nothing.
+        measure: called every `evaluation.interval` updates, in every process; what the first one's
+            says is logged, and the state with its lowest error kept as the best; None measures
+            nothing.
 
     Raises:
         ValueError: for a loss or gradient that is not finite, naming the update and its batch.
@@ -67,17 +66,19 @@ def train(
     learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     shapes = jax.eval_shape(learner.init)
-    state_sharding = shardings(shapes, mesh, DIVIDED)
+    attends = abstract_model(spec).transformer.attends
+    state_sharding = shardings(shapes, mesh, divided_names(attends))
     done, first_state = _first_state(learner, run_dir, state_sharding, hooks)
     with ExitStack() as stack:
         feed = Feed(data, spec, config, mesh)
         stack.callback(feed.close)
         if is_first():
-            writer = MetricWriter(run_dir, resume_at=done if config.resume else None)
+            trackers = (*hooks.trackers, *trackers_of(run_dir, config))
+            writer = MetricWriter(run_dir, done if config.resume else None, trackers)
             stack.callback(writer.close)
             hooks = _written(hooks, writer)
         else:
-            hooks = dataclasses.replace(hooks, on_round=ignore)
+            hooks = dataclasses.replace(hooks, on_round=ignore, on_evaluation=ignore)
         checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
         train_steps = make_train_steps(learner, state_sharding)
@@ -109,8 +110,10 @@ def _run(
             checkpointer.save(updates.state)
             checkpointer.wait()  # the card takes its time, and may be cut short
             with signals.answered_at_once(stopped()):
-                metric = measure(updates.state)
-            checkpointer.save(updates.state, metric)
+                evaluation = measure(updates.state)
+            checkpointer.save(updates.state, None if evaluation is None else evaluation.error)
+            if evaluation is not None:
+                updates.hooks.on_evaluation(updates.done, evaluation)
         elif updates.done % config.checkpoint_interval == 0:
             updates.settle()
             checkpointer.save(updates.state)
@@ -145,13 +148,19 @@ def _beginning(learner: Learner, state_sharding: TrainState) -> Callable[[], Tra
 
 
 def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:
-    """Make hooks that write a round's numbers to the log first."""
+    """Make hooks that write numbers to the log first."""
 
     def on_round(done: int, means: Means) -> None:
         writer.write(done, means)
         hooks.on_round(done, means)
 
-    return dataclasses.replace(hooks, on_round=on_round)
+    def on_evaluation(done: int, evaluation: Evaluation) -> None:
+        writer.write(done, evaluation.values, evaluation.texts, evaluation.pictures)
+        if evaluation.summary:
+            hooks.on_message(f"update {done}: {evaluation.summary}")
+        hooks.on_evaluation(done, evaluation)
+
+    return dataclasses.replace(hooks, on_round=on_round, on_evaluation=on_evaluation)
 
 
 def _mesh_of_all(config: TrainConfig) -> Mesh:

@@ -23,7 +23,7 @@ from dt.play.limits import cut_kwargs, time_limit
 from dt.spaces.environments import EnvKwargs, why_not_playable
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
-from dt.training.hooks import Hooks
+from dt.training.hooks import Hooks, Measure
 from dt.training.inputs import (
     Demos,
     load_data,
@@ -31,7 +31,7 @@ from dt.training.inputs import (
     refuse_other_environment,
     refuse_untrusted_data,
 )
-from dt.training.loop import Measure, train
+from dt.training.loop import train
 from dt.training.run_directory import (
     extend,
     locked,
@@ -41,6 +41,7 @@ from dt.training.run_directory import (
     write_config,
 )
 from dt.training.step import Learner
+from dt.training.trackers import refuse_missing_trackers
 from dt.training.warm_start import in_units_of_source, note_on_source, source_of
 
 
@@ -115,6 +116,7 @@ def prepare(
     if preset not in PRESETS:
         raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
     head_kind(config.model.head)  # refused here, before the data are read
+    refuse_missing_trackers(config)
     start_jax(config.distributed)
     unplayable = "the data names no environment"
     if data is None:

@@ -28,7 +28,7 @@ FREE_ON_RESUME = (
     "on_nonfinite",  # what becomes of damage, not what a sound update computes
     "num_steps",  # may grow: see `_check_budget`
 )
-FREE_PARTS = ("evaluation.", "distributed.", "mesh.")
+FREE_PARTS = ("evaluation.", "distributed.", "mesh.", "log.")
 
 CONFIG = "config.json"
 LOCK = "lock"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -144,6 +145,25 @@ def test_a_metric_can_follow_its_checkpoint(tmp_path: Path, learner: Learner) ->
     (folder / ".part-1-manifest.json").write_text("{")  # its process was killed while it wrote
     verify(folder)
     verify(tmp_path / "checkpoints" / "1")
+
+
+def test_a_loaded_policy_is_copied_but_loading_unpickles_nothing(
+    tmp_path: Path, learner: Learner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, learner, {1: None})
+
+    def refuse(*args: object, **kwargs: object) -> object:
+        raise AssertionError("a pickle was read")
+
+    with monkeypatch.context() as patch:
+        for name in ("load", "loads", "Unpickler"):
+            patch.setattr(pickle, name, refuse)
+        policy = load_policy(tmp_path)
+    policy.reset([2.0])
+    again = pickle.loads(pickle.dumps(policy))
+    seen = np.ones((1, 3), np.float32)
+    np.testing.assert_array_equal(again.act(seen), policy.act(seen))
+    assert again.spec.dataset == policy.spec.dataset and repr(again) == repr(policy)
 
 
 def test_no_checkpoint_is_named(tmp_path: Path, learner: Learner) -> None:

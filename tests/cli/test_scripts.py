@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 from script_process import ROOT, Scripts, environment
 
+from dt.checkpoint.manifest import write_manifest
+
 TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
 SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
 
@@ -51,6 +53,26 @@ def test_training_leaves_everything_a_run_is(run_dir: Path) -> None:
     assert len(card["targets"]) == 7 and card["checkpoint_step"] == 4
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
+
+
+@pytest.mark.slow
+def test_a_received_run_imports_no_module_that_the_user_does_not_name(
+    script: Script, run_dir: Path, tmp_path: Path
+) -> None:
+    """Its hashes say that it is whole, and not who made it."""
+    run = shutil.copytree(run_dir, tmp_path / "run")
+    (tmp_path / "planted_run.py").write_text("open('RAN', 'w').close()")
+    folder = run / "checkpoints" / "4"
+    spec = json.loads((folder / "spec.json").read_text())
+    (folder / "spec.json").write_text(json.dumps({**spec, "env_id": "planted_run:CartPole-v1"}))
+    write_manifest(folder, {"step": 4, "metric": None})
+    before = sorted(tmp_path.rglob("*"))
+    for more in ([], ["--video", "film"], ["--fit-request-map"]):
+        done = script("evaluate.py", run, "--episodes", 1, *more, cwd=tmp_path)
+        assert done.returncode == 2
+        assert "if you trust it, repeat it with --env planted_run:CartPole-v1" in done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.slow

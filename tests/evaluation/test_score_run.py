@@ -46,13 +46,19 @@ def tiny_cartpole(source: str = "") -> EpisodeDataset:
 
 
 @pytest.mark.slow
-def test_a_notebook_s_run_is_the_script_s(tmp_path: Path) -> None:
+def test_a_notebook_s_run_is_the_script_s(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directories = [tmp_path / "script", tmp_path / "notebook"]
     assert main([*WORDS, "--run-dir", str(directories[0])], tiny_cartpole) == 0
 
     preset, config = parse_train_args([*WORDS, "--run-dir", str(directories[1])])
     run = prepare(preset, config, demos=tiny_cartpole)
+    capsys.readouterr()
     state = fit(run, measure=measure_for(run))
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(": asked ")[0] for line in said] == ["update 2", "update 4"]
+    assert said[0].endswith("(1 episode a target; cards/training-2.json)")
     card = score(run, state)
     assert card is not None and card.checkpoint_step == 4
 
@@ -68,9 +74,29 @@ def test_a_notebook_s_run_is_the_script_s(tmp_path: Path) -> None:
         for name in VARYING:
             del values[name]
     assert configs[0] == configs[1] and cards[0] == cards[1]
-    logs = [(directory / "metrics.jsonl").read_text().splitlines() for directory in directories]
-    losses = [[json.loads(line)["holdout_loss"] for line in log] for log in logs]
+    logs = [
+        [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
+        for directory in directories
+    ]
+    losses = [[line["holdout_loss"] for line in log[::2]] for log in logs]
     assert losses[0] == losses[1] and len(losses[0]) == 2
+    # After each round that has a card, what the card says, and where it is.
+    for directory, log in zip(directories, logs, strict=True):
+        for step, line in zip((2, 4), log[1::2], strict=True):
+            kept = json.loads((directory / line["evaluation/card"]).read_text())
+            assert line["step"] == kept["checkpoint_step"] == step
+            assert line["evaluation/slope"] == kept["calibration"]["slope"]
+            assert line["evaluation/error_over_range"] == kept["calibration"]["mae_over_range"]
+            top = max(kept["targets"], key=lambda row: row["target"])
+            assert line["evaluation/top_target"] == top["target"]
+            assert line["evaluation/return_at_top"] == top["return_mean"]
+    drawn = [line["evaluation/picture"] for line in logs[0][1::2]]
+    assert drawn == ["cards/training-2.png", "cards/training-4.png"]
+    assert all((directories[0] / name).stat().st_size > 5000 for name in drawn)
+    shown = b"".join(path.read_bytes() for path in (directories[0] / "tensorboard").iterdir())
+    for name in ("slope", "return_at_top", "card", "picture"):
+        assert f"evaluation/{name}".encode() in shown
+    assert shown.count(b"\x89PNG") == 2
     steps = [complete_steps(directory / "checkpoints") for directory in directories]
     assert steps[0] == steps[1] == [2, 4]
     like = jax.eval_shape(Learner(run.spec, config).init)

@@ -18,7 +18,8 @@ from tiny import make_config, make_dataset
 
 from dt.config import MeshConfig, TrainConfig, from_json, to_json
 from dt.data import Batch, TrainingData, Windows, gather
-from dt.model.parameter_names import DIVIDED
+from dt.model.decision_transformer import abstract_model
+from dt.model.parameter_names import DIVIDED, divided_names
 from dt.parallel.mesh import make_mesh, place, replicated, shardings, usable_devices
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
@@ -82,6 +83,17 @@ def test_a_divided_name_that_no_parameter_has_is_refused(
     renamed = {**DIVIDED, ("blocks", "widen", "kernel"): 1}
     with pytest.raises(ValueError, match="no parameter is named blocks/widen/kernel"):
         shardings(state, make_mesh(), renamed)
+
+
+def test_blocks_without_attention_have_none_of_its_names() -> None:
+    """RvS: one token a window, which has nobody to attend to."""
+    config = make_config(layout="return+observation", context_length=1)
+    spec = PolicySpec.of(TrainingData.of(make_dataset([7, 9])), config.model)
+    assert not abstract_model(spec).transformer.attends
+    state = jax.eval_shape(Learner(spec, config).init)
+    shardings(state, make_mesh(), divided_names(attends=False))
+    with pytest.raises(ValueError, match="no parameter is named blocks/qkv/kernel"):
+        shardings(state, make_mesh(), divided_names(attends=True))
 
 
 @pytest.mark.slow

@@ -20,8 +20,8 @@ from dt.config import TrainConfig
 from dt.data import EpisodeDataset, TrainingData
 from dt.data.batches.windows import draw_windows, gather
 from dt.spec.spec import PolicySpec
-from dt.training.hooks import Hooks
-from dt.training.loop import Measure, train
+from dt.training.hooks import Evaluation, Hooks, Measure
+from dt.training.loop import train
 from dt.training.optimizer import make_schedule
 from dt.training.run import fit, prepare
 from dt.training.run_directory import locked, open_run, recorded, write_config
@@ -101,8 +101,27 @@ def test_cards_in_training_choose_the_best_checkpoint(
     evaluation = dataclasses.replace(tiny_config.evaluation, interval=2)
     config = dataclasses.replace(tiny_config, evaluation=evaluation, keep_checkpoints=1)
     errors = {2: 0.4, 4: 0.1, 6: 0.3}
-    run(tiny_spec, tiny_dataset, config, tmp_path, measure=lambda state: errors[int(state.step)])
+
+    def measure(state: TrainState) -> Evaluation:
+        error = errors[int(state.step)]
+        return Evaluation(error, {"evaluation/error_over_range": error}, summary="all is well")
+
+    said: list[str] = []
+    told: list[tuple[int, float | None]] = []
+    run(
+        tiny_spec,
+        tiny_dataset,
+        config,
+        tmp_path,
+        measure=measure,
+        on_message=said.append,
+        on_evaluation=lambda done, evaluation: told.append((done, evaluation.error)),
+    )
     assert complete_steps(tmp_path / "checkpoints") == [4, 6]
+    assert told == [*errors.items()] and said == [f"update {n}: all is well" for n in errors]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 2, 4, 4, 6, 6]  # the round's, and the card's
+    assert [line["evaluation/error_over_range"] for line in lines[1::2]] == [*errors.values()]
 
 
 def spoiled(dataset: EpisodeDataset, row: int) -> EpisodeDataset:
@@ -228,7 +247,7 @@ def test_a_signal_does_not_wait_for_a_score_card(
     evaluation = dataclasses.replace(tiny_config.evaluation, interval=4)
     config = dataclasses.replace(tiny_config, evaluation=evaluation)
 
-    def measure(state: TrainState) -> float:
+    def measure(state: TrainState) -> Evaluation:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("the card went on")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dt.training.metrics import MetricWriter
+from dt.training.trackers import Record
 
 
 def steps_of(run_dir: Path) -> list[int]:
@@ -65,3 +66,42 @@ def test_tensorboard_gets_an_event_file(tmp_path: Path) -> None:
     write_steps(tmp_path, 1)
     (events,) = (tmp_path / "tensorboard").iterdir()
     assert b"loss" in events.read_bytes()
+
+
+class Kept:
+    """A tracker of one's own."""
+
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+        self.closed = False
+
+    def write(self, record: Record) -> None:
+        self.records.append(record)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_another_tracker_is_given_all_that_is_logged(tmp_path: Path) -> None:
+    kept = Kept()
+    picture = tmp_path / "cards" / "a.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"\x89PNG")
+    writer = MetricWriter(tmp_path, trackers=(kept,))
+    writer.write(7, {"loss": 0.5}, {"card": "cards/a.json"}, {"picture": picture})
+    writer.close()
+    (record,) = kept.records
+    assert (record.step, record.values, record.texts) == (
+        7,
+        {"loss": 0.5},
+        {"card": "cards/a.json"},
+    )
+    assert record.pictures == {"picture": picture} and kept.closed
+    line = json.loads((tmp_path / "metrics.jsonl").read_text())
+    assert line.pop("time") == round(record.time, 3)
+    assert line == {
+        "step": 7,
+        "loss": 0.5,
+        "card": "cards/a.json",
+        "picture": "cards/a.png",
+    }

@@ -6,13 +6,12 @@ the entry point group "dt.formats".
 
 from __future__ import annotations
 
-import importlib.metadata
-import site
 from collections.abc import Iterable
 from functools import cache
 
 from dt.data.formats import d3rlpy, d4rl, dqn_replay, kzl, lerobot, minari, npz
 from dt.data.formats.format import Format
+from dt.files import installed_packages
 
 # In the order of asking: the first that recognises a content reads it.
 FORMATS = (
@@ -61,16 +60,9 @@ def _check_names(found: Iterable[Format]) -> None:
 
 @cache
 def _installed() -> tuple[Format, ...]:
-    """Load what installed packages bring.
-
-    A package counts where packages are installed and nowhere else on Python's path: the folder
-    that a program is started in may hold data of anybody, and must not bring code with it.
-    """
-    folders = [*site.getsitepackages()]
-    if site.ENABLE_USER_SITE:
-        folders.append(site.getusersitepackages())
+    """Load what installed packages bring."""
     found = {}
-    for package in importlib.metadata.distributions(path=folders):
+    for package in installed_packages():
         for entry in package.entry_points.select(group=ENTRY_POINTS):
             where = f"entry point {entry.name!r} of the installed package {package.name}"
             try:

@@ -42,8 +42,9 @@ def open_hdf5(path: Path, names_only: bool = False) -> Iterator[h5py.File]:
             if not names_only:
                 _refuse_other_files(path, file)
             yield file
-    except (OSError, RuntimeError) as error:
-        if isinstance(error, PermissionError):
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
+        # All of them are HDF5's, but for what was refused here, which names the file.
+        if isinstance(error, PermissionError) or str(path) in str(error):
             raise
         raise ValueError(
             f"{path}: not a readable HDF5 file ({first_line(error)}); fetch it anew"
@@ -173,7 +174,7 @@ def read_value(path: Path, file: h5py.File, key: str) -> np.ndarray:
 
 def names_in(file: h5py.File, most: int = 8) -> str:
     """List the names at the top of an open file, the first few of them, for an error message."""
-    keys = sorted(file)
+    keys = sorted(map(_text, file))
     more = f", and {len(keys) - most} more" if len(keys) > most else ""
     return (", ".join(keys[:most]) or "nothing") + more
 
@@ -183,4 +184,9 @@ def hdf5_keys(path: Path, head: bytes) -> frozenset[str]:
     if head != MAGIC:
         return frozenset()
     with open_hdf5(path, names_only=True) as file:
-        return frozenset(file)
+        return frozenset(map(_text, file))
+
+
+def _text(name: str | bytes) -> str:
+    """h5py gives a name that is no UTF-8 as bytes."""
+    return name if isinstance(name, str) else name.decode(errors="replace")

@@ -185,3 +185,12 @@ def test_what_is_whole_is_read(path: Path, shape: tuple[int, ...], compression: 
         file.create_dataset("rewards", data=values, **how)
     with open_hdf5(path) as file:
         np.testing.assert_array_equal(read_array(path, file, "rewards", in_rows=False), values)
+
+
+def test_names_that_are_no_text_are_no_obstacle(path: Path) -> None:
+    write(path, "rewards")
+    with h5py.File(path, "r+") as file:
+        file.create_dataset(b"\xff\xfe", data=np.zeros(3))
+    assert recognise(path).name == "d4rl"
+    with pytest.raises(ValueError, match=r"log\.h5: has no key 'obs.*; it holds rewards, ."):
+        open_source(str(path))

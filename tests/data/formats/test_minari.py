@@ -472,3 +472,18 @@ def test_a_link_out_of_the_data_set_is_refused(root: Path) -> None:
             read(source)
     (root / "test/alias-v0").symlink_to("other-v0")  # the folder itself is named by the user
     assert len(read("test/alias-v0")) == 1
+
+
+def test_what_comes_from_the_hub_is_trusted_no_more(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def download(dataset_id: str) -> None:
+        write(dataset_id, make_buffer(3, 0.0))
+        spec = hostile_spec(root / "RAN")
+        change_metadata(root / dataset_id, env_spec=spec, action_space=None)
+
+    monkeypatch.setattr(minari, "download_dataset", download)
+    monkeypatch.setattr("dt.data.formats.minari.find_spec", lambda name: object())
+    with pytest.raises(ValueError, match="test/far-v0: metadata.json has no .* not made from"):
+        open_source("hub:test/far-v0")
+    assert not (root / "RAN").exists()
