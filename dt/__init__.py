@@ -32,8 +32,18 @@ if TYPE_CHECKING:
     from dt.data.episodes import Episode as Episode
     from dt.data.episodes import EpisodeDataset as EpisodeDataset
     from dt.data.formats import add_format as add_format
+    from dt.data.formats.flat import from_arrays as from_arrays
+    from dt.data.formats.format import Format as Format
     from dt.data.frames import from_frame as from_frame
+    from dt.data.summary import DatasetSummary as DatasetSummary
     from dt.evaluation.card import Card as Card
+    from dt.evaluation.parts import Estimate as Estimate
+    from dt.evaluation.scores import SCORES as SCORES
+    from dt.evaluation.scores import Score as Score
+    from dt.model.heads import HEADS as HEADS
+    from dt.model.heads import HeadInputs as HeadInputs
+    from dt.model.heads import HeadKind as HeadKind
+    from dt.model.heads import Sampling as Sampling
     from dt.training.run import Run as Run
 
 __version__ = "0.1.0"
@@ -43,19 +53,29 @@ _HOMES = {
     "ActingOptions": "dt.acting.options",
     "Card": "dt.evaluation.card",
     "DataConfig": "dt.config",
+    "DatasetSummary": "dt.data.summary",
     "Episode": "dt.data.episodes",
     "EpisodeDataset": "dt.data.episodes",
+    "Estimate": "dt.evaluation.parts",
     "EvaluationConfig": "dt.config",
+    "Format": "dt.data.formats.format",
+    "HEADS": "dt.model.heads",
+    "HeadInputs": "dt.model.heads",
+    "HeadKind": "dt.model.heads",
     "ModelConfig": "dt.config",
     "OptimizerConfig": "dt.config",
     "PRESETS": "dt.config.presets",
     "Run": "dt.training.run",
+    "SCORES": "dt.evaluation.scores",
+    "Sampling": "dt.model.heads",
+    "Score": "dt.evaluation.scores",
     "TrainConfig": "dt.config",
     "add_format": "dt.data.formats",
     "compare": "dt.api",
     "describe": "dt.api",
     "evaluate": "dt.api",
     "export_policy": "dt.checkpoint.export",
+    "from_arrays": "dt.data.formats.flat",
     "from_frame": "dt.data.frames",
     "load_data": "dt.api",
     "load_policy": "dt.checkpoint.load",

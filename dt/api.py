@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard
 
 import numpy as np
 
@@ -30,6 +30,8 @@ from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
 from dt.report.plots import plot_calibration
 from dt.report.write import write_card
+from dt.spaces.arrays import Tree
+from dt.spaces.records import stack_steps
 from dt.training.hooks import Hooks
 from dt.training.inputs import environment_for
 from dt.training.run import Run, fit, prepare
@@ -40,7 +42,7 @@ Logged: TypeAlias = (
     | EpisodeDataset
     | TrainingData
     | Sequence[Episode]
-    | Mapping[str, np.ndarray | Sequence[float]]
+    | Mapping[str, np.ndarray | Sequence[Tree]]
     | Frame
 )
 """Logged episodes: a path, glob, folder or id; arrays by name; a frame; or episodes themselves."""
@@ -70,9 +72,17 @@ def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") ->
     if isinstance(data, Frame):
         return from_frame(data, name=name, env_id=env_id)
     if isinstance(data, Mapping):
-        arrays = {str(key): np.asarray(values) for key, values in data.items()}
+        arrays = {
+            str(key): stack_steps(values) if _are_trees(values) else np.asarray(values)
+            for key, values in data.items()
+        }
         return from_arrays(name, arrays, env_id)
     return from_arrays(name, _arrays_of(name, data), env_id)
+
+
+def _are_trees(values: np.ndarray | Sequence[Tree]) -> TypeGuard[Sequence[Tree]]:
+    """Whether they are steps of a Dict space, as an environment gives them."""
+    return isinstance(values, Sequence) and len(values) > 0 and isinstance(values[0], Mapping)
 
 
 def _arrays_of(name: str, episodes: Sequence[object]) -> dict[str, np.ndarray]:

@@ -11,6 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from toy import Toy
 
 import dt
 from dt.api import with_changes
@@ -173,6 +174,27 @@ def test_every_public_name_is_there_and_listed_without_starting_jax() -> None:
     words = [sys.executable, "-c", code]
     ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "False"
+
+
+def test_steps_with_parts_are_columns_too_and_need_an_environment_that_says_their_spaces() -> None:
+    steps = [{"at": np.float32([t, 0]), "mode": t % 2} for t in range(4)]
+    columns = {
+        "observations": steps,
+        "actions": np.array([0, 1, 0, 1]),
+        "rewards": np.ones(4),
+        "terminations": np.array([False, True, False, True]),
+    }
+    with pytest.raises(ValueError, match=r"data: steps have several parts.*name .*\(env_id=, "):
+        dt.load_data(columns)
+    seen = gymnasium.spaces.Dict(
+        at=gymnasium.spaces.Box(0, 9, (2,), np.float32), mode=gymnasium.spaces.Discrete(2)
+    )
+    gymnasium.register("Parts-v0", lambda **_: Toy(seen, gymnasium.spaces.Discrete(2)))
+    try:
+        data = dt.load_data(columns, "Parts-v0")
+    finally:
+        del gymnasium.registry["Parts-v0"]
+    assert len(data) == 2 and data.observations["mode"].tolist() == [0, 1, 0, 1]
 
 
 def test_nothing_is_played_where_none_is_asked_for(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 # A path in code quotes, with a room or folder before it: `dt/play/turns.py`, `dt/model/heads/`.
-PATH = re.compile(r"`((?:dt|envs|tests|benchmarks|docs)/[\w/]*(?:\.\w+)?)`")
+PATH = re.compile(r"`((?:dt|envs|examples|tests|benchmarks|docs)/[\w/]*(?:\.\w+)?)`")
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)

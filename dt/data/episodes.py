@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 
 import gymnasium
 import numpy as np
@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 
 from dt.data.checks import check_values
 from dt.data.reference import Reference
+from dt.spaces.arrays import Tree
 from dt.spaces.environments import EnvKwargs
-from dt.spaces.records import Form, form
+from dt.spaces.records import Form, form, stack_steps
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,41 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.rewards)
+
+    @classmethod
+    def of_steps(
+        cls,
+        observations: Sequence[Tree],
+        actions: Sequence[Tree],
+        rewards: Sequence[SupportsFloat],
+        *,
+        terminated: bool,
+    ) -> Episode:
+        """Make an episode of what a loop of one's own kept of its T steps.
+
+        Args:
+            observations: T, or T + 1 with the one after the last action, as the environment gave
+                them: arrays and numbers, or dictionaries and tuples of them.
+            actions: T, likewise.
+            rewards: T.
+            terminated: whether the last step ended the episode; False: a time limit cut it there.
+
+        Raises:
+            ValueError: when counts, parts or shapes of the steps do not agree.
+        """
+        num_steps = len(rewards)
+        last = np.arange(num_steps) == num_steps - 1
+        stacked = {}
+        for name, steps in (("observations", observations), ("actions", actions)):
+            try:
+                stacked[name] = stack_steps(steps)
+            except ValueError as error:
+                raise ValueError(f"Episode.of_steps: {name}: {error}") from None
+        paid = np.array([float(reward) for reward in rewards], np.float32)
+        ends = {"terminations": last & terminated, "truncations": last & (not terminated)}
+        episode = cls(**stacked, **ends, rewards=paid)
+        check_shapes("Episode.of_steps", 0, episode, step_shapes(episode))
+        return episode
 
 
 @dataclass(frozen=True)

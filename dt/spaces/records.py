@@ -8,7 +8,7 @@ and Minari have trees instead: dictionaries and tuples of arrays.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import gymnasium
@@ -34,8 +34,43 @@ def to_records(space: gymnasium.Space, values: Tree) -> np.ndarray:
     lengths = {key: len(column) for key, column in columns.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the parts of {space} have unequal lengths: {lengths}")
+    return _joined(columns)
+
+
+def stack_steps(steps: Sequence[Tree]) -> np.ndarray:
+    """Stack steps as a single environment gives them, an item each; no space has to be known.
+
+    Dictionaries and tuples, of whatever depth, become records.
+
+    Raises:
+        ValueError: when steps have unequal parts or shapes, naming the first such step.
+    """
+    first = steps[0] if len(steps) else 0.0
+    if not isinstance(first, Mapping | tuple):
+        arrays = [np.asarray(step) for step in steps]
+        for number, array in enumerate(arrays):
+            if array.shape != arrays[0].shape:
+                shapes = f"has shape {array.shape}, step 0 {arrays[0].shape}"
+                raise ValueError(f"step {number} {shapes}; give steps of one environment")
+        return np.asarray(arrays)
+    trees = [_parts(step) for step in steps]
+    for number, tree in enumerate(trees):
+        if tree.keys() != trees[0].keys():
+            parts = f"has the parts {', '.join(tree) or 'none'}, step 0 {', '.join(trees[0])}"
+            raise ValueError(f"step {number} {parts}; give steps of one environment")
+    return _joined({key: stack_steps([tree[key] for tree in trees]) for key in sorted(trees[0])})
+
+
+def _parts(step: Tree) -> dict[str, Tree]:
+    if isinstance(step, Mapping):
+        return {str(key): value for key, value in step.items()}
+    return {str(i): value for i, value in enumerate(step)} if isinstance(step, tuple) else {}
+
+
+def _joined(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Columns of equal lengths as one array of records."""
     fields = [(key, column.dtype, column.shape[1:]) for key, column in columns.items()]
-    records = np.empty(next(iter(lengths.values())), np.dtype(fields))
+    records = np.empty(len(next(iter(columns.values()))), np.dtype(fields))
     for key, column in columns.items():
         records[key] = column
     return records

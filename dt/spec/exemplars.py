@@ -68,6 +68,7 @@ class Exemplars:
         """Read what `to_text` wrote."""
         content = io.BytesIO(base64.b64decode(text))
         check_arrays("exemplars", content)
+        content.seek(0)
         with np.load(content, allow_pickle=False) as file:
             return cls(**{"images": None, **file})
 

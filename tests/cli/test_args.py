@@ -14,6 +14,7 @@ import tyro
 
 from dt.cli.args import flags_of, parse_args
 from dt.cli.collect import CollectConfig
+from dt.cli.compare import CompareConfig
 from dt.cli.data import CardConfig, ConvertConfig
 from dt.cli.evaluate import EvaluateConfig
 from dt.cli.export import ExportConfig
@@ -116,7 +117,16 @@ def help_texts(kind: type) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "kind", [TrainConfig, EvaluateConfig, CollectConfig, CardConfig, ConvertConfig, ExportConfig]
+    "kind",
+    [
+        TrainConfig,
+        CompareConfig,
+        EvaluateConfig,
+        CollectConfig,
+        CardConfig,
+        ConvertConfig,
+        ExportConfig,
+    ],
 )
 def test_every_flag_says_what_it_is(kind: type) -> None:
     texts = dict(help_texts(kind))

@@ -226,3 +226,31 @@ def test_a_discrete_action_outside_its_space_names_episode_and_step(outside: int
 def test_values_of_another_shape_than_their_space_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=rf"{name} have shape \(7,\) a step"):
         replace(make_dataset(), **{name: np.zeros((5, 7), np.float32)})
+
+
+def test_an_episode_of_a_loop_s_own_lists_is_stacked_and_ends_as_it_did() -> None:
+    seen = [{"b": np.float32([t, 0]), "a": t % 2} for t in range(4)]
+    episode = Episode.of_steps(seen, [1, 0, 1], [0.5, np.float32(1), 2], terminated=False)
+    assert episode.observations.dtype.names == ("a", "b") and len(episode.observations) == 4
+    np.testing.assert_array_equal(episode.observations["b"][:, 0], [0, 1, 2, 3])
+    assert episode.rewards.tolist() == [0.5, 1, 2] and episode.rewards.dtype == np.float32
+    assert not episode.terminations.any() and episode.truncations.tolist() == [False, False, True]
+    ended = Episode.of_steps([0, 1], [1, 0], [1.0, 1.0], terminated=True)
+    assert ended.terminations.tolist() == [False, True] and not ended.truncations.any()
+
+
+@pytest.mark.parametrize(
+    ("observations", "actions", "message"),
+    [
+        ([0, 1, 2, 3], [1, 1], "of_steps: episode 0 has 4 observations for 2 rewards"),
+        ([0, 1], [1], "of_steps: episode 0 has 1 actions for 2 rewards"),
+        ([{"a": 1}, {"b": 1}], [1, 1], "of_steps: observations: step 1 has the parts b, step 0 a;"),
+        ([{"a": 1}, 1], [1, 1], "observations: step 1 has the parts none, step 0 a; give steps"),
+        ([np.zeros(2), np.zeros(3)], [1, 1], r"step 1 has shape \(3,\), step 0 \(2,\)"),
+    ],
+)
+def test_steps_of_a_loop_that_do_not_agree_are_named(
+    observations: list, actions: list, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Episode.of_steps(observations, actions, [1.0, 1.0], terminated=True)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
-from toy import toy_dataset
+from toy import stacked, toy_dataset
 
 from dt.data import EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import data_card
 from dt.data.formats.convert import convert
 from dt.data.formats.npz import write_npz
 from dt.spaces.parts import leaves
-from dt.spaces.records import to_records, to_tree
+from dt.spaces.records import stack_steps, to_records, to_tree
 from dt.spaces.text import space_from_text, space_to_text
 
 SEEN = spaces.Dict(
@@ -147,3 +147,12 @@ def test_the_card_counts_columns_by_their_parts(dataset: EpisodeDataset) -> None
     assert card["observations"]["columns"] == 2 + 1 + 36 + 4
     assert card["actions"]["kind"] == "several" and card["actions"]["unknown"] == 0
     assert "camera: Box(0, 255, (4, 3, 3), uint8)" in card["observation_space"]
+
+
+@pytest.mark.parametrize("space", [SEEN, DONE, SEEN["mode"]])
+def test_steps_as_one_environment_gives_them_stack_without_their_space(space: spaces.Space) -> None:
+    steps = [space.sample() for _ in range(3)]
+    wanted, found = stacked(space, steps), stack_steps(steps)
+    assert len(found) == 3
+    for leaf in leaves(space):
+        assert_same(leaf.of(found), leaf.of(wanted))

@@ -87,6 +87,11 @@ def from_arrays(
         env_id = own
         known = _stated_spaces(name, arrays) or known_spaces(env_id, kwargs)
         inferred = known is None
+        if inferred and (observations.dtype.names or actions.dtype.names):
+            raise ValueError(
+                f"{name}: steps have several parts, and nothing says of which spaces; name their "
+                f"environment (env_id=, --evaluation.env)"
+            )
         observation_space, action_space = known or infer_spaces(observations, actions)
     offsets = _offsets(name, arrays, len(rewards))
     unmarked = np.zeros(len(rewards), bool)

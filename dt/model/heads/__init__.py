@@ -1,7 +1,7 @@
 """Heads: what the model's vectors say of an action's numbers and categories, and of returns.
 
 A head of numbers is one file with its record `HeadKind`, and a word in `HEADS`; `model.head` names
-it. Another package adds its own before a model is made: `heads.HEADS[MY_HEAD.name] = MY_HEAD`.
+it. Another package adds its own before a model is made: `dt.HEADS[MY_HEAD.name] = MY_HEAD`.
 """
 
 from __future__ import annotations
