@@ -19,6 +19,19 @@ from dt.training.feed import Draw
 from dt.training.loss import Params, make_loss
 from dt.training.step import Learner, Metrics
 
+SLOTS = 32  # for metrics, whose number is not known before the loop over updates is traced
+
+
+class Sums(NamedTuple):
+    """What the loop over updates carries; the metrics lie side by side, filled up with zeros."""
+
+    totals: Float[Array, " slots"]
+    """Over the updates that were not skipped."""
+    skipped: Float[Array, ""]
+    first_skipped: Int[Array, ""]
+    damage: Float[Array, " slots"]
+    """What the first skipped one measured."""
+
 
 class Measured(NamedTuple):
     """What one call of the program measured."""
@@ -72,8 +85,7 @@ def make_train_steps(learner: Learner, state_sharding: TrainState | None = None)
     Args:
         state_sharding: how the state lies on the devices (`mesh.shardings`), and shall stay.
     """
-    # Traced once, for the metrics' names; inlined, it is the program that it would be without.
-    train_step = jax.jit(learner.train_step, inline=True)
+    names: list[str] = []  # of the metrics, as the loop's body names them while it is traced
 
     def train_steps(
         state: TrainState,
@@ -82,26 +94,24 @@ def make_train_steps(learner: Learner, state_sharding: TrainState | None = None)
         num_updates: Int[Array, ""],
         first: Int[Array, ""] | int = 0,
     ) -> tuple[TrainState, Measured]:
-        def step(state: TrainState, i: Int[Array, ""]) -> tuple[TrainState, Metrics]:
-            return train_step(state, batch_at(learner, steps, draw, i))
-
-        def update(
-            i: Int[Array, ""], carry: tuple[TrainState, Measured]
-        ) -> tuple[TrainState, Measured]:
+        def update(i: Int[Array, ""], carry: tuple[TrainState, Sums]) -> tuple[TrainState, Sums]:
             state, sums = carry
-            state, metrics = step(state, i)
+            state, metrics = learner.train_step(state, batch_at(learner, steps, draw, i))
             if state_sharding is not None:  # else the compiler might gather what is shared out
                 state = keep(state, state_sharding)
-            return state, _add(sums, metrics, i)
+            skipped = metrics.pop("skipped")
+            names[:] = metrics
+            return state, _add(sums, jnp.stack(list(metrics.values())), skipped, i)
 
-        names = jax.eval_shape(step, state, jnp.int32(0))[1]
-        zeros = {name: jnp.zeros(()) for name in names if name != "skipped"}
-        sums = Measured(zeros, {}, jnp.zeros(()), jnp.int32(-1), zeros)
-        state, sums = jax.lax.fori_loop(first, first + num_updates, update, (state, sums))
+        nothing = Sums(jnp.zeros(SLOTS), jnp.zeros(()), jnp.int32(-1), jnp.zeros(SLOTS))
+        state, sums = jax.lax.fori_loop(first, first + num_updates, update, (state, nothing))
         count = jnp.maximum(num_updates - sums.skipped, 1)
-        return state, sums._replace(
-            means=jax.tree.map(lambda total: total / count, sums.means),
+        return state, Measured(
+            means={name: sums.totals[k] / count for k, name in enumerate(names)},
             latest={"learning_rate": learner.schedule(jnp.maximum(state.step - 1, 0))},
+            skipped=sums.skipped,
+            first_skipped=sums.first_skipped,
+            damage={name: sums.damage[k] for k, name in enumerate(names)},
         )
 
     out = None if state_sharding is None else (state_sharding, None)
@@ -145,18 +155,18 @@ def batch_at(learner: Learner, steps: Steps | None, draw: Draw, i: Int[Array, ""
     return gather(steps, batch, learner.num_steps_of_window, learner.spec.prefix_steps)
 
 
-def _add(sums: Measured, metrics: Metrics, i: Int[Array, ""]) -> Measured:
+def _add(
+    sums: Sums, metrics: Float[Array, " m"], left_out: Float[Array, ""], i: Int[Array, ""]
+) -> Sums:
     """Sum over the updates that count; keep all that the first that does not measured."""
-    metrics = dict(metrics)
-    left_out = metrics.pop("skipped")
+    metrics = jnp.pad(metrics, (0, SLOTS - len(metrics)))
     skipped = left_out > 0
     is_first = skipped & (sums.first_skipped < 0)
-    return Measured(
-        means=jax.tree.map(lambda a, b: a + jnp.where(skipped, 0, b), sums.means, metrics),
-        latest={},
+    return Sums(
+        totals=sums.totals + jnp.where(skipped, 0, metrics),
         skipped=sums.skipped + left_out,
         first_skipped=jnp.where(is_first, i, sums.first_skipped),
-        damage=jax.tree.map(lambda a, b: jnp.where(is_first, b, a), sums.damage, metrics),
+        damage=jnp.where(is_first, metrics, sums.damage),
     )
 
 
