@@ -14,13 +14,12 @@ import warnings
 from dataclasses import dataclass
 from statistics import median
 
+import dt_envs as our_envs
 import gymnasium
 import numpy as np
 import tyro
+from dt_envs.mujoco_threads import unwarned
 from gymnasium.vector import VectorEnv
-
-import envs as our_envs
-from envs.mujoco_threads import unwarned
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
+import dt_envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 import gymnasium
 import numpy as np
 import tyro
+from dt_envs.mujoco_threads import unwarned
 from flax import nnx
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-import envs as our_envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt import load_policy
 from dt.acting.on_device import device_player
 from dt.acting.policy import ReturnConditionedPolicy
@@ -44,7 +45,6 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.parallel.startup import use_compilation_cache, use_cpu_cores
 from dt.play.make import make_envs, make_groups
 from dt.spec.spec import PolicySpec
-from envs.mujoco_threads import unwarned
 
 HOPPER, CARTPOLE = "Hopper-v4", "CartPole-v1"
 TARGET = 150.0  # asked for in CartPole
@@ -123,7 +123,7 @@ def hopper(config: Config) -> None:
 
 
 def cartpole(config: Config) -> None:
-    from envs.functional import functional_task  # starts JAX, so not before its settings
+    from dt_envs.functional import functional_task  # starts JAX, so not before its settings
 
     num_envs = config.cartpole_envs
     limit = PRESETS["cartpole"].evaluation.env_kwargs
@@ -146,7 +146,7 @@ def cartpole_policy(config: Config, envs: VectorEnv) -> ReturnConditionedPolicy:
 
 def card(config: Config) -> None:
     """The episodes of a score card, after compilation."""
-    from envs.functional import functional_task
+    from dt_envs.functional import functional_task
 
     limit, count = PRESETS["cartpole"].evaluation.env_kwargs, 7 * config.card_episodes
     one = make_envs(CARTPOLE, 1, limit)

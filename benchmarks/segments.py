@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dt_envs  # noqa: F401 (threads for MuJoCo's tasks)
 import numpy as np
 import tyro
 
-import envs  # noqa: F401 (threads for MuJoCo's tasks)
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec

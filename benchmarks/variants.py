@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import tyro
+from dt_envs.cartpole import collect_cartpole
 
 from dt.acting.options import ActingOptions
 from dt.acting.targets import parse_targets
@@ -30,7 +31,6 @@ from dt.evaluation.predicted_returns import expected_calibration_error, quantile
 from dt.files import write_json
 from dt.model.heads import ReturnChoice
 from dt.parallel.startup import use_compilation_cache
-from envs.cartpole import collect_cartpole
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 VARIANTS = {

@@ -59,7 +59,6 @@ def work(call: dict[str, Any]) -> int:
         os.dup2(os.open(call[name], os.O_WRONLY), stream)
     os.chdir(call["folder"])
     sys.argv = call["args"]
-    sys.path[0] = str(ROOT)  # as Python itself has it for a script there
     try:
         runpy.run_path(call["args"][0], run_name="__main__")
     except SystemExit as end:
@@ -72,6 +71,7 @@ def work(call: dict[str, Any]) -> int:
 
 
 def serve() -> None:
+    sys.path[0] = str(ROOT)  # as Python itself has it for a script there
     import dt.evaluation.of_run
     import dt.evaluation.score_run  # noqa: F401 (with these comes nearly all that scripts import)
     import envs  # noqa: F401
