@@ -55,8 +55,8 @@ class Journal:
         content = io.BytesIO()
         for name in _FIELDS:
             np.lib.format.write_array(content, getattr(episode, name), allow_pickle=False)
-        # A copy: where an interrupt falls here, its traceback keeps a view of the buffer in a circle
-        # that CPython 3.12 takes apart in the wrong order when it exits, which is a crash.
+        # A copy: where an interrupt falls here, its traceback keeps a view of the buffer in a
+        # circle that CPython 3.12 takes apart in the wrong order when it exits, and crashes.
         payload = content.getvalue()
         if is_image_like(np.asarray(episode.observations)):
             payload = packed(payload)
