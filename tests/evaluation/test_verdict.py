@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from planted import WIDE, summarize
 
 from dt.data.summary import DatasetSummary
 from dt.evaluation.parts import Calibration
@@ -13,22 +14,6 @@ from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import agreement, beyond, expected
 
 TARGETS = np.linspace(0.0, 100.0, 6)
-
-
-def summarize(returns: np.ndarray) -> DatasetSummary:
-    counts, edges = np.histogram(returns, bins=10)
-    return DatasetSummary(
-        name="planted",
-        episodes=len(returns),
-        steps=10 * len(returns),
-        return_mean=float(returns.mean()),
-        return_percentiles=tuple(np.percentile(returns, range(101)).tolist()),
-        histogram_edges=tuple(edges.tolist()),
-        histogram_counts=tuple(counts.tolist()),
-    )
-
-
-WIDE = summarize(np.linspace(0.0, 200.0, 201))  # the p-th percentile is 2p
 
 
 def play(means: np.ndarray, noise: float = 1.0, episodes: int = 20) -> np.ndarray:
