@@ -12,7 +12,7 @@ from dt.config import cache_home
 
 def use_compilation_cache() -> None:
     """Keep compiled programs between processes; JAX_COMPILATION_CACHE_DIR names another place."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         jax.config.update("jax_compilation_cache_dir", str(cache_home() / "jax"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
@@ -23,7 +23,7 @@ def use_cpu_cores() -> None:
     Two halves of a batch on a core each train 10 to 15 % faster than one batch on both cores:
     what XLA runs on one thread then runs twice at once. More than two were not measured.
     """
-    is_unset = jax.config.jax_num_cpu_devices < 0
+    is_unset = jax.config.values["jax_num_cpu_devices"] < 0
     if (os.cpu_count() or 1) >= 2 and is_unset:
         with suppress(RuntimeError):  # it has started, with as many as it has
             jax.config.update("jax_num_cpu_devices", 2)
