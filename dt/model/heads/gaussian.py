@@ -6,12 +6,13 @@ entropy target. Its multiplier is learned with the weights, in the same update.
 
 from __future__ import annotations
 
+from statistics import NormalDist
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
-from scipy.special import ndtri
 
 from dt.model.heads.kind import HeadKind
 from dt.model.heads.sampling import Sampling
@@ -103,7 +104,7 @@ class GaussianHead(nnx.Module):
         raw, log_std = self._moments(prediction)
         if not sampling.deterministic:
             if sampling.top_p < 1.0:
-                end = float(ndtri(0.5 + 0.5 * sampling.top_p))
+                end = NormalDist().inv_cdf(0.5 + 0.5 * sampling.top_p)
                 noise = jax.random.truncated_normal(key, -end, end, raw.shape)
             else:
                 noise = jax.random.normal(key, raw.shape)
