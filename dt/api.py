@@ -29,7 +29,7 @@ from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
 from dt.report.plots import plot_calibration
-from dt.report.write import write_card
+from dt.report.write import publish_card, write_answer
 from dt.spaces.arrays import Tree
 from dt.spaces.records import stack_steps
 from dt.training.hooks import Hooks
@@ -173,7 +173,7 @@ def train(
     if evaluate and run.task is not None:
         card = score(run, state, command="dt.train")
         if card is not None:
-            write_card(card, run.directory)
+            publish_card(run, card)
     return run
 
 
@@ -230,9 +230,13 @@ def evaluate(
     env_id: str = "",
     seed: int = 0,
     options: ActingOptions = AS_TRAINED,
+    write: bool = True,
     **how: object,
 ) -> Card:
     """Play a trained run at target returns, and score whether it follows them.
+
+    What `evaluate.py` writes is written: RUN/cards/NAME.json, .md and .png, named by what was
+    asked, and the link RUN/latest-card.json.
 
     >>> card = dt.evaluate(run, episodes=20)
     >>> card.calibration.slope
@@ -245,6 +249,7 @@ def evaluate(
         env_id: the environment to play; empty: the one that the data came from.
         seed: decides the starts of all episodes, the same ones at every target.
         options: how the policy acts; `how` changes single fields of it.
+        write: whether the card is written; the return value is the same.
 
     Raises:
         ValueError: for a target that is none, a checkpoint that is not there or not sound, and
@@ -252,7 +257,7 @@ def evaluate(
         EnvironmentFault: when an environment breaks; what had ended is kept in the run.
     """
     directory = run.directory if isinstance(run, Run) else Path(run)
-    dataset = load_spec(find_checkpoint(directory, checkpoint)).dataset
+    spec = load_spec(find_checkpoint(directory, checkpoint))
     playing = Playing(
         checkpoint=checkpoint,
         env_id=env_id,
@@ -260,8 +265,12 @@ def evaluate(
         options=options.changed(how),
         command="dt.evaluate",
     )
-    asked = parse_targets([str(target) for target in targets], dataset, "targets ")
-    return card_of_run(directory, asked, episodes, playing)
+    words = [str(target) for target in targets]
+    asked = parse_targets(words, spec.dataset, "targets ")
+    card = card_of_run(directory, asked, episodes, playing)
+    if write:
+        write_answer(card, directory, playing.question(words, episodes, spec))
+    return card
 
 
 def compare(a: AnyCard | str | Path, b: AnyCard | str | Path) -> Comparison:
