@@ -29,7 +29,7 @@ from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
 from dt.report.plots import plot_calibration
-from dt.report.write import write_card
+from dt.report.write import publish_card, write_answer
 from dt.spaces.arrays import Tree
 from dt.spaces.records import stack_steps
 from dt.training.hooks import Hooks
@@ -193,7 +193,7 @@ def train(
     if evaluate and run.task is not None:
         card = score(run, state, command="dt.train")
         if card is not None:
-            write_card(card, run.directory)
+            publish_card(run, card)
     return run
 
 
@@ -269,9 +269,13 @@ def evaluate(
     env_id: str = "",
     seed: int = 0,
     options: ActingOptions = AS_TRAINED,
+    write: bool = True,
     **how: object,
 ) -> Card:
     """Play a trained run at target returns, and score whether it follows them.
+
+    What `evaluate.py` writes is written: RUN/cards/NAME.json, .md and .png, named by what was
+    asked, and the link RUN/latest-card.json.
 
     >>> card = dt.evaluate(run, episodes=20)
     >>> card.calibration.slope
@@ -285,6 +289,7 @@ def evaluate(
         env_id: the environment to play; empty: the one that the data came from.
         seed: decides the starts of all episodes, the same ones at every target.
         options: how the policy acts; `how` changes single fields of it.
+        write: whether the card is written; the return value is the same.
 
     Raises:
         ValueError: for a target that is none, a checkpoint that is not there or not sound, and
@@ -297,15 +302,14 @@ def evaluate(
     for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
         if value < least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
-    own = ("targets", "episodes", "checkpoint", "env_id", "seed", "options")
+    own = ("targets", "episodes", "checkpoint", "env_id", "seed", "options", "write")
     for name in how:
         meant = nearest(name, own)
         if meant is not None and not hasattr(options, name):
             raise TypeError(f"no argument {name!r}; did you mean {meant!r}?")
     options = options.changed(how)
     directory = run.directory if isinstance(run, Run) else Path(run)
-    words = [targets] if isinstance(targets, str | float | int) else targets
-    dataset = load_spec(find_checkpoint(directory, checkpoint)).dataset
+    spec = load_spec(find_checkpoint(directory, checkpoint))
     playing = Playing(
         checkpoint=checkpoint,
         env_id=env_id,
@@ -313,8 +317,13 @@ def evaluate(
         options=options,
         command="dt.evaluate",
     )
-    asked = parse_targets([str(target) for target in words], dataset, "targets ")
-    return card_of_run(directory, asked, episodes, playing)
+    given = [targets] if isinstance(targets, str | float | int) else targets
+    words = [str(target) for target in given]
+    asked = parse_targets(words, spec.dataset, "targets ")
+    card = card_of_run(directory, asked, episodes, playing)
+    if write:
+        write_answer(card, directory, playing.question(words, episodes, spec))
+    return card
 
 
 @says_arguments

@@ -18,6 +18,7 @@ import dt
 from dt.api import with_changes
 from dt.config import TrainConfig
 from dt.data import Episode
+from dt.evaluation.comparison import read_card
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -86,7 +87,13 @@ def test_a_notebook_trains_evaluates_compares_and_acts(
     assert [list(row.episode_returns) for row in card.targets] == [
         row["episode_returns"] for row in kept["targets"]
     ]
-    hidden = dt.evaluate(tmp_path / "run", [9.0, 20.0], 3, null=True)
+    named = tmp_path / "run" / "cards" / "last-p5-p95x2-e2-s0.json"
+    assert read_card(named) == read_card(tmp_path / "run" / "latest-card.json") == card
+    assert named.with_suffix(".png").exists() and named.with_suffix(".md").exists()
+    assert json.loads((tmp_path / "run" / "card.json").read_text()) == kept
+    before = sorted((tmp_path / "run").rglob("*"))
+    hidden = dt.evaluate(tmp_path / "run", [9.0, 20.0], 3, null=True, write=False)
+    assert sorted((tmp_path / "run").rglob("*")) == before
     assert [row.target for row in hidden.targets] == [9.0, 20.0] and hidden.acting.null
     assert dt.compare(card, tmp_path / "run").slope is not None
 

@@ -117,7 +117,7 @@ class ActingOptions:
             raise ValueError(
                 f"timestep {timestep} is past the longest this model knows, {known}; end the "
                 f"episode there, train with a larger --model.max-timesteps, or keep the last "
-                f"position with past_end='clamp' (dt evaluate --past-end clamp)"
+                f"position with past_end='clamp' (--past-end clamp)"
             )
 
     def return_expectile(self, model: ModelConfig) -> float | None:

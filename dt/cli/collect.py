@@ -6,7 +6,7 @@ import json
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 
@@ -47,6 +47,9 @@ class CollectConfig:
     clipped."""
     deterministic: bool = False
     """Take the mean or likeliest action instead of a sample; MODULE:NAME does as it likes."""
+    past_end: Literal["error", "clamp"] = "error"
+    """What run: does past the longest timestep that its model knows: an error, or (clamp) it goes
+    on and its position stays the last one, which it has never seen."""
     max_episode_steps: int = 0
     """Time limit of an episode, in steps; 0: the environment's own."""
     env_kwargs: str = "{}"
@@ -69,6 +72,8 @@ class CollectConfig:
             )
         if not 0 <= self.noise < float("inf"):
             raise ValueError(f"--noise is {self.noise}; it must be at least 0")
+        if self.past_end != "error" and not any(word.startswith("run:") for word in self.policy):
+            raise ValueError(f"--past-end {self.past_end} is of --policy run: alone; leave it out")
         if self.max_episode_steps < 0:
             raise ValueError(f"--max-episode-steps is {self.max_episode_steps}; give 1 or more")
         if not 0 <= self.seed < 2**32:
@@ -122,7 +127,13 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
     check_spaces(envs)
     spaces = envs.single_observation_space, envs.single_action_space
     behaviors = [
-        load_behavior(word, *spaces, deterministic=config.deterministic, players=players)
+        load_behavior(
+            word,
+            *spaces,
+            deterministic=config.deterministic,
+            past_end=config.past_end,
+            players=players,
+        )
         for word in config.policy
     ]
     if any(behavior.watches for behavior in behaviors):
@@ -140,6 +151,7 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
         deterministic=config.deterministic,
         num_envs=num_envs,
         seed=config.seed,
+        past_end=config.past_end,
     )
     try:
         with open_collection(config.out, plan) as collection:

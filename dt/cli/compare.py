@@ -215,14 +215,15 @@ def _finish(
 ) -> Card:
     """Train one run and play its card, unless that is done."""
     from dt.evaluation.finish import finish
-    from dt.report.write import write_card
+    from dt.report.plots import plot_calibration
+    from dt.report.write import publish_card
     from dt.training.hooks import Hooks, Means
 
     preset, options = _parsed(config, group, seed)
     with console.status(f"{said}: reading") as status:
 
         def say(line: str) -> None:
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(f"{said}: {line}", markup=False, soft_wrap=True)
 
         def on_round(step: int, means: Means) -> None:
             status.update(f"{said}: update {step} of {options.num_steps}, loss {means['loss']:.4f}")
@@ -230,18 +231,19 @@ def _finish(
         def on_step(done: int, steps: int) -> None:
             status.update(f"{said}: playing, {done} episodes")
 
-        card, is_new = finish(
+        card, run = finish(
             preset,
             options,
             demos=demos,
             command=command,
             hooks=Hooks(say, on_round),
             on_step=on_step,
+            draw=plot_calibration,
         )
-    if is_new:
-        write_card(card, Path(options.run_dir))
+    if run is not None:
+        publish_card(run, card)
     best = max(row.return_mean for row in card.targets)
-    say(f"{said}: {'return' if is_new else 'done before, return'} {best:.5g}")
+    say(f"{'done before, return' if run is None else 'return'} {best:.5g}")
     return card
 
 

@@ -76,13 +76,13 @@ def _train(
         return 0
     # Pictures: not before training starts.
     from dt.report.card_table import print_card
-    from dt.report.write import write_card
+    from dt.report.write import publish_card
 
     count = config.evaluation.num_targets if run.spec.conditional else 1
     with episode_progress(console, count * config.evaluation.episodes) as on_step:
         card = score(run, state, command=command, on_step=on_step)
     if card is not None:
-        written = write_card(card, run.directory)
+        written = publish_card(run, card)
         print_card(card, console)
         say("wrote " + ", ".join(map(str, [run.directory, *written])))
     return 0
