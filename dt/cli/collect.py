@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import tyro
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,14 +103,7 @@ def main(args: list[str], load_players: Callable[[], Players], prog: str = "coll
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _collect(parse_args(CollectConfig, args, prog), load_players)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"{prog}: {str(interrupt) or 'stopped before it began'}", file=sys.stderr)
-        return 130
+    return exit_code(prog, lambda: _collect(parse_args(CollectConfig, args, prog), load_players))
 
 
 def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:

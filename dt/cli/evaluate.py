@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -197,17 +197,14 @@ def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evalua
     Returns:
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
-    try:
+
+    def command() -> int:
         config = parse_args(EvaluateConfig, args, prog)
         if config.compare is not None:
             return _compare(config, *config.compare)
         return _evaluate(config, " ".join([prog, *args]), load_envs)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped, nothing more written", file=sys.stderr)
-        return 130
+
+    return exit_code(prog, command, "stopped, nothing more written")
 
 
 def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], FindTask]) -> int:

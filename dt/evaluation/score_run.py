@@ -53,7 +53,7 @@ def score(
         try:
             card = _play(run, state, run.config.evaluation.episodes, False, command, on_step)
         except RolloutFault as fault:
-            raise ValueError(f"{fault}; the run is trained: evaluate.py {run.directory}") from fault
+            raise ValueError(f"{fault}; the run is trained: dt evaluate {run.directory}") from fault
         if card is not None:
             write_json(run.directory / CARD, card.to_json())
     return card

@@ -263,7 +263,7 @@ def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> Non
     assert "no card at update 2: Breaks-v0, row 0, episode 0, step 0: raised" in done.stdout
     assert "training goes on" in done.stdout
     assert done.returncode == 2
-    assert "the cable is loose" in done.stderr and "the run is trained: eval" in done.stderr
+    assert "the cable is loose" in done.stderr and "the run is trained: dt eval" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
 
