@@ -65,6 +65,7 @@ def test_all_files_are_written_and_none_is_another_card_s(tmp_path: Path) -> Non
     ]
     assert all(file.stat().st_size > 500 for file in written)
     assert (tmp_path / "calibration.png").read_text() == "of a run"
+    assert "over runs\n   (Agarwal" in written[1].read_text()  # one paragraph
     alone = contest([Contender("a", make_card())])  # without a log, and with nobody beside it
     assert [file.name for file in write_contest(alone, tmp_path / "new")] == [
         "compare.json",
