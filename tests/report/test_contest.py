@@ -85,6 +85,8 @@ def test_learning_curves_are_of_all_that_was_logged_more_than_once(
             for step in (2, 4)
         ]
         log = [{"step": step, "loss": 100.0**-step, "holdout_loss": 1.0} for step in (1, 2, 3, 4)]
+        evaluated += [{"step": 3, "evaluation/return_at_top": 9}] * seed  # it was interrupted
+        evaluated.sort(key=lambda line: line["step"])
         once = [{"step": 4, "evaluation/error_over_range": 0.5, "final/return_at_top": 1.0}]
         (tmp_path / str(seed)).mkdir()
         (tmp_path / str(seed) / "metrics.jsonl").write_text(
