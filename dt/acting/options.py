@@ -27,9 +27,12 @@ CARD_KEYS = (
     "clipped",
     "recomputed",
     "past_end",  # only where it is not 'error', as the first cards have it
+    "guidance",  # only where there is any
 )
 # Those among them that a request map was measured under and holds for.
 MEASURED_KEYS = ("deterministic", "recomputed", "temperature", "top_p")
+
+UNGUIDED = 1.0  # the weight of the condition that is the conditional policy itself
 
 
 @dataclass(frozen=True)
@@ -64,11 +67,42 @@ class ActingOptions:
     """What happens past the longest timestep that the model has a position for, that of the longest
     episode in training or of the environment's limit: an error, or ("clamp") the agent goes on and
     its position stays the last one. A model has never seen that: expect less of it."""
+    guidance: float = UNGUIDED
+    """Weight w of what the return changes, u + w (c - u), where u is what the model says without a
+    return and c with it (classifier-free guidance): 0 the unconditional policy, 1 the conditional
+    one, above 1 the return counts for more than in the data. Each step costs two passes, in one
+    batch."""
+    guidance_enough: float | None = None
+    """The weight once all that was asked for has come, where agents tend to go on playing; None:
+    the same as before."""
+    enough_below: float = 0.03
+    """All has come when less is left than this share of the highest return of the data; where that
+    is not above zero, as with costs alone, it never has."""
 
     def __post_init__(self) -> None:
         self.sampling  # noqa: B018 (raises for numbers that nothing can be drawn by)
         if self.past_end not in get_args(PastEnd):
             raise ValueError(f"past_end is {self.past_end!r}; give 'error' or 'clamp'")
+        for name in ("guidance", "guidance_enough", "enough_below"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value < float("inf"):
+                raise ValueError(f"{name} is {value}; give a finite number, 0 or more")
+        if self.null and self.is_guided:
+            raise ValueError(
+                "null is the unconditional policy, and guidance adds to it what a return changes; "
+                "leave one of the two out (--baseline null, --guidance)"
+            )
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether what a return changes counts for more or less than in the model itself."""
+        return self.guidance != UNGUIDED or self.guidance_enough not in (None, UNGUIDED)
+
+    @property
+    def guidance_numbers(self) -> tuple[float, float, float]:
+        """The weight, the weight once all that was asked for has come, and when it has."""
+        enough = self.guidance if self.guidance_enough is None else self.guidance_enough
+        return self.guidance, enough, self.enough_below
 
     @property
     def sampling(self) -> Sampling:
@@ -100,6 +134,16 @@ class ActingOptions:
             raise ValueError(
                 f"a model of recipe {spec.model.recipe} has no null token to put where the return "
                 f"stands; leave null (--baseline null) out"
+            )
+        if self.is_guided and not spec.conditional:
+            raise ValueError(
+                f"layout {spec.model.layout} takes no return whose effect guidance could change; "
+                f"leave guidance out"
+            )
+        if self.is_guided and not (recipe.hidden_returns and spec.model.return_dropout > 0):
+            raise ValueError(
+                "guidance needs a model that was trained to act without a return too; this one's "
+                "was never hidden: train with --model.return-dropout 0.15, of a recipe that has it"
             )
         if self.expert is not None and (self.null or spec.layout.return_predictor is None):
             raise ValueError(
@@ -145,7 +189,12 @@ class ActingOptions:
             "clipped": self.clip,
             "recomputed": self.recompute,
             **({} if self.past_end == "error" else {"past_end": self.past_end}),
+            **({"guidance": self._guidance_entry()} if self.is_guided else {}),
         }
+
+    def _guidance_entry(self) -> dict[str, float]:
+        weight, enough, below = self.guidance_numbers
+        return {"weight": weight, "enough": enough, "below": below}
 
 
 AS_TRAINED = ActingOptions()  # as training shows it the data: sampled, clipped, from the cache
@@ -154,7 +203,11 @@ AS_TRAINED = ActingOptions()  # as training shows it the data: sampled, clipped,
 def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ActingOptions that `to_card` wrote, unchecked; an expert that went by an
     expectile has no fields of its own."""
-    expert = card["expert"]
+    expert, guidance = card["expert"], card.get("guidance")
+    guided = {}
+    if isinstance(guidance, dict):
+        names = {"weight": "guidance", "enough": "guidance_enough", "below": "enough_below"}
+        guided = {names[name]: value for name, value in guidance.items() if name in names}
     return {
         "deterministic": card["deterministic"],
         "temperature": card["temperature"],
@@ -165,6 +218,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "expert": {} if isinstance(expert, dict) and "expectile" in expert else expert,
         "calibrated": card["calibrated"],
         "past_end": card.get("past_end", "error"),
+        **guided,
     }
 
 
@@ -175,6 +229,7 @@ def file_words(card: Mapping[str, Any]) -> list[str]:
     words += [] if card["clipped"] else ["ood"]
     words += _drawn(card, "{}-{:g}")
     words += ["recompute"] if card["recomputed"] else []
+    words += [f"guidance-{word}" for word in _guidance(card)]
     return words + (["past-end-clamp"] if "past_end" in card else [])
 
 
@@ -184,7 +239,17 @@ def title_words(card: Mapping[str, Any]) -> list[str]:
     words += [name for name in ("calibrated", "deterministic") if card[name]]
     words += _drawn(card, "{} {:g}")
     words += ["window recomputed"] if card["recomputed"] else []
+    words += [f"guidance {word}" for word in _guidance(card)]
     return words + (["positions clamped"] if "past_end" in card else [])
+
+
+def _guidance(card: Mapping[str, Any]) -> list[str]:
+    """The weights, the second only where it is another, and when it begins to count."""
+    if "guidance" not in card:
+        return []
+    weight, enough, below = (card["guidance"][name] for name in ("weight", "enough", "below"))
+    then = "" if enough == weight else f"-then-{enough:g}-below-{100 * below:g}%"
+    return [f"{weight:g}{then}"]
 
 
 def _drawn(card: Mapping[str, Any], form: str) -> list[str]:

@@ -56,10 +56,12 @@ class ReturnConditionedPolicy:
         spec: PolicySpec,
         options: ActingOptions = AS_TRAINED,
         request_map: RequestMap | None = None,
+        guides_each_row: bool = False,
     ):
         """
         Args:
             options: how the policy acts.
+            guides_each_row: `reset` takes weights of guidance of each row's own.
             request_map: for calibrated options: targets are then returns to achieve, and what is
                 asked for is what was measured to bring them.
 
@@ -76,6 +78,7 @@ class ReturnConditionedPolicy:
         self.spec = spec
         self.options = options.of_model(spec)
         self.request_map = request_map
+        self.guides_each_row = guides_each_row
         self._state: PolicyState | None = None
         self._pending = Pending.empty(0)
         self._prefixes: Batch | None = None  # of each row's episode, where the caller says which
@@ -85,7 +88,7 @@ class ReturnConditionedPolicy:
 
     def _prepare(self) -> None:
         """Make the programs, which compile when they are first called."""
-        self.program = program = PolicyProgram(self.spec, self.options)
+        self.program = program = PolicyProgram(self.spec, self.options, self.guides_each_row)
         # As a list: flattening the model's own tree at every step takes longer than a small model.
         self._weights, structure = jax.tree.flatten(self.params)
 
@@ -112,6 +115,7 @@ class ReturnConditionedPolicy:
         where: Bool[np.ndarray, " B"] | None = None,
         goals: Tree | None = None,
         prompts: Sequence[Episode] | Episode | None = None,
+        guidance: Float[np.ndarray, "B 3"] | None = None,
     ) -> None:
         """Start new episodes in the rows of `where` (all by default), asking for these returns.
 
@@ -124,10 +128,13 @@ class ReturnConditionedPolicy:
                 where that episode of the data ended whose return is nearest to what is asked for.
             prompts: B episodes that a model with prefix 'prompt' is shown the middles of; by
                 default that of the same episode of the data.
+            guidance: each row's `ActingOptions.guidance_numbers`, for a policy that was made to
+                guide each row by its own; by default those of the options.
 
         Raises:
-            ValueError: for returns that are not finite, for rows that are not running, and for
-                goals or prompts that the model has no place for.
+            ValueError: for returns that are not finite, for rows that are not running, for goals
+                or prompts that the model has no place for, and for guidance of a policy that
+                was not made for it.
         """
         is_single = np.ndim(target_returns) == 0
         if is_single:
@@ -146,13 +153,17 @@ class ReturnConditionedPolicy:
         is_running = is_single == self._is_single and self._num_running == num_rows
         rows = rows_to_reset(where, num_rows, is_running)
         check_seeds(seeds, num_rows)
+        if guidance is not None and not self.guides_each_row:
+            raise ValueError("guidance of each row needs a policy of guides_each_row=True")
         self._is_single = is_single
         if not is_running:
             self._state = self._begin(num_rows)
         new_seeds = self._next_seed + np.arange(num_rows) if seeds is None else np.asarray(seeds)
         self._next_seed += num_rows
         pending = Pending.empty(num_rows) if rows.all() else self._pending
-        self._pending = pending.started(rows, requests, new_seeds)
+        weights = self.options.guidance_numbers if guidance is None else guidance
+        weights = np.broadcast_to(np.asarray(weights, np.float32), (num_rows, 3))
+        self._pending = pending.started(rows, requests, new_seeds, weights)
         self._keep_prefixes(prefixes, rows)
 
     def ask(self, targets: Numbers, where: Bool[np.ndarray, " B"] | None = None) -> None:
@@ -243,7 +254,9 @@ class ReturnConditionedPolicy:
             self._state,
             spec.codec.encode_observation(records),
             pending.rewards,
-            Start(pending.starting, pending.requests, pending.seeds),
+            Start(pending.starting, pending.requests, pending.seeds, pending.guidance)
+            if self.guides_each_row
+            else Start(pending.starting, pending.requests, pending.seeds),
             self._prefixes,
         )
         self._pending = pending.acted()

@@ -56,6 +56,13 @@ class EvaluateConfig:
     """Temperature of sampled actions: below 1 nearer to the likeliest."""
     top_p: float = 1.0
     """Probability of the likeliest actions together, among which alone is sampled; 1: all."""
+    guidance: float = 1.0
+    """Weight of what the return changes in the policy (classifier-free guidance): 0 leaves the
+    return out, 1 is the model as it is, above 1 the return counts for more."""
+    guidance_enough: float | None = None
+    """The weight once all that was asked for has come; by default the same as --guidance."""
+    enough_below: float = 0.03
+    """--guidance-enough counts when less is left than this share of the data's highest return."""
     fit_request_map: bool = False
     """Measure which request brings which return, on episodes of its own; kept in the run."""
     calibrated: bool = False
@@ -177,6 +184,9 @@ class EvaluateConfig:
             expert=ReturnChoice(self.kappa, self.expert_samples) if self.expert else None,
             calibrated=self.calibrated,
             past_end=self.past_end,
+            guidance=self.guidance,
+            guidance_enough=self.guidance_enough,
+            enough_below=self.enough_below,
         )
 
     def question(self, spec: PolicySpec, seed: int) -> Question:

@@ -45,15 +45,21 @@ def test_every_option_changes_the_card_by_its_own_entry() -> None:
     """A new field that no card tells of fails here."""
     usual = AS_TRAINED.to_card()
     others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True, "clamp")
-    assert tuple(others.to_card()) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
-    assert tuple(usual) == tuple(key for key in CARD_KEYS if key != "past_end")
+    guided = ActingOptions(guidance=1.5, guidance_enough=6.0, enough_below=0.05)
+    assert (*others.to_card(), "guidance") == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
+    assert tuple(usual) == tuple(key for key in CARD_KEYS if key not in ("past_end", "guidance"))
     told = []
-    assert fields_of_card(others.to_card()) == dataclasses.asdict(others)
+    for each in (others, guided):
+        assert ActingOptions(**fields_of_card(each.to_card()) | {"expert": each.expert}) == each
     for field in dataclasses.fields(ActingOptions):
-        changed = AS_TRAINED.changed({field.name: getattr(others, field.name)})
+        of_guidance = field.name in ("guidance", "guidance_enough", "enough_below")
+        new = {field.name: getattr(guided if of_guidance else others, field.name)}
+        changed = AS_TRAINED.changed(
+            new if field.name != "enough_below" else {"guidance": 2.0} | new
+        )
         assert changed != AS_TRAINED
         told += [key for key, value in changed.to_card().items() if value != usual.get(key)]
-    assert sorted(told) == sorted(CARD_KEYS)
+    assert sorted(told) == sorted((*CARD_KEYS, "guidance", "guidance"))
 
 
 def test_a_card_says_what_its_expert_chose_by() -> None:
