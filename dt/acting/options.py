@@ -28,6 +28,7 @@ CARD_KEYS = (
     "recomputed",
     "past_end",  # only where it is not 'error', as the first cards have it
     "guidance",  # only where there is any
+    "asked",  # only where it is
 )
 # Those among them that a request map was measured under and holds for.
 MEASURED_KEYS = ("deterministic", "recomputed", "temperature", "top_p")
@@ -79,6 +80,10 @@ class ActingOptions:
     """All has come when less is left than this share of the highest return of the data; where that
     is not above zero, as with costs alone, it never has."""
 
+    asked: bool = False
+    """Targets are returns to achieve: give the input, request and weights of guidance, that the
+    run's ask table says brings them."""
+
     def __post_init__(self) -> None:
         self.sampling  # noqa: B018 (raises for numbers that nothing can be drawn by)
         if self.past_end not in get_args(PastEnd):
@@ -87,6 +92,11 @@ class ActingOptions:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value}; give a finite number, 0 or more")
+        if self.asked and (self.null or self.is_guided or self.calibrated):
+            raise ValueError(
+                "an ask table (asked) chooses the request and the weights of guidance; leave "
+                "null, guidance and calibrated out"
+            )
         if self.null and self.is_guided:
             raise ValueError(
                 "null is the unconditional policy, and guidance adds to it what a return changes; "
@@ -135,12 +145,13 @@ class ActingOptions:
                 f"a model of recipe {spec.model.recipe} has no null token to put where the return "
                 f"stands; leave null (--baseline null) out"
             )
-        if self.is_guided and not spec.conditional:
+        guided = self.is_guided or self.asked
+        if guided and not spec.conditional:
             raise ValueError(
                 f"layout {spec.model.layout} takes no return whose effect guidance could change; "
                 f"leave guidance out"
             )
-        if self.is_guided and not (recipe.hidden_returns and spec.model.return_dropout > 0):
+        if guided and not (recipe.hidden_returns and spec.model.return_dropout > 0):
             raise ValueError(
                 "guidance needs a model that was trained to act without a return too; this one's "
                 "was never hidden: train with --model.return-dropout 0.15, of a recipe that has it"
@@ -190,6 +201,7 @@ class ActingOptions:
             "recomputed": self.recompute,
             **({} if self.past_end == "error" else {"past_end": self.past_end}),
             **({"guidance": self._guidance_entry()} if self.is_guided else {}),
+            **({"asked": True} if self.asked else {}),
         }
 
     def _guidance_entry(self) -> dict[str, float]:
@@ -219,6 +231,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "calibrated": card["calibrated"],
         "past_end": card.get("past_end", "error"),
         **guided,
+        "asked": card.get("asked", False),
     }
 
 
@@ -226,6 +239,7 @@ def file_words(card: Mapping[str, Any]) -> list[str]:
     """What a card's options have otherwise than AS_TRAINED, as parts of a file's name."""
     words = [card["baseline"]] if card["baseline"] else []
     words += [name for name in ("deterministic", "calibrated") if card[name]]
+    words += ["asked"] if card.get("asked") else []
     words += [] if card["clipped"] else ["ood"]
     words += _drawn(card, "{}-{:g}")
     words += ["recompute"] if card["recomputed"] else []
@@ -236,6 +250,7 @@ def file_words(card: Mapping[str, Any]) -> list[str]:
 def title_words(card: Mapping[str, Any]) -> list[str]:
     """The same for a title; that returns are not clipped is said where they are shown."""
     words = [f"baseline {card['baseline']}"] if card["baseline"] else []
+    words += ["asked by its table"] if card.get("asked") else []
     words += [name for name in ("calibrated", "deterministic") if card[name]]
     words += _drawn(card, "{} {:g}")
     words += ["window recomputed"] if card["recomputed"] else []

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dt.acting.ask_table import Inputs
 from dt.acting.options import MEASURED_KEYS, ActingOptions
 
 REQUEST_MAP = "request_map.json"
@@ -95,6 +96,10 @@ class RequestMap:
         highest = np.interp(inside, self.achieved, self.requests)
         lowest = -np.interp(-inside, -self.achieved[::-1], -self.requests[::-1])
         return np.clip(wanted, lowest, highest)
+
+    def inputs_for(self, wanted: Float[np.ndarray, " B"]) -> Inputs:
+        """What to give the policy: the request alone, by the weights that its options have."""
+        return Inputs(self.request_for(wanted), None)
 
     def reaches(self, wanted: Float[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
         """Whether the wanted return is one that was achieved, up to a hundredth of their span."""

@@ -67,6 +67,9 @@ class EvaluateConfig:
     """Measure which request brings which return, on episodes of its own; kept in the run."""
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
+    asked: bool = False
+    """Targets are returns to achieve: give the policy what the run's ask table, which steer.py
+    RUN ask measures, says brings them."""
     recompute: bool = False
     """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
     past_end: Literal["error", "clamp"] = "error"
@@ -187,6 +190,7 @@ class EvaluateConfig:
             guidance=self.guidance,
             guidance_enough=self.guidance_enough,
             enough_below=self.enough_below,
+            asked=self.asked,
         )
 
     def question(self, spec: PolicySpec, seed: int) -> Question:

@@ -153,7 +153,7 @@ _YOUNGER: Json = {
     "recomputed": False,
     "prefix": "none",
 }
-_OPTIONAL = ("past_end", "guidance", "expectation")  # there only where they say something
+_OPTIONAL = ("past_end", "guidance", "asked", "expectation")  # there only where they say something
 
 
 def _to_json(card: AnyCard, keys: list[str]) -> Json:

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dt.acting.ask_table import AskTable
 from dt.acting.on_device import FunctionalTask, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
@@ -212,7 +213,7 @@ def score(
     data: DatasetSummary,
     reference: Reference | None,
     seed: int,
-    request_map: RequestMap | None = None,
+    request_map: RequestMap | AskTable | None = None,
 ) -> Results:
     """Score each target's returns, and how returns follow the targets within the data."""
     asked = np.asarray(targets, np.float64)
