@@ -20,6 +20,10 @@ Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's 
 -1 where they are integers: end its episode before. A policy of past_end='clamp' goes on there, at
 that position.
 
+Where observations have numbers that float32 rounds off, such as seconds since 1970, the program
+takes them less file["origin_0"], of a Dict or Tuple origin_0, origin_1, ... in the order of
+`jax.tree.leaves`: subtract these in the numbers that the environment gives.
+
 With --weights beside, `policy.weights.npz` holds the arrays weight_0, weight_1, ..., and the list
 of them is the step's first argument.
 """
@@ -27,6 +31,7 @@ of them is the step's first argument.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +46,8 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.program import Start
 from dt.files import written_whole
 from dt.spaces.arrays import Tree
+from dt.spaces.records import build
+from dt.spec.spec import PolicySpec
 
 Platform = Literal["cpu", "cuda", "rocm", "tpu"]
 PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
@@ -80,7 +87,9 @@ def export_policy(
         "num_state": np.array(len(leaves)),
         "max_timesteps": np.array(policy.spec.max_timesteps),
     }
-    _write(path, {**facts, **{f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}})
+    state = {f"state_{i}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    origins = {f"origin_{i}": leaf for i, leaf in enumerate(_origins_of(policy.spec))}
+    _write(path, facts | state | origins)
     if not beside:
         return [path]
     file = path.with_suffix(".weights.npz")
@@ -90,7 +99,9 @@ def export_policy(
 
 def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[jax.Array]]]:
     """The policy's step over lists of arrays, from the environment's units to its actions."""
-    codec, transforms = policy.spec.codec, policy.spec.transforms
+    transforms, units = policy.spec.transforms, policy.spec.observation_normalizer
+    # JAX's numbers have 32 bits: who calls the program has taken the origins off before.
+    codec = replace(policy.spec.codec, observation_normalizer=replace(units, origin=None))
     weights_structure = jax.tree.structure(policy.params)
     structure = jax.tree.structure(policy.program.initial_state(1))
 
@@ -117,6 +128,21 @@ def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[
         return done, jax.tree.leaves(after)
 
     return step
+
+
+def _origins_of(spec: PolicySpec) -> list[np.ndarray]:
+    """What the caller takes off each array of an observation; nothing where all of it is 0."""
+    origin = spec.observation_normalizer.origin
+    if origin is None:
+        return []
+    numbers = spec.observation_parts.numbers
+    ends = np.cumsum([0, *(leaf.size for leaf in numbers)])
+    own = {
+        leaf.path: origin[ends[i] : ends[i + 1]].reshape(leaf.shape)
+        for i, leaf in enumerate(numbers)
+    }
+    tree = build(spec.observation_space, lambda leaf: own.get(leaf.path, np.zeros(leaf.shape)))
+    return jax.tree.leaves(tree)
 
 
 def _like(arrays: list[jax.Array]) -> list[jax.ShapeDtypeStruct]:

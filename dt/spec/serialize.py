@@ -20,15 +20,17 @@ from dt.spec.spec import PolicySpec
 
 Json: TypeAlias = dict[str, Any]
 
-FORMAT = 3
-# Format 2 had the columns of queries, keys and values of several heads in another order.
-READABLE = {2: 1, FORMAT: 2**31}  # each with the most heads
+PLAIN, FORMAT = 3, 4
+# Format 2 had the columns of queries, keys and values of several heads in another order; format 3
+# has no origins, and is written still where there is none.
+READABLE = {2: 1, PLAIN: 2**31, FORMAT: 2**31}  # each with the most heads
 
 
 def spec_to_json(spec: PolicySpec) -> Json:
     """Write a spec as what `json` can write."""
+    units = (spec.observation_normalizer, spec.action_normalizer)
     return {
-        "format": FORMAT,
+        "format": PLAIN if all(each.origin is None for each in units) else FORMAT,
         "model": dataclasses.asdict(spec.model),
         "observation_space": space_to_text(spec.observation_space),
         "action_space": space_to_text(spec.action_space),
@@ -89,8 +91,13 @@ def _id_from_json(value: object) -> str | None:
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> Json:
-    return {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
+    written = {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
+    if normalizer.origin is not None:
+        written["origin"] = normalizer.origin.tolist()
+    return written
 
 
 def _normalizer_from_json(values: Json) -> Normalizer:
-    return Normalizer(*(np.asarray(values[key], np.float32) for key in ("mean", "scale")))
+    mean, scale = (np.asarray(values[key], np.float32) for key in ("mean", "scale"))
+    origin = np.asarray(values["origin"], np.float64) if "origin" in values else None
+    return Normalizer(mean, scale, origin)

@@ -42,7 +42,7 @@ from dt.training.run_directory import (
 )
 from dt.training.step import Learner
 from dt.training.trackers import refuse_missing_trackers
-from dt.training.warm_start import in_units_of_source, note_on_source, source_of
+from dt.training.warm_start import in_own_units, in_units_of_source, note_on_source, source_of
 
 
 class Task(NamedTuple):
@@ -155,10 +155,10 @@ def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=reference_of(preset, config.evaluation, data.env_id),
     )
-    if not config.init_from:
-        return spec
     own = named_or_newest(preset, config.run_dir) if config.resume else None
-    return in_units_of_source(spec, config, own)
+    if config.init_from:
+        return in_units_of_source(spec, config, own)
+    return spec if own is None else in_own_units(spec, own)
 
 
 def start_jax(config: DistributedConfig) -> None:

@@ -30,7 +30,7 @@ from dt.files import flush_to_disk, locked, structured, written_whole
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.text import space_from_text, space_to_text
 
-FORMAT = 2
+FORMAT = 3  # 2 had no origins
 META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
 
@@ -51,6 +51,7 @@ class _Meta:
     transforms: Transforms
     notes: tuple[str, ...]
     moments: tuple[int, list[float], list[float], list[float], list[float]]
+    origins: list[float]
     checksums: dict[str, list[int]]
 
     @classmethod
@@ -214,6 +215,7 @@ def open_store(folder: Path) -> TrainingData:
     return TrainingData(
         name=meta.name,
         rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
+        origins=np.array(meta.origins, np.float64),
         images=images,
         offsets=offsets,
         returns=np.load(folder / RETURNS, allow_pickle=False),
@@ -242,7 +244,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
             write_rows(chunk.rows)
             if chunk.images is not None:
                 write_images(np.ascontiguousarray(chunk.images))
-            own = chunk.moments
+            own, origins = chunk.moments, chunk.origins
             moments = own if moments is None else moments.merge(own)
             lengths.append(chunk.lengths)
             returns.append(chunk.returns)
@@ -267,6 +269,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         transforms=transforms,
         notes=tuple(source.notes),
         moments=(moments.num_rows, mean, deviations, low, high),
+        origins=origins.tolist(),
         checksums=checksums,
     )
     (folder / META).write_text(json.dumps(dataclasses.asdict(meta)))
