@@ -87,8 +87,8 @@ def evaluate_policy(
     targets = targets_for(policy.spec, targets)
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
-    venue = _Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
-    rollouts, seconds = _play(policy, asked, seeds, venue, on_step)
+    venue = Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
+    rollouts, seconds = play(policy, asked, seeds, venue, on_step)
     origin = _Origin(checkpoint_step, selection, episodes, seed, command)
     return _card_of(policy, targets, rollouts, seconds, venue, origin)
 
@@ -101,14 +101,14 @@ def targets_for(spec: PolicySpec, targets: list[float]) -> list[float]:
     return targets if spec.conditional else [spec.dataset.percentile(95)]
 
 
-class _Venue(NamedTuple):
-    """Where episodes are played."""
+class Venue(NamedTuple):
+    """Where episodes are played, as `evaluate_policy` takes it."""
 
     env_id: str
     env_kwargs: EnvKwargs
-    on_device: FindTask | None
-    vectorization: Vectorization
-    step_timeout: float
+    on_device: FindTask | None = None
+    vectorization: Vectorization = "auto"
+    step_timeout: float = 0.0
 
 
 class _Origin(NamedTuple):
@@ -121,14 +121,22 @@ class _Origin(NamedTuple):
     command: str
 
 
-def _play(
+def play(
     policy: ReturnConditionedPolicy,
     asked: Float[np.ndarray, " N"],
     seeds: Int[np.ndarray, " N"],
-    venue: _Venue,
+    venue: Venue,
     on_step: Callable[[int, int], None],
+    guidance: Float[np.ndarray, "N 3"] | None = None,
 ) -> tuple[Rollouts, float]:
-    """Play all episodes, and count the seconds they took once the environments were made."""
+    """Play all episodes, and count the seconds they took once the environments were made.
+
+    Args:
+        guidance: each episode's own weights, on the host, of a policy that guides each row.
+
+    Raises:
+        RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
+    """
     num_envs = num_rows(policy, len(asked))
     if venue.vectorization == "async":
         num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
@@ -140,7 +148,7 @@ def _play(
     groups = make_groups(venue.env_id, num_envs, venue.env_kwargs, venue.vectorization)
     begin = time.perf_counter()
     try:
-        rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout)
+        rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout, guidance)
     finally:
         for envs in groups:
             envs.close()
@@ -152,7 +160,7 @@ def _card_of(
     targets: list[float],
     rollouts: Rollouts,
     seconds: float,
-    venue: _Venue,
+    venue: Venue,
     origin: _Origin,
 ) -> Card:
     model, data = policy.spec.model, policy.spec.dataset
