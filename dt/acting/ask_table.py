@@ -188,7 +188,7 @@ class AskTable:
 
         return cls(
             requests=column("request"),
-            guidance=column("guidance"),
+            guidance=column("guidance").reshape(-1, 3),
             achieved=column("achieved"),
             deviation=column("deviation"),
             spread=column("spread"),

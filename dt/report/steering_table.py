@@ -16,12 +16,12 @@ def ask_sheet(table: AskTable, wanted: np.ndarray) -> Sheet:
         then = "" if enough == weight else f", {enough:g} below {100 * below:g} %"
         rows.append(
             [
-                form.format(value),
-                form.format(table.requests[place]),
+                f"{value:{form}}",
+                f"{table.requests[place]:{form}}",
                 f"{weight:g}{then}",
-                form.format(table.achieved[place]),
-                form.format(table.deviation[place]),
-                form.format(table.spread[place]),
+                f"{table.achieved[place]:{form}}",
+                f"{table.deviation[place]:{form}}",
+                f"{table.spread[place]:{form}}",
             ]
         )
     low, high = table.interval
@@ -35,5 +35,5 @@ def ask_sheet(table: AskTable, wanted: np.ndarray) -> Sheet:
             f"{len(table.requests)} inputs from {measured['episodes']} episodes, "
             f"{measured['steps']} steps; evaluate.py --asked goes by them",
         ],
-        verdict=f"means from {form.format(low)} to {form.format(high)} can be brought about",
+        verdict=f"means from {low:{form}} to {high:{form}} can be brought about",
     )
