@@ -68,14 +68,14 @@ class ActingOptions:
     """What happens past the longest timestep that the model has a position for, that of the longest
     episode in training or of the environment's limit: an error, or ("clamp") the agent goes on and
     its position stays the last one. A model has never seen that: expect less of it."""
-    guidance: float = UNGUIDED
+    guidance: float | None = None
     """Weight w of what the return changes, u + w (c - u), where u is what the model says without a
     return and c with it (classifier-free guidance): 0 the unconditional policy, 1 the conditional
     one, above 1 the return counts for more than in the data. Each step costs two passes, in one
-    batch."""
+    batch. None: as the run has it, which is 1 where it has none."""
     guidance_enough: float | None = None
     """The weight once all that was asked for has come, where agents tend to go on playing; None:
-    the same as before."""
+    the same as before or, where guidance is None too, as the run has it."""
     enough_below: float = 0.03
     """All has come when less is left than this share of the highest return of the data; where that
     is not above zero, as with costs alone, it never has."""
@@ -106,13 +106,14 @@ class ActingOptions:
     @property
     def is_guided(self) -> bool:
         """Whether what a return changes counts for more or less than in the model itself."""
-        return self.guidance != UNGUIDED or self.guidance_enough not in (None, UNGUIDED)
+        return any(w not in (None, UNGUIDED) for w in (self.guidance, self.guidance_enough))
 
     @property
     def guidance_numbers(self) -> tuple[float, float, float]:
         """The weight, the weight once all that was asked for has come, and when it has."""
-        enough = self.guidance if self.guidance_enough is None else self.guidance_enough
-        return self.guidance, enough, self.enough_below
+        weight = UNGUIDED if self.guidance is None else self.guidance
+        enough = weight if self.guidance_enough is None else self.guidance_enough
+        return weight, enough, self.enough_below
 
     @property
     def sampling(self) -> Sampling:
@@ -134,7 +135,8 @@ class ActingOptions:
         return dataclasses.replace(self, **changes)
 
     def of_model(self, spec: PolicySpec) -> ActingOptions:
-        """These options for one model: `recompute` only where there is a cache to do without.
+        """These options for one model: `recompute` only where there is a cache to do without,
+        guidance as the run has it unless it is said.
 
         Raises:
             ValueError: for a null token or predicted returns that the model does not have.
@@ -151,7 +153,7 @@ class ActingOptions:
                 f"layout {spec.model.layout} takes no return whose effect guidance could change; "
                 f"leave guidance out"
             )
-        if guided and not (recipe.hidden_returns and spec.model.return_dropout > 0):
+        if guided and not (recipe.hidden_returns and spec.is_guidable):
             raise ValueError(
                 "guidance needs a model that was trained to act without a return too; this one's "
                 "was never hidden: train with --model.return-dropout 0.15, of a recipe that has it"
@@ -162,7 +164,12 @@ class ActingOptions:
                 f"shown to it; this one's is {spec.layout}: train with --model.layout "
                 f"observation-return-action"
             )
-        return dataclasses.replace(self, recompute=self.recompute and recipe.cached)
+        of_model = dataclasses.replace(self, recompute=self.recompute and recipe.cached)
+        is_said = (self.guidance, self.guidance_enough) != (None, None)
+        if is_said or self.null or self.asked or self.expert is not None or spec.guidance is None:
+            return dataclasses.replace(of_model, guidance=self.guidance_numbers[0])
+        weight, enough = spec.guidance
+        return dataclasses.replace(of_model, guidance=weight, guidance_enough=enough)
 
     def check_timestep(self, timestep: int, known: int) -> None:
         """Refuse to act at a timestep that is not below those `known`, unless it is clamped.
@@ -216,7 +223,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of ActingOptions that `to_card` wrote, unchecked; an expert that went by an
     expectile has no fields of its own."""
     expert, guidance = card["expert"], card.get("guidance")
-    guided = {}
+    guided: dict[str, Any] = {"guidance": UNGUIDED}
     if isinstance(guidance, dict):
         names = {"weight": "guidance", "enough": "guidance_enough", "below": "enough_below"}
         guided = {names[name]: value for name, value in guidance.items() if name in names}

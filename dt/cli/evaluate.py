@@ -56,11 +56,13 @@ class EvaluateConfig:
     """Temperature of sampled actions: below 1 nearer to the likeliest."""
     top_p: float = 1.0
     """Probability of the likeliest actions together, among which alone is sampled; 1: all."""
-    guidance: float = 1.0
+    guidance: float | None = None
     """Weight of what the return changes in the policy (classifier-free guidance): 0 leaves the
-    return out, 1 is the model as it is, above 1 the return counts for more."""
+    return out, 1 is the model as it is, above 1 the return counts for more; by default as the run
+    was trained to be asked, --evaluation.guidance of train.py."""
     guidance_enough: float | None = None
-    """The weight once all that was asked for has come; by default the same as --guidance."""
+    """The weight once all that was asked for has come; by default the same as --guidance, if that
+    is given."""
     enough_below: float = 0.03
     """--guidance-enough counts when less is left than this share of the data's highest return."""
     fit_request_map: bool = False

@@ -36,9 +36,9 @@ class ExportConfig:
     past_end: PastEnd = "error"
     """What the program does past the longest timestep that the model knows: give no action, or
     (clamp) go on, at the last position."""
-    guidance: float = 1.0
-    """Weight of what the return changes in the policy: see `evaluate.py --help`. A program that is
-    guided computes two passes a step."""
+    guidance: float | None = None
+    """Weight of what the return changes in the policy: see `evaluate.py --help`; by default the
+    run's. A program that is guided computes two passes a step, 1 makes it one."""
     guidance_enough: float | None = None
     """The weight once all that was asked for has come; by default the same as --guidance."""
     enough_below: float = 0.03

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from guided import PARAMS, SPEC, played, policy_with
 
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
+from dt.spec.serialize import spec_from_json, spec_to_json
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -81,3 +83,28 @@ def test_what_cannot_be_guided_says_why() -> None:
 def test_a_guided_policy_says_so() -> None:
     text = repr(policy_with(guidance=1.5, guidance_enough=6.0))
     assert "guidance 1.5-then-6-below-3%" in text
+
+
+def test_a_run_s_own_weights_hold_unless_others_are_said() -> None:
+    spec = dataclasses.replace(SPEC, guidance=(1.5, 6.0))
+
+    def acting(**options: object) -> tuple[float, float, float]:
+        policy = ReturnConditionedPolicy(PARAMS, spec, ActingOptions(**options))  # type: ignore[arg-type]
+        return policy.options.guidance_numbers
+
+    assert acting() == (1.5, 6.0, 0.03)
+    assert acting(enough_below=0.1) == (1.5, 6.0, 0.1)
+    assert acting(guidance=2.0) == (2.0, 2.0, 0.03)
+    assert acting(guidance=1.0) == acting(null=True) == (1.0, 1.0, 0.03)
+    assert policy_with(recompute=False).options.guidance_numbers == (1.0, 1.0, 0.03)
+
+
+def test_a_run_s_own_weights_are_kept_in_its_spec() -> None:
+    spec = dataclasses.replace(SPEC, guidance=(1.5, 6.0))
+    written = json.loads(json.dumps(spec_to_json(spec)))
+    assert spec_from_json(written).guidance == (1.5, 6.0)
+    assert spec_from_json(spec_to_json(SPEC)).guidance is None
+    assert "guidance" not in spec_to_json(SPEC)  # as runs before had it
+    for wrong in ([1.5], "1.5", [1.5, -1.0], [1.5, True, 2.0], [float("nan"), 1.0]):
+        with pytest.raises(ValueError, match="two finite weights"):
+            spec_from_json(written | {"guidance": wrong})
