@@ -103,7 +103,7 @@ class AskTable:
             if have[name] != value:
                 raise ValueError(
                     f"{ASK_TABLE} was measured on a policy whose {name} is {value}, this one's is "
-                    f"{have[name]}; measure again with steer.py RUN ask"
+                    f"{have[name]}; measure again with dt steer RUN ask"
                 )
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
@@ -111,7 +111,7 @@ class AskTable:
         if (env_id, env_kwargs) != (self.env_id, self.env_kwargs):
             raise ValueError(
                 f"{ASK_TABLE} was measured in {self.env_id} {self.env_kwargs or ''}, not in "
-                f"{env_id} {env_kwargs or ''}; measure there with steer.py RUN ask --env {env_id}"
+                f"{env_id} {env_kwargs or ''}; measure there with dt steer RUN ask --env {env_id}"
             )
 
     @classmethod
@@ -179,7 +179,7 @@ class AskTable:
         if values.get("format") != FORMAT:
             raise ValueError(
                 f"{ASK_TABLE} has format {values.get('format')}, this code reads {FORMAT}; measure "
-                f"again with steer.py RUN ask"
+                f"again with dt steer RUN ask"
             )
         rows = values["inputs"]
 

@@ -121,7 +121,7 @@ class RequestMap:
             if have.get(name) != value:
                 raise ValueError(
                     f"{REQUEST_MAP} was fitted on a policy whose {name} is {value}, this one's is "
-                    f"{have.get(name)}; fit it again with evaluate.py --fit-request-map"
+                    f"{have.get(name)}; fit it again with dt evaluate --fit-request-map"
                 )
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
@@ -133,7 +133,7 @@ class RequestMap:
             )
             raise ValueError(
                 f"the request map was fitted in {measured}, not in {here}; fit one there with "
-                f"--fit-request-map --env {env_id}"
+                f"dt evaluate --fit-request-map --env {env_id}"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +153,7 @@ class RequestMap:
         if values.get("format") != FORMAT:
             raise ValueError(
                 f"{REQUEST_MAP} has format {values.get('format')}, this code reads {FORMAT}; fit "
-                f"it again with evaluate.py --fit-request-map"
+                f"it again with dt evaluate --fit-request-map"
             )
         return cls(
             requests=np.asarray(values["requests"], np.float64),

@@ -10,11 +10,13 @@ episodes begin with, and, unless they are to lie beside it, the weights. To act 
     step = jax.jit(jax.export.deserialize(bytearray(file["program"])).call)
     state = [file[f"state_{i}"] for i in range(file["num_state"])]
     # observations (B, ...), rewards of the last actions (B,), which rows begin an episode (B,),
-    # what is asked for in them (B,), seeds of their sampled actions (B,)
-    actions, state = step(state, observations, rewards, begins, targets, seeds)
+    # which are asked anew (B,), what is asked for in both (B,), seeds of sampled actions where
+    # rows begin (B,)
+    actions, state = step(state, observations, rewards, begins, asks, targets, seeds)
 
-To ask a running row for another return, `new`, take new - old from its next reward, where old is
-what is still asked for after that reward.
+A row that is asked anew goes on with its episode, and from this action on its target is what is
+still to come: the reward that it brings to this step counts no more, the next ones do. It is
+`policy.ask` before `policy.act`.
 
 Past the last timestep that the model knows, file["max_timesteps"] - 1, a row's actions are NaN, or
 -1 where they are integers: end its episode before. A policy of past_end='clamp' goes on there, at
@@ -55,7 +57,7 @@ PLATFORMS: tuple[Platform, ...] = ("cpu", "cuda", "tpu")
 
 def export_policy(
     policy: ReturnConditionedPolicy,
-    path: Path,
+    path: str | Path,
     *,
     batch_size: int = 1,
     beside: bool = False,
@@ -67,15 +69,23 @@ def export_policy(
     `policy.act` takes and gives them, and rewards and targets are in its units.
 
     Raises:
-        ValueError: for a policy that asks by a request map, which is no part of the program.
+        ValueError: for a policy that asks by a request map, which is no part of the program, and
+            as `check_export`.
+        TypeError: for what is no policy.
     """
+    path = Path(path)
+    check_export(path, batch_size)
+    if not isinstance(policy, ReturnConditionedPolicy):
+        raise TypeError(f"policy is {policy!r:.80}; give what run.policy() or dt.load_policy gives")
     if policy.request_map is not None:
-        raise ValueError("a request map is not exported; load the policy without calibrated")
+        raise ValueError(
+            "a request map or ask table is not exported; load the policy without calibrated or asked"
+        )
     leaves = jax.tree.leaves(policy.program.initial_state(batch_size))
     weights = jax.tree.leaves(policy.params)
     step = _step_of(policy)
-    row = {"rewards": np.float32, "begins": np.bool_, "targets": np.float32, "seeds": np.uint32}
-    shapes = [jax.ShapeDtypeStruct((batch_size,), dtype) for dtype in row.values()]
+    row = (np.float32, np.bool_, np.bool_, np.float32, np.uint32)  # rewards, begins, asks, ...
+    shapes = [jax.ShapeDtypeStruct((batch_size,), dtype) for dtype in row]
     inputs = (_like(leaves), _shapes(policy.spec.observation_space, batch_size), *shapes)
     if beside:
         exported = export.export(jax.jit(step), platforms=platforms)(_like(weights), *inputs)
@@ -97,6 +107,20 @@ def export_policy(
     return [path, file]
 
 
+def check_export(path: Path, batch_size: int) -> None:
+    """Refuse a file that cannot be written, and a batch of no rows.
+
+    Raises:
+        ValueError: naming the file or the number.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if path.suffix != ".npz":
+        raise ValueError(f"{path}: the file's name must end in .npz")
+    if not path.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {path.parent}; make it first")
+
+
 def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[jax.Array]]]:
     """The policy's step over lists of arrays, from the environment's units to its actions."""
     transforms, units = policy.spec.transforms, policy.spec.observation_normalizer
@@ -111,14 +135,19 @@ def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[
         observations: Tree,
         rewards: jax.Array,
         begins: jax.Array,
+        asks: jax.Array,
         targets: jax.Array,
         seeds: jax.Array,
     ) -> tuple[Tree, list[jax.Array]]:
+        before = jax.tree.unflatten(structure, state)
+        # As `Pending.asked` has it: the reward after which the new target is left.
+        leaving = before.return_to_go - transforms.discount * targets
+        received = jnp.where(asks, leaving, transforms.rewards_while_playing(rewards))
         actions, after = policy.program.step(
             jax.tree.unflatten(weights_structure, weights),
-            jax.tree.unflatten(structure, state),
+            before,
             codec.encode_observation(observations),
-            transforms.rewards_while_playing(rewards),
+            received,
             Start(begins, targets, seeds),
         )
         done = codec.decode_action(actions)

@@ -43,8 +43,8 @@ def load_policy(
     Args:
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
         options: how the policy acts; calibrated ones ask by the run's request map, which
-            `evaluate.py --fit-request-map` measures, and asked ones by its ask table, which
-            `steer.py RUN ask` measures.
+            `dt evaluate --fit-request-map` measures, and asked ones by its ask table, which
+            `dt steer RUN ask` measures.
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
         changes: fields of `ActingOptions` in place of those of `options`, such as
             deterministic=True.
@@ -131,13 +131,13 @@ def load_request_map(run_dir: Path) -> RequestMap:
     """
     path = run_dir / REQUEST_MAP
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; fit it with evaluate.py --fit-request-map")
+        raise ValueError(f"{path}: no such file; fit it with dt evaluate --fit-request-map")
     try:
         return RequestMap.from_json(json.loads(path.read_text()))
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
         raise ValueError(
             f"{path}: does not read as a request map ({error!r}); fit it again with "
-            f"evaluate.py --fit-request-map"
+            f"dt evaluate --fit-request-map"
         ) from None
 
 
@@ -149,13 +149,13 @@ def load_ask_table(run_dir: Path) -> AskTable:
     """
     path = run_dir / ASK_TABLE
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; measure it with steer.py {run_dir} ask")
+        raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
     try:
         return AskTable.from_json(json.loads(path.read_text()))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: does not read as an ask table ({error}); measure it again with "
-            f"steer.py {run_dir} ask"
+            f"dt steer {run_dir} ask"
         ) from None
 
 
@@ -168,14 +168,15 @@ def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
     directory = run_dir.resolve() / "checkpoints"
     steps = complete_steps(directory)
     if not steps:
-        raise ValueError(f"{run_dir}: holds no checkpoint; train one with `python train.py`")
+        why = "" if run_dir.is_dir() else ", for there is no such folder"
+        raise ValueError(f"{run_dir}: holds no checkpoint{why}; name a run that `dt train` made")
     if checkpoint == "last":
         return directory / str(steps[-1])
     if checkpoint == "best":
         best = best_step(directory)
         if best is None:
             raise ValueError(
-                f"{run_dir}: no checkpoint has a score card; train with --evaluation.interval"
+                f"{run_dir}: no checkpoint has a score card; train with evaluation.interval above 0"
             )
         return directory / str(best)
     if not str(checkpoint).isdigit() or int(checkpoint) not in steps:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 VERBS = {
     "ask": "measure which input brings which return, so that a wanted return comes about",
@@ -50,18 +50,15 @@ def main(
         for name, does in VERBS.items():
             print(f"  {name:<10}{does}")
         return 0
+    return exit_code(prog, lambda: _run(args, load_envs, prog), stopped="stopped, nothing written")
+
+
+def _run(args: list[str], load_envs: Callable[[], object], prog: str) -> int:
     run_dir, verb, *rest = [*args, ""] if len(args) == 1 else args
-    try:
-        if verb not in VERBS:
-            raise ValueError(f"no verb {verb!r}; there are {', '.join(VERBS)}")
-        config = parse_args(AskConfig, rest, f"{prog} {run_dir} {verb}")
-        return _ask(Path(run_dir), config, " ".join([prog, *args]), load_envs)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped, nothing written", file=sys.stderr)
-        return 130
+    if verb not in VERBS:
+        raise ValueError(f"no verb {verb!r}; there are {', '.join(VERBS)}")
+    config = parse_args(AskConfig, rest, f"{prog} {run_dir} {verb}")
+    return _ask(Path(run_dir), config, " ".join([prog, *args]), load_envs)
 
 
 def _ask(run_dir: Path, config: AskConfig, command: str, load_envs: Callable[[], object]) -> int:

@@ -14,7 +14,7 @@ from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
 from dt.config import DistributedConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
-from dt.config.presets import PRESETS
+from dt.config.presets import preset_named
 from dt.data import EpisodeDataset, TrainingData
 from dt.model.heads import head_kind
 from dt.parallel.processes import first_decides, is_first, start
@@ -113,15 +113,13 @@ def prepare(
             environment or the run whose weights are to be started from, and a directory that is
             taken, missing or of another configuration.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    preset_named(preset)
     head_kind(config.model.head)  # refused here, before the data are read
     refuse_missing_trackers(config)
     start_jax(config.distributed)
-    unplayable = "the data names no environment"
+    unplayable = "the data names no environment; name one with --evaluation.env"
     if data is None:
         data = load_data(preset, config, demos, on_message=on_message, on_steps=on_steps)
-        unplayable += "; name one with --evaluation.env"
     else:
         if config.evaluation.env != data.env_id or config.evaluation.env_kwargs:
             refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from dt.data.transforms import Transforms
 from dt.files import structured
 from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
+from dt.words import there_are
 
 STATISTICS = "dt.json"
 
@@ -76,9 +76,7 @@ class ImportedUnits:
         known = [each.name for each in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"{path}: no field {name!r}; {hint}there are {', '.join(known)}")
+                raise ValueError(f"{path}: no field {name!r}; {there_are(name, known)}")
         missing = [name for name in known[:3] if name not in values]
         if missing:
             raise ValueError(
