@@ -20,8 +20,17 @@ from dt.acting.rollout import Rollouts, run_episodes
 from dt.data.reference import Reference, task_of
 from dt.data.summary import DatasetSummary
 from dt.evaluation.card import Card
+from dt.evaluation.controls import control_of, outdone, unconditional
 from dt.evaluation.intervals import mean_interval, within_seen
-from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
+from dt.evaluation.parts import (
+    Beyond,
+    Calibration,
+    DatasetFacts,
+    Histogram,
+    Interval,
+    Measured,
+    TargetScore,
+)
 from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, beyond, expected
@@ -89,8 +98,13 @@ def evaluate_policy(
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
     venue = Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
     rollouts, seconds = play(policy, asked, seeds, venue, on_step)
+    unasked = None if fitting else unconditional(policy)
+    if unasked is not None:
+        nothing = np.full(episodes, targets[0])  # ignored
+        control, _ = play(unasked, nothing, seeds[:episodes], venue, lambda done, steps: None)
     origin = _Origin(checkpoint_step, selection, episodes, seed, command)
-    return _card_of(policy, targets, rollouts, seconds, venue, origin)
+    card = _card_of(policy, targets, rollouts, seconds, venue, origin)
+    return card if unasked is None else _with_control(card, control.returns, policy.spec.dataset)
 
 
 def targets_for(spec: PolicySpec, targets: list[float]) -> list[float]:
@@ -191,7 +205,29 @@ def _card_of(
         versions=code_versions(),
         commit=code_commit(),
         expectation=expectation,
+        measured=_measured(policy.request_map),
     )
+
+
+def _with_control(card: Card, returns: Float[np.ndarray, " E"], data: DatasetSummary) -> Card:
+    """Put what came unasked on a card, and into its verdict where asking brings no more."""
+    rng = np.random.default_rng(card.seed)
+    control = control_of(returns, np.array([data.percentile(0), data.percentile(100)]), rng)
+    within = [row for row in card.targets if not row.ood]
+    if card.calibration is None or not within:
+        return dataclasses.replace(card, control=control)
+    top = max(within, key=lambda row: row.target)
+    warning = outdone(control, top.target, np.array(top.episode_returns), rng)
+    verdict = "; ".join([card.verdict, warning] if warning else [card.verdict])
+    return dataclasses.replace(card, control=control, verdict=verdict)
+
+
+def _measured(table: RequestMap | AskTable | None) -> Measured | None:
+    """What an ask table took; a card says it, for the online budget is part of its figures."""
+    if not isinstance(table, AskTable):
+        return None
+    low, high = table.interval
+    return Measured(int(table.measured["episodes"]), int(table.measured["steps"]), low, high)
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
