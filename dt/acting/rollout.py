@@ -15,7 +15,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.data.transforms import Transforms
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import Group, Step, play_in_turns
-from dt.spaces.parts import leaves
+from dt.spaces.parts import facts
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
 _ACTION_SEED = 1_000_003
@@ -168,16 +168,8 @@ def check_spaces(
         ("observation", observation_space, policy.spec.observation_space),
         ("action", action_space, policy.spec.action_space),
     ):
-        if _facts(have) != _facts(want):
+        if facts(have) != facts(want):
             raise ValueError(
                 f"the environment's {name} space is {have}, but the policy was trained on {want}; "
                 f"name the environment of its data"
             )
-
-
-def _facts(space: gymnasium.Space) -> list[Any]:
-    """What must agree: each part's name, kind, shape and number of values; bounds may differ."""
-    found = leaves(space)
-    counts = [leaf.counts.tolist() if leaf.kind == "categories" else [] for leaf in found]
-    kinds = [(leaf.path, type(leaf.space), leaf.kind, leaf.shape) for leaf in found]
-    return list(zip(kinds, counts, strict=True))
