@@ -156,6 +156,10 @@ def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=reference_of(preset, config.evaluation, data.env_id),
     )
+    if spec.is_guidable:
+        evaluation = config.evaluation
+        guidance = (evaluation.guidance, evaluation.guidance_enough)
+        spec = dataclasses.replace(spec, guidance=guidance)
     own = named_or_newest(preset, config.run_dir) if config.resume else None
     if config.init_from:
         return in_units_of_source(spec, config, own)
