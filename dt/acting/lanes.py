@@ -56,6 +56,7 @@ class Queue(NamedTuple):
     seeds: UInt32[Array, " n"]  # of the environment
     requests: Float[Array, " n"]
     action_seeds: UInt32[Array, " n"]
+    guidance: Float[Array, "n 3"] | None = None  # each episode's own weights, where it has any
 
 
 class LaneState(NamedTuple):
@@ -136,7 +137,10 @@ class LaneProgram:
         starting = live & state.starting
         world, observations, keys = _restart(env, queue.seeds[playing], starting, state)
 
-        start = Start(state.starting, queue.requests[playing], queue.action_seeds[playing])
+        guidance = None if queue.guidance is None else queue.guidance[playing]
+        start = Start(
+            state.starting, queue.requests[playing], queue.action_seeds[playing], guidance
+        )
         chosen, agent = self.policy.step(
             params, state.agent, spec.codec.encode_observation(observations), state.rewards, start
         )

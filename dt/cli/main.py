@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "dataset -> learner -> checkpoints -> score card",
     "compare": "train variants with several seeds, or take cards, and set them side by side",
     "evaluate": "play a run at target returns, and print its score card",
+    "steer": "find which input makes the wanted output, with the weights held fixed",
     "collect": "let policies act in an environment, and keep what they did",
     "data": "show what a log holds, or convert it",
     "export": "write a policy as one file that JAX alone runs",
@@ -52,6 +53,7 @@ def main() -> int:
         "train": load_demo,
         "compare": load_demo,
         "evaluate": load_tasks,
+        "steer": load_tasks,
         "collect": load_players,
     }
     return run(args, brings[command], f"dt {command}") if command in brings else run(args)
