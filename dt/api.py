@@ -23,7 +23,7 @@ from dt.data.card.card import DataCard, data_card
 from dt.data.default_environment import in_default_environment
 from dt.data.formats.dicts import from_dicts
 from dt.data.formats.flat import from_arrays
-from dt.data.frames import Frame, from_frame
+from dt.data.formats.frames import Frame, from_frame
 from dt.data.streams import EpisodeSource
 from dt.evaluation.card import AnyCard, Card
 from dt.evaluation.comparison import Comparison, compare_cards, read_card

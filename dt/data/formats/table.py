@@ -1,8 +1,8 @@
 """Read tables with a row a step: CSV and Parquet files.
 
-Columns are found by their names, as `dt.data.frames` says: `episode` or done flags, `reward`, and
-every column that begins with `obs`, `observation` or `state`, or with `action`. `dt.from_frame`
-takes other columns by name. A cell of Parquet may hold a list of numbers.
+Columns are found by their names, as `dt.data.formats.frames` says: `episode` or done flags,
+`reward`, and every column that begins with `obs`, `observation` or `state`, or with `action`.
+`dt.from_frame` takes other columns by name. A cell of Parquet may hold a list of numbers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.format import Format
-from dt.data.frames import from_frame
+from dt.data.formats.frames import from_frame
 from dt.files import first_line, require_memory
 from dt.spaces.environments import EnvKwargs
 
