@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dt.acting.program import Params, PolicyProgram, PolicyState, Start
+from dt.acting.program import PolicyProgram, PolicyState, Start
+from dt.model.params import Params
 from dt.parallel.rows import WHOLE, device_index
 from dt.spaces.arrays import Tree
 

@@ -22,10 +22,11 @@ from dt.acting.describe import describe_policy
 from dt.acting.exemplars import given_prefixes, nearest_exemplars, replace_rows
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.pending import Pending, check_seeds, chosen_rows, rows_to_reset
-from dt.acting.program import Params, PolicyProgram, PolicyState, Start
+from dt.acting.program import PolicyProgram, PolicyState, Start
 from dt.acting.request_map import RequestMap
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
+from dt.model.params import Params
 from dt.parallel.rows import bound_to
 from dt.spaces.arrays import Tree
 from dt.spaces.records import to_records

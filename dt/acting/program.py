@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,15 +21,10 @@ from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
+from dt.model.params import Params
+from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
-from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
-
-if TYPE_CHECKING:
-    Params: TypeAlias = nnx.State
-else:  # beartype warns of what nnx.State itself is annotated with
-    Params: TypeAlias = object
-
 
 Rows = TypeVar("Rows")  # a tree of arrays of B rows each
 
@@ -37,7 +32,7 @@ Rows = TypeVar("Rows")  # a tree of arrays of B rows each
 class PolicyState(NamedTuple):
     """What a batch of running episodes remembers; every row has its own clock."""
 
-    cache: RingCache | Window
+    cache: RingCache | RecomputedWindow
     timestep: Int[Array, " B"]  # of the next observation
     return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
     previous_action: Action  # (B, ...), in the model's units
@@ -199,7 +194,7 @@ class PolicyProgram:
         state = jax.eval_shape(lambda: self.initial_state(1))
         remembered = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         model, computed = self.spec.model, 0
-        if isinstance(state.cache, Window):
+        if isinstance(state.cache, RecomputedWindow):
             tokens = model.context_length * self.spec.layout.tokens_per_step
             passes = 2 if self.is_guided else 1
             computed = passes * 4 * tokens * (12 * model.width + 2 * model.num_heads * tokens)

@@ -21,7 +21,7 @@ from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.config import ModelConfig
 from dt.files import require_memory
 from dt.model.decision_transformer import abstract_model
-from dt.model.stack import Weights
+from dt.model.params import Params
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
@@ -101,7 +101,7 @@ def load_spec(folder: Path) -> PolicySpec:
     return spec
 
 
-def require_stored(folder: Path, params: Weights) -> None:
+def require_stored(folder: Path, params: Params) -> None:
     """Hold the size of a model against that of the checkpoint, before memory is taken for it."""
     declared = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     stored = bytes_of(folder)

@@ -19,7 +19,7 @@ from dt.evaluation.evaluate import Venue
 from dt.evaluation.of_run import environment_of
 from dt.evaluation.provenance import code_commit, code_versions
 from dt.files import write_json
-from dt.model.stack import Weights
+from dt.model.params import Params
 from dt.play.make import Vectorization
 from dt.steering.ask import measure
 
@@ -93,7 +93,7 @@ def ask_run(
     return table
 
 
-def weights_hash(params: Weights) -> str:
+def weights_hash(params: Params) -> str:
     """Hash all numbers of a model, in their order: the same weights have the same hash."""
     digest = hashlib.sha256()
     for leaf in jax.tree.leaves(params):
