@@ -100,12 +100,11 @@ def _noise_of_means(
 ) -> Float[np.ndarray, " N"]:
     """Variance of each mean; of few episodes the others' spread counts with that of four.
 
-    Spreads are averaged as logarithms: inputs that bring now this gait and now that one would
-    otherwise make all others look uncertain.
+    Averaged as they are, not as logarithms: three episodes of an input that brings now this gait
+    and now that one often look alike, and would be believed (Hopper, seed 0: an error of 4.4 %, by
+    logarithms 8.2 and 6.3).
     """
     freedom = counts - 1
-    largest = max(float(variances.max()), 1e-12)
-    logs = np.log(np.maximum(variances, 1e-4 * largest))
-    usual = np.average(logs, weights=freedom) if freedom.any() else logs.mean()
-    own = (freedom * logs + 4.0 * usual) / (freedom + 4.0)
-    return np.exp(own) / counts
+    pooled = (freedom * variances).sum() / max(freedom.sum(), 1)
+    own = (freedom * variances + 4.0 * pooled) / (freedom + 4.0)
+    return np.maximum(own / counts, 1e-12 + 1e-8 * pooled)
