@@ -51,10 +51,10 @@ class _Meta:
     reference: Reference | None
     transforms: Transforms
     notes: tuple[str, ...]
-    unplayable: str
     moments: tuple[int, list[float], list[float], list[float], list[float]]
     origins: list[float]
     checksums: dict[str, list[int]]
+    unplayable: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> _Meta:
