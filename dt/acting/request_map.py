@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from dt.acting.options import MEASURED_KEYS, ActingOptions
+from dt.files import structured
 
 REQUEST_MAP = "request_map.json"
 FORMAT = 2
@@ -40,6 +41,8 @@ class RequestMap:
                 f"a request map has {len(self.requests)} requests and {len(self.achieved)} "
                 f"achieved returns; it needs two or more of each"
             )
+        if not np.isfinite([*self.requests, *self.achieved]).all():
+            raise ValueError("a request map's requests and returns must be finite")
         if not (np.diff(self.requests) > 0).all() or not (np.diff(self.achieved) >= 0).all():
             raise ValueError("a request map's requests must rise, and its returns must not fall")
 
@@ -143,17 +146,32 @@ class RequestMap:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RequestMap:
-        if values.get("format") != FORMAT:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: for another format, and for values of other types.
+        """
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(
-                f"{REQUEST_MAP} has format {values.get('format')}, this code reads {FORMAT}; fit "
-                f"it again with evaluate.py --fit-request-map"
+                f"{REQUEST_MAP} is not of format {FORMAT}, which this code reads; fit it again "
+                f"with evaluate.py --fit-request-map"
             )
-        return cls(
-            requests=np.asarray(values["requests"], np.float64),
-            achieved=np.asarray(values["achieved"], np.float64),
-            checkpoint_step=values["checkpoint_step"],
-            acting=values["acting"],
-            env_id=values["env_id"],
-            env_kwargs=values["env_kwargs"],
-            measured=values["measured"],
-        )
+        read = structured(_Stored, {key: values[key] for key in values if key != "format"})
+        arrays = {key: np.asarray(getattr(read, key), np.float64) for key in ARRAYS}
+        return cls(**{**vars(read), **arrays})
+
+
+ARRAYS = ("requests", "achieved")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What request_map.json holds."""
+
+    requests: list[float]
+    achieved: list[float]
+    checkpoint_step: int
+    acting: dict[str, bool | float]
+    env_id: str
+    env_kwargs: dict[str, Any]
+    measured: dict[str, Any]

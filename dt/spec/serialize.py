@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +13,7 @@ from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import structured
-from dt.spaces.environments import logged_kwargs
+from dt.spaces.environments import MOST_STEPS, logged_kwargs
 from dt.spaces.text import space_from_text, space_to_text
 from dt.spec.exemplars import Exemplars
 from dt.spec.normalizer import Normalizer
@@ -23,6 +24,21 @@ Json: TypeAlias = dict[str, Any]
 FORMAT = 3
 # Format 2 had the columns of queries, keys and values of several heads in another order.
 READABLE = {2: 1, FORMAT: 2**31}  # each with the most heads
+
+
+FIELDS = (
+    *("model observation_space action_space observation_normalizer return_normalizer".split()),
+    *("action_normalizer return_range max_timesteps dataset env_id env_kwargs".split()),
+    *("reference transforms action_edges".split()),
+)
+
+
+@dataclass(frozen=True)
+class _Units:
+    """A normalizer's numbers, in lists or alone."""
+
+    mean: Any
+    scale: Any
 
 
 def spec_to_json(spec: PolicySpec) -> Json:
@@ -47,39 +63,65 @@ def spec_to_json(spec: PolicySpec) -> Json:
     }
 
 
-def spec_from_json(values: Json) -> PolicySpec:
+def spec_from_json(values: object) -> PolicySpec:
     """Read what `spec_to_json` wrote.
 
     Raises:
-        ValueError: for a format that only another version of this package reads, and for what
-            describes no environment.
+        ValueError: for a format that only another version of this package reads, and for a field
+            that is missing, of another type, or does not fit the others.
     """
-    if (
-        values["format"] not in READABLE
-        or values["model"]["num_heads"] > READABLE[values["format"]]
-    ):
+    if not isinstance(values, dict) or type(values.get("format")) is not int:
+        raise ValueError("spec.json is none of ours; it has no format")
+    missing = [name for name in FIELDS if name not in values]
+    if missing:
+        raise ValueError(f"spec.json has no {missing[0]}")
+    model = structured(ModelConfig, values["model"], "model")
+    if values["format"] not in READABLE or model.num_heads > READABLE[values["format"]]:
         raise ValueError(
             f"spec.json has format {values['format']}, this code reads {FORMAT}; "
             f"use the version of dt that wrote it"
         )
     edges = values["action_edges"]
-    return PolicySpec(
-        model=structured(ModelConfig, values["model"], "model"),
+    spec = PolicySpec(
+        model=model,
         observation_space=space_from_text(values["observation_space"]),
         action_space=space_from_text(values["action_space"]),
-        observation_normalizer=_normalizer_from_json(values["observation_normalizer"]),
-        return_normalizer=_normalizer_from_json(values["return_normalizer"]),
-        action_normalizer=_normalizer_from_json(values["action_normalizer"]),
-        return_range=tuple(values["return_range"]),
-        max_timesteps=values["max_timesteps"],
+        observation_normalizer=_normalizer_from_json(values, "observation_normalizer"),
+        return_normalizer=_normalizer_from_json(values, "return_normalizer"),
+        action_normalizer=_normalizer_from_json(values, "action_normalizer"),
+        return_range=structured(tuple[float, float], values["return_range"], "return_range"),
+        max_timesteps=structured(int, values["max_timesteps"], "max_timesteps"),
         dataset=structured(DatasetSummary, values["dataset"], "dataset"),
         env_id=_id_from_json(values["env_id"]),
         env_kwargs=logged_kwargs(values["env_kwargs"]),
         reference=values["reference"] and structured(Reference, values["reference"], "reference"),
         transforms=structured(Transforms, values["transforms"], "transforms"),
-        action_edges=None if edges is None else np.asarray(edges, np.float32),
+        action_edges=None if edges is None else _finite("action_edges", edges),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
     )
+    _check(spec)
+    return spec
+
+
+def _check(spec: PolicySpec) -> None:
+    """Refuse units that do not fit the spaces, and limits that no episode has."""
+    shapes = {
+        "observation_normalizer": (spec.observation_normalizer, spec.observation_dim),
+        "action_normalizer": (spec.action_normalizer, spec.action_dim),
+    }
+    for name, (normalizer, size) in shapes.items():
+        if normalizer.mean.shape != (size,) or normalizer.scale.shape != (size,):
+            raise ValueError(f"{name} is not of the {size} numbers that the space has")
+    if spec.return_normalizer.mean.shape or spec.return_normalizer.scale.shape:
+        raise ValueError("return_normalizer is not of one number")
+    low, high = spec.return_range
+    if not low <= high:
+        raise ValueError(f"return_range is {low} to {high}; it must rise")
+    if not 1 <= spec.max_timesteps <= MOST_STEPS:
+        raise ValueError(f"max_timesteps is {spec.max_timesteps}; it must be 1 to {MOST_STEPS}")
+    edges = spec.action_edges
+    if edges is not None and edges.shape != (spec.action_dim, spec.model.num_bins + 1):
+        raise ValueError(f"action_edges has shape {edges.shape}, which does not fit the model")
 
 
 def _id_from_json(value: object) -> str | None:
@@ -92,5 +134,21 @@ def _normalizer_to_json(normalizer: Normalizer) -> Json:
     return {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
 
 
-def _normalizer_from_json(values: Json) -> Normalizer:
-    return Normalizer(*(np.asarray(values[key], np.float32) for key in ("mean", "scale")))
+def _normalizer_from_json(values: Json, name: str) -> Normalizer:
+    read = structured(_Units, values[name], name)
+    mean, scale = (_finite(f"{name}.{key}", each) for key, each in vars(read).items())
+    if not (scale > 0).all():
+        raise ValueError(f"{name}.scale must be above 0")
+    return Normalizer(mean, scale)
+
+
+def _finite(name: str, numbers: object) -> np.ndarray:
+    """Make an array of numbers, or lists of them; float32, in which every one must be finite."""
+    try:
+        with np.errstate(over="ignore"):
+            array = np.asarray(numbers, np.float64).astype(np.float32)
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{name} is no array of numbers") from None
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds a number that is not finite")
+    return array
