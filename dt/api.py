@@ -15,9 +15,9 @@ import numpy as np
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_spec
-from dt.config import TrainConfig
+from dt.config import TrainConfig, from_json, to_json
 from dt.config.evaluation import NO_ENVIRONMENT
-from dt.config.presets import OWN_DATA, PRESETS, preset_for
+from dt.config.presets import OWN_DATA, PRESETS, preset_for, preset_named
 from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import DataCard, data_card
 from dt.data.formats.flat import from_arrays
@@ -29,12 +29,14 @@ from dt.evaluation.of_run import Playing, card_of_run
 from dt.evaluation.score_run import measure_for, score
 from dt.play.installed import environments
 from dt.report.plots import plot_calibration
-from dt.report.write import write_card
+from dt.report.write import publish_card, write_answer
 from dt.spaces.arrays import Tree
 from dt.spaces.records import stack_steps
 from dt.training.hooks import Hooks
 from dt.training.inputs import environment_for
 from dt.training.run import Run, fit, prepare
+from dt.training.run_directory import over
+from dt.words import as_arguments, nearest, says_arguments, there_are
 
 Logged: TypeAlias = (
     str
@@ -48,6 +50,7 @@ Logged: TypeAlias = (
 """Logged episodes: a path, glob, folder or id; arrays by name; a frame; or episodes themselves."""
 
 
+@says_arguments
 def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") -> EpisodeDataset:
     """Read logged episodes into memory.
 
@@ -73,11 +76,20 @@ def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") ->
         return from_frame(data, name=name, env_id=env_id)
     if isinstance(data, Mapping):
         arrays = {
-            str(key): stack_steps(values) if _are_trees(values) else np.asarray(values)
+            str(key): stack_steps(values) if _are_trees(values) else _array(name, key, values)
             for key, values in data.items()
         }
         return from_arrays(name, arrays, env_id)
     return from_arrays(name, _arrays_of(name, data), env_id)
+
+
+def _array(name: str, key: str, values: np.ndarray | Sequence[Tree]) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{name}: {key} holds rows of unequal shapes; give arrays of one shape, one a step"
+        ) from error
 
 
 def _are_trees(values: np.ndarray | Sequence[Tree]) -> TypeGuard[Sequence[Tree]]:
@@ -87,11 +99,14 @@ def _are_trees(values: np.ndarray | Sequence[Tree]) -> TypeGuard[Sequence[Tree]]
 
 def _arrays_of(name: str, episodes: Sequence[object]) -> dict[str, np.ndarray]:
     """Lay episodes end to end, as the arrays of an .npz file."""
+    remedy = "give a path (a glob for several files), arrays by name, a frame, or dt.Episode values"
+    if not isinstance(episodes, Sequence):
+        raise ValueError(f"{name}: is of type {type(episodes).__name__}; {remedy}")
     kept = [episode for episode in episodes if isinstance(episode, Episode)]
     if not kept or len(kept) < len(episodes):
         stranger = next((e for e in episodes if not isinstance(e, Episode)), None)
         held = "nothing" if stranger is None else f"a {type(stranger).__name__}"
-        raise ValueError(f"{name}: holds {held}; give a path, arrays by name, or dt.Episode values")
+        raise ValueError(f"{name}: holds {held}; {remedy}")
     fields = ("observations", "actions", "rewards", "terminations", "truncations")
     arrays = {
         field: np.concatenate([getattr(e, field)[: len(e)] for e in kept]) for field in fields
@@ -102,12 +117,14 @@ def _arrays_of(name: str, episodes: Sequence[object]) -> dict[str, np.ndarray]:
     return {**arrays, "episode_lengths": np.array([len(e) for e in kept])}
 
 
+@says_arguments
 def describe(data: Logged, env_id: str | None = None) -> DataCard:
     """Describe logged episodes: spaces, lengths, returns, and whether the returns can steer."""
     source: EpisodeSource = load_data(data, env_id)
     return data_card(source)[0]
 
 
+@says_arguments
 def train(
     data: Logged,
     /,
@@ -137,16 +154,15 @@ def train(
         resume: go on from the newest sound checkpoint of run_dir.
         evaluate: play the card at the end, where there is an environment to play.
         on_message: told what a person may want to know, a line at a time.
-        changes: fields of `TrainConfig`; of its parts, `data` among them, as dictionaries.
+        changes: fields of `TrainConfig`; of its parts, `data` among them, as dictionaries: what
+            messages call model.width is changed by model={"width": 64}.
 
     Raises:
         ValueError: naming the field or file that is wrong, and how to mend it.
         KeyboardInterrupt: after the state was saved; `resume=True` goes on from there.
     """
     preset = preset or (preset_for(str(data)) if isinstance(data, str | Path) else OWN_DATA)
-    if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)}")
-    settings = with_changes(PRESETS[preset] if config is None else config, changes)
+    settings = with_changes(preset_named(preset) if config is None else config, changes)
     settings = dataclasses.replace(settings, run_dir=str(run_dir), resume=resume)
     episodes: TrainingData | EpisodeDataset | None = None
     if isinstance(data, str | Path):
@@ -159,21 +175,25 @@ def train(
         episodes = data
     else:
         settings, episodes = _in_memory(preset, settings, data, env_id)
+
+    def say(line: str) -> None:
+        on_message(as_arguments(line))
+
     run = prepare(
         preset,
         settings,
         data=episodes,
         demos=lambda name: environments().load_demo(name),
-        on_message=on_message,
+        on_message=say,
     )
     for line in run.describe():
-        on_message(line)
-    measure = measure_for(run, command="dt.train", on_message=on_message, draw=plot_calibration)
-    state = fit(run, hooks=Hooks(on_message), measure=measure)
+        say(line)
+    measure = measure_for(run, command="dt.train", on_message=say, draw=plot_calibration)
+    state = fit(run, hooks=Hooks(say), measure=measure)
     if evaluate and run.task is not None:
         card = score(run, state, command="dt.train")
         if card is not None:
-            write_card(card, run.directory)
+            publish_card(run, card)
     return run
 
 
@@ -203,67 +223,110 @@ def with_changes(config: TrainConfig, changes: Mapping[str, object]) -> TrainCon
     """Replace fields, and fields of parts where a dictionary is given for one.
 
     Raises:
-        ValueError: naming a field that is not there, and those that are.
+        ValueError: naming a field that is not there, with the nearest that is, or a value that is
+            of another type or out of its bounds.
     """
-    names = [field.name for field in dataclasses.fields(config)]
-    replaced: dict[str, object] = {}
-    for name, value in changes.items():
-        if name not in names:
-            raise ValueError(f"no field {name!r} of TrainConfig; there are {', '.join(names)}")
-        part = getattr(config, name)
-        if isinstance(value, Mapping) and dataclasses.is_dataclass(part):
-            inner = [field.name for field in dataclasses.fields(part)]
-            strangers = [key for key in value if key not in inner]
-            if strangers:
-                raise ValueError(f"no field {name}.{strangers[0]}; there are {', '.join(inner)}")
-            value = dataclasses.replace(part, **value)  # type: ignore[type-var]
-        replaced[name] = value
-    return dataclasses.replace(config, **replaced)  # type: ignore[arg-type]
+    if not isinstance(config, TrainConfig):
+        raise ValueError(
+            f"config is a {type(config).__name__}; give dt.TrainConfig(...), or its fields as "
+            f"arguments: num_steps=5000, model={{'width': 64}}"
+        )
+    values = to_json(config)
+    parts = {name: list(part) for name, part in values.items() if isinstance(part, dict)}
+    plain = {name: _plain(value) for name, value in changes.items()}
+    for name, value in plain.items():
+        if name not in values:
+            homes = [part for part, fields in parts.items() if name in fields]
+            hint = f"it is one of {homes[0]}: {homes[0]}={{{name!r}: ...}}" if homes else ""
+            raise ValueError(f"no field {name!r} of TrainConfig; {hint or there_are(name, values)}")
+        if name in parts and not isinstance(value, dict):
+            fields = ", ".join(parts[name])
+            raise ValueError(f"{name} is {value!r}; give a dictionary with some of {fields}")
+        strangers = set(value) - set(parts[name]) if isinstance(value, dict) else set()
+        for key in sorted(strangers):
+            raise ValueError(f"no field {name}.{key}; {there_are(key, parts[name])}")
+    return from_json(over(values, plain))
 
 
+def _plain(value: object) -> object:
+    """Give a value as JSON has it: a dataclass's fields by name, Python's numbers for NumPy's."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(each) for key, each in value.items()}
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+@says_arguments
 def evaluate(
     run: Run | str | Path,
-    targets: Sequence[float | str] = ("p5:p95:7",),
+    targets: Sequence[float | str] | float | str = "p5:p95:7",
     episodes: int = 50,
     *,
     checkpoint: str = "last",
     env_id: str = "",
     seed: int = 0,
     options: ActingOptions = AS_TRAINED,
+    write: bool = True,
     **how: object,
 ) -> Card:
     """Play a trained run at target returns, and score whether it follows them.
+
+    What `evaluate.py` writes is written: RUN/cards/NAME.json, .md and .png, named by what was
+    asked, and the link RUN/latest-card.json.
 
     >>> card = dt.evaluate(run, episodes=20)
     >>> card.calibration.slope
 
     Args:
         run: what `train` returned, or a run directory.
-        targets: returns (50.0), percentiles of the data's returns ("p50") or spans ("p5:p95:7").
+        targets: returns (50.0), percentiles of the data's returns ("p50") or spans ("p5:p95:7");
+            one, or a list of them.
         episodes: episodes for each target.
         checkpoint: last, best or an update's number.
         env_id: the environment to play; empty: the one that the data came from.
         seed: decides the starts of all episodes, the same ones at every target.
         options: how the policy acts; `how` changes single fields of it.
+        write: whether the card is written; the return value is the same.
 
     Raises:
         ValueError: for a target that is none, a checkpoint that is not there or not sound, and
             where nobody names an environment.
+        TypeError: for a name that is no acting option, with the nearest that is.
         EnvironmentFault: when an environment breaks; what had ended is kept in the run.
     """
+    if not isinstance(run, Run | str | Path):
+        raise TypeError(f"run is a {type(run).__name__}; give what dt.train gave, or its directory")
+    for name, value, least in (("episodes", episodes, 1), ("seed", seed, 0)):
+        if value < least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+    own = ("targets", "episodes", "checkpoint", "env_id", "seed", "options", "write")
+    for name in how:
+        meant = nearest(name, own)
+        if meant is not None and not hasattr(options, name):
+            raise TypeError(f"no argument {name!r}; did you mean {meant!r}?")
+    options = options.changed(how)
     directory = run.directory if isinstance(run, Run) else Path(run)
-    dataset = load_spec(find_checkpoint(directory, checkpoint)).dataset
+    spec = load_spec(find_checkpoint(directory, checkpoint))
     playing = Playing(
         checkpoint=checkpoint,
         env_id=env_id,
         seed=seed,
-        options=options.changed(how),
+        options=options,
         command="dt.evaluate",
     )
-    asked = parse_targets([str(target) for target in targets], dataset, "targets ")
-    return card_of_run(directory, asked, episodes, playing)
+    given = [targets] if isinstance(targets, str | float | int) else targets
+    words = [str(target) for target in given]
+    asked = parse_targets(words, spec.dataset, "targets ")
+    card = card_of_run(directory, asked, episodes, playing)
+    if write:
+        write_answer(card, directory, playing.question(words, episodes, spec))
+    return card
 
 
+@says_arguments
 def compare(a: AnyCard | str | Path, b: AnyCard | str | Path) -> Comparison:
     """Compare two cards at the targets that both asked for: what changes from a to b.
 

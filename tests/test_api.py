@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import dt
 from dt.api import with_changes
 from dt.config import TrainConfig
 from dt.data import Episode
+from dt.evaluation.comparison import read_card
 
 ROOT = Path(__file__).parent.parent
 TINY = {
@@ -85,7 +87,13 @@ def test_a_notebook_trains_evaluates_compares_and_acts(
     assert [list(row.episode_returns) for row in card.targets] == [
         row["episode_returns"] for row in kept["targets"]
     ]
-    hidden = dt.evaluate(tmp_path / "run", [9.0, 20.0], 3, null=True)
+    named = tmp_path / "run" / "cards" / "last-p5-p95x2-e2-s0.json"
+    assert read_card(named) == read_card(tmp_path / "run" / "latest-card.json") == card
+    assert named.with_suffix(".png").exists() and named.with_suffix(".md").exists()
+    assert json.loads((tmp_path / "run" / "card.json").read_text()) == kept
+    before = sorted((tmp_path / "run").rglob("*"))
+    hidden = dt.evaluate(tmp_path / "run", [9.0, 20.0], 3, null=True, write=False)
+    assert sorted((tmp_path / "run").rglob("*")) == before
     assert [row.target for row in hidden.targets] == [9.0, 20.0] and hidden.acting.null
     assert dt.compare(card, tmp_path / "run").slope is not None
 
@@ -147,9 +155,15 @@ def test_a_frame_s_columns_may_have_any_names_and_wrong_ones_are_named() -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_step": 3}, "no field 'num_step' of TrainConfig; there are data"),
-        ({"model": {"widht": 3}}, "no field model.widht; there are"),
+        ({"num_step": 3}, "no field 'num_step' of TrainConfig; did you mean 'num_steps'.*are data"),
+        ({"learning_rate": 1}, "no field 'learning_rate'.*; it is one of optimizer: optimizer={"),
+        ({"model": {"widht": 3}}, "no field model.widht; did you mean 'width'.*there are"),
         ({"model": {"width": 0}}, "model.width is 0"),
+        ({"model": {"width": "64"}}, "model.width: '64' is no int"),
+        ({"model": {"dtype": "float16"}}, "model.dtype: float16 not in"),
+        ({"model": 64}, "model is 64; give a dictionary with some of recipe"),
+        ({"data": "log.npz"}, "data is 'log.npz'; give a dictionary with some of source"),
+        ({"num_steps": 1e4}, "num_steps: 10000.0 is no int"),
     ],
 )
 def test_a_wrong_change_is_named(changes: dict[str, object], message: str) -> None:
@@ -157,13 +171,82 @@ def test_a_wrong_change_is_named(changes: dict[str, object], message: str) -> No
         with_changes(TrainConfig(), changes)
 
 
-def test_what_is_no_data_and_an_unknown_preset_are_named() -> None:
-    with pytest.raises(ValueError, match="data: holds a int; give a path"):
-        dt.load_data([1, 2])  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="data: holds nothing"):
-        dt.load_data([])
-    with pytest.raises(ValueError, match="preset is 'hoper'; it must be one of"):
-        dt.train("x.npz", "hoper")
+def test_changes_are_of_every_part_and_may_be_numpy_s_and_dataclasses(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {
+        "num_steps": np.int64(7),
+        "model": dt.ModelConfig(width=64),
+        "optimizer": {"betas": (0.9, 0.95), "clip_norm": float("inf")},
+        "init_from": tmp_path,
+    }
+    changed = with_changes(dt.PRESETS["hopper"], asked)
+    assert (changed.num_steps, changed.init_from) == (7, str(tmp_path))
+    assert changed.model == dt.ModelConfig(width=64)
+    assert changed.optimizer.betas == (0.9, 0.95) and changed.optimizer.clip_norm == np.inf
+    assert changed.evaluation == dt.PRESETS["hopper"].evaluation
+    assert all(with_changes(preset, {}) == preset for preset in dt.PRESETS.values())
+
+
+def small(**changes: object) -> dict[str, Any]:
+    """Two steps that are an episode, as arrays by name; None leaves one out."""
+    arrays = {
+        "observations": np.zeros((2, 4), np.float32),
+        "actions": np.array([0, 1]),
+        "rewards": np.ones(2),
+        "terminations": np.array([False, True]),
+        **changes,
+    }
+    return {name: value for name, value in arrays.items() if value is not None}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: dt.load_data([1, 2]), "data: holds a int; give a path"),
+        (lambda: dt.load_data([]), "data: holds nothing"),
+        (lambda: dt.load_data(None), "data: is of type NoneType; give a path"),
+        (lambda: dt.load_data("x.npz"), "^data x.npz: no such file"),
+        (lambda: dt.load_data(small(observations=[[1], [1, 2]])), "observations holds rows of une"),
+        (lambda: dt.load_data(small(rewards=None, reward=[1, 1])), "'reward' may be it"),
+        (lambda: dt.load_data(Table({"obs": np.zeros(0)})), "data: has no rows"),
+        (lambda: dt.train("x.npz", "hoper"), "preset 'hoper'; did you mean 'hopper'"),
+        (lambda: dt.train("x.npz", config={"num_steps": 3}), "config is a dict; give dt.TrainCon"),
+        (lambda: dt.train(small(), env_id="CartPol-v1"), "^env_id: cannot make.*'CartPol-v1'"),
+        (
+            lambda: dt.train(small(actions=[0.5, 1.0]), env_id="CartPole-v1"),
+            "actions are float64, but the space is Discrete.2.; give integers",
+        ),
+        (lambda: dt.train(small(), run_dir="no", resume=True), "^run_dir no: .* without resume=Tr"),
+        (
+            lambda: dt.train("demo:cartpole", env_id="Pendulum-v1"),
+            "^env_id='Pendulum-v1'.* with da",
+        ),
+        (lambda: dt.evaluate("nowhere"), "nowhere: holds no checkpoint, for there is no such fold"),
+        (lambda: dt.evaluate("nowhere", episodes=0), "episodes is 0; it must be at least 1"),
+        (lambda: dt.evaluate("nowhere", num_episodes=3), "num_episodes'; did you mean 'episodes'"),
+        (lambda: dt.evaluate("nowhere", nul=True), "no acting option 'nul'; did you mean 'null'"),
+        (lambda: dt.evaluate(3), "run is a int; give what dt.train gave, or its directory"),
+        (lambda: dt.load_policy("nowhere"), "nowhere: holds no checkpoint"),
+        (lambda: dt.export_policy("runs/hopper", "p.npz"), "policy is 'runs/hopper'; give what"),
+    ],
+)
+def test_what_a_newcomer_gets_wrong_is_one_line_in_python_s_words(
+    wrong: Callable[[], object], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, TypeError), match=message) as caught:
+        wrong()
+    assert "\n" not in str(caught.value) and "--" not in str(caught.value)
+
+
+def test_data_that_name_no_environment_are_told_the_argument_that_names_one(tmp_path: Path) -> None:
+    class Told(Exception):
+        pass
+
+    def stop(line: str) -> None:
+        raise Told(line)
+
+    with pytest.raises(Told, match="no score card: the data names no env.*; name one with env_id="):
+        dt.train(small(), run_dir=tmp_path / "run", on_message=stop)
 
 
 def test_every_public_name_is_there_and_listed_without_starting_jax() -> None:

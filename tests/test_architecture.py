@@ -25,6 +25,7 @@ TREES = {module: ast.parse(path.read_text()) for module, path in FILES.items()}
 
 # The rooms of dt/ in one line: a room imports those to its left, and never one to its right.
 LINE = (
+    "words",  # of messages: names that are near, flags as arguments
     "files",  # a file: written whole, locked, hashed
     "spaces",  # what an observation or an action can be
     "data",  # logged episodes, and the batches cut out of them

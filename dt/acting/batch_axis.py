@@ -31,13 +31,25 @@ def without_axis(values: Tree) -> Tree:
     return jax.tree.map(lambda part: part[0], values)
 
 
+def as_numbers(name: str, values: Numbers) -> np.ndarray:
+    """Give numbers as an array, of whatever shape.
+
+    Raises:
+        ValueError: for what is no number.
+    """
+    try:
+        return np.asarray(values, np.float32)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name} are {values!r:.80}; give numbers") from error
+
+
 def number_a_row(name: str, values: Numbers, num_rows: int, is_single: bool) -> np.ndarray:
     """Check numbers of the rows, (B,), or of one environment, a scalar, and give them as (B,).
 
     Raises:
         ValueError: for another shape, and for NaN or infinity.
     """
-    numbers = np.asarray(values, np.float32)
+    numbers = as_numbers(name, values)
     if is_single and numbers.ndim:
         raise ValueError(
             f"{name} have shape {numbers.shape}; give one number, as this policy was reset with "

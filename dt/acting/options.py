@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
@@ -13,6 +12,7 @@ from dt.model.heads import ReturnChoice
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import recipe_of
 from dt.spec.spec import PolicySpec
+from dt.words import there_are
 
 PastEnd: TypeAlias = Literal["error", "clamp"]
 
@@ -84,9 +84,7 @@ class ActingOptions:
         known = [each.name for each in dataclasses.fields(self)]
         for name in changes:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise TypeError(f"no acting option {name!r}; {hint}there are {', '.join(known)}")
+                raise TypeError(f"no acting option {name!r}; {there_are(name, known)}")
         return dataclasses.replace(self, **changes)
 
     def of_model(self, spec: PolicySpec) -> ActingOptions:
@@ -119,7 +117,7 @@ class ActingOptions:
             raise ValueError(
                 f"timestep {timestep} is past the longest this model knows, {known}; end the "
                 f"episode there, train with a larger --model.max-timesteps, or keep the last "
-                f"position with past_end='clamp' (evaluate.py --past-end clamp)"
+                f"position with past_end='clamp' (--past-end clamp)"
             )
 
     def return_expectile(self, model: ModelConfig) -> float | None:

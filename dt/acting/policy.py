@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.acting.batch_axis import (
     Numbers,
+    as_numbers,
     number_a_row,
     observation_records,
     with_axis,
@@ -293,7 +294,7 @@ class ReturnConditionedPolicy:
         Raises:
             ValueError: for returns that are not finite.
         """
-        targets = np.asarray(target_returns, np.float32)
+        targets = as_numbers("target_returns", target_returns)
         if targets.ndim != 1 or not np.isfinite(targets).all():
             raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
         if self.request_map is not None:

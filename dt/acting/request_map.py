@@ -117,7 +117,7 @@ class RequestMap:
             if have[name] != value:
                 raise ValueError(
                     f"{REQUEST_MAP} was fitted on a policy whose {name} is {value}, this one's is "
-                    f"{have[name]}; fit it again with evaluate.py --fit-request-map"
+                    f"{have[name]}; fit it again with dt evaluate --fit-request-map"
                 )
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class RequestMap:
             )
             raise ValueError(
                 f"the request map was fitted in {measured}, not in {here}; fit one there with "
-                f"--fit-request-map --env {env_id}"
+                f"dt evaluate --fit-request-map --env {env_id}"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -154,7 +154,7 @@ class RequestMap:
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(
                 f"{REQUEST_MAP} is not of format {FORMAT}, which this code reads; fit it again "
-                f"with evaluate.py --fit-request-map"
+                f"with dt evaluate --fit-request-map"
             )
         read = structured(_Stored, {key: values[key] for key in values if key != "format"})
         arrays = {key: np.asarray(getattr(read, key), np.float64) for key in ARRAYS}

@@ -28,7 +28,8 @@ HEIGHT, STRIP = 240, 44  # of a picture and of what stands under it, in pixels
 MOST_FPS = 30  # of a film: of more steps a second of an environment's time some are left out
 HOLD = 1.0  # seconds that the last picture stays
 COLUMNS = 4  # pictures side by side
-GAP = 8  # pixels between pictures side by side; even, as sizes of films are
+GAP = 4  # pixels between pictures side by side; even, as sizes of films are
+SEAM = 0xAA  # their grey: on paper's white, white pictures would run into each other
 PAPER, INK, PALE, GOT, OVER = "#ffffff", "#111111", "#dddddd", "#2563eb", "#ea580c"
 
 
@@ -203,7 +204,7 @@ def _bar(pen: ImageDraw.ImageDraw, account: Account, box: tuple[int, int, int, i
 
 
 def side_by_side(pictures: list[np.ndarray | None]) -> np.ndarray:
-    """Arrange pictures of one size in a grid with gaps, filled up with paper."""
+    """Arrange pictures of one size in a grid with grey gaps, filled up with paper."""
     there = [picture for picture in pictures if picture is not None]
     blank = np.full_like(there[0], 255)
     columns = min(COLUMNS, len(pictures))
@@ -217,10 +218,10 @@ def side_by_side(pictures: list[np.ndarray | None]) -> np.ndarray:
 
 
 def _with_gaps(pictures: list[np.ndarray], axis: int) -> np.ndarray:
-    """Join pictures along an axis, with strips of paper between them."""
+    """Join pictures along an axis, with strips of grey between them."""
     shape = list(pictures[0].shape)
     shape[axis] = GAP
-    gap = np.full(shape, 255, pictures[0].dtype)
+    gap = np.full(shape, SEAM, pictures[0].dtype)
     joined = [part for picture in pictures for part in (gap, picture)][1:]
     return np.concatenate(joined, axis=axis)
 

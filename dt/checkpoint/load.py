@@ -44,7 +44,7 @@ def load_policy(
     Args:
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
         options: how the policy acts; calibrated ones ask by the run's request map, which
-            `evaluate.py --fit-request-map` measures.
+            `dt evaluate --fit-request-map` measures.
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
         changes: fields of `ActingOptions` in place of those of `options`, such as
             deterministic=True.
@@ -149,9 +149,9 @@ def load_request_map(run_dir: Path) -> RequestMap:
     """
     path = run_dir / REQUEST_MAP
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; fit it with evaluate.py --fit-request-map")
+        raise ValueError(f"{path}: no such file; fit it with dt evaluate --fit-request-map")
     values = read_json(path)
-    with reading(path, "fit it again with evaluate.py --fit-request-map"):
+    with reading(path, "fit it again with dt evaluate --fit-request-map"):
         return RequestMap.from_json(values)
 
 
@@ -164,14 +164,15 @@ def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
     directory = run_dir.resolve() / "checkpoints"
     steps = complete_steps(directory)
     if not steps:
-        raise ValueError(f"{run_dir}: holds no checkpoint; train one with `python train.py`")
+        why = "" if run_dir.is_dir() else ", for there is no such folder"
+        raise ValueError(f"{run_dir}: holds no checkpoint{why}; name a run that `dt train` made")
     if checkpoint == "last":
         return directory / str(steps[-1])
     if checkpoint == "best":
         best = best_step(directory)
         if best is None:
             raise ValueError(
-                f"{run_dir}: no checkpoint has a score card; train with --evaluation.interval"
+                f"{run_dir}: no checkpoint has a score card; train with evaluation.interval above 0"
             )
         return directory / str(best)
     if not str(checkpoint).isdigit() or int(checkpoint) not in steps:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import sys
 from collections.abc import Iterator
 from typing import Protocol, TypeVar, get_type_hints
 
 import tyro
 from tyro import _errors as events
+
+from dt.words import nearest
 
 Config = TypeVar("Config")
 
@@ -59,8 +60,8 @@ def parse_args(
     if together != words:
         return parse_args(config, together, prog, default=default, description=description)
     line = f"Unrecognized options: {', '.join(strangers)}"
-    if near := difflib.get_close_matches(strangers[0].partition("=")[0], flags_of(config), n=1):
-        line += f"; did you mean {near[0]}?"
+    if near := nearest(strangers[0].partition("=")[0], flags_of(config)):
+        line += f"; did you mean {near}?"
     raise ValueError(f"{line}; see {prog} --help")
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import tyro
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,9 @@ class CollectConfig:
     clipped."""
     deterministic: bool = False
     """Take the mean or likeliest action instead of a sample; MODULE:NAME does as it likes."""
+    past_end: Literal["error", "clamp"] = "error"
+    """What run: does past the longest timestep that its model knows: an error, or (clamp) it goes
+    on and its position stays the last one, which it has never seen."""
     max_episode_steps: int = 0
     """Time limit of an episode, in steps; 0: the environment's own."""
     env_kwargs: str = "{}"
@@ -69,6 +72,8 @@ class CollectConfig:
             )
         if not 0 <= self.noise < float("inf"):
             raise ValueError(f"--noise is {self.noise}; it must be at least 0")
+        if self.past_end != "error" and not any(word.startswith("run:") for word in self.policy):
+            raise ValueError(f"--past-end {self.past_end} is of --policy run: alone; leave it out")
         if self.max_episode_steps < 0:
             raise ValueError(f"--max-episode-steps is {self.max_episode_steps}; give 1 or more")
         if not 0 <= self.seed < 2**32:
@@ -98,14 +103,7 @@ def main(args: list[str], load_players: Callable[[], Players], prog: str = "coll
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return _collect(parse_args(CollectConfig, args, prog), load_players)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"{prog}: {str(interrupt) or 'stopped before it began'}", file=sys.stderr)
-        return 130
+    return exit_code(prog, lambda: _collect(parse_args(CollectConfig, args, prog), load_players))
 
 
 def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
@@ -129,7 +127,13 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
     check_spaces(envs)
     spaces = envs.single_observation_space, envs.single_action_space
     behaviors = [
-        load_behavior(word, *spaces, deterministic=config.deterministic, players=players)
+        load_behavior(
+            word,
+            *spaces,
+            deterministic=config.deterministic,
+            past_end=config.past_end,
+            players=players,
+        )
         for word in config.policy
     ]
     if any(behavior.watches for behavior in behaviors):
@@ -147,6 +151,7 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
         deterministic=config.deterministic,
         num_envs=num_envs,
         seed=config.seed,
+        past_end=config.past_end,
     )
     try:
         with open_collection(config.out, plan) as collection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import tyro
 
 from dt.cli.args import flags_of, parse_args
+from dt.cli.exit_code import exit_code
 from dt.cli.train import parse_train_args
 from dt.config import TrainConfig
 from dt.config.variants import VARIANTS
+from dt.words import there_are
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ class CompareConfig:
     def __post_init__(self) -> None:
         for name in self.variants:
             if name not in VARIANTS:
-                raise ValueError(f"--variants {name}: there are {', '.join(VARIANTS)}")
+                raise ValueError(f"--variants {name}: {there_are(name, VARIANTS)}")
         if len(set(self.variants)) < len(self.variants) or not self.variants:
             raise ValueError("--variants: name each variant once, and at least one")
         if self.seeds < 1:
@@ -92,19 +93,18 @@ def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "d
     Returns:
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
-    try:
+
+    def command() -> int:
         own, passed = split_flags(args)
         config = parse_args(CompareConfig, own, prog)
         if config.cards and passed:
             raise ValueError(f"{passed[0]} is of training; cards are compared as they are")
-        return _compare(config, passed, " ".join([prog, *args]), demos)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        why = str(interrupt).partition("; --resume")[0] or "stopped"
-        print(f"{prog}: {why}; the same command goes on from there", file=sys.stderr)
-        return 130
+        try:
+            return _compare(config, passed, " ".join([prog, *args]), demos)
+        except KeyboardInterrupt as interrupt:  # one run's words, of which --resume is no flag here
+            raise KeyboardInterrupt(str(interrupt).partition("; --resume")[0]) from interrupt
+
+    return exit_code(prog, command, "{why}; the same command goes on from there")
 
 
 def split_flags(args: list[str]) -> tuple[list[str], list[str]]:
@@ -215,14 +215,15 @@ def _finish(
 ) -> Card:
     """Train one run and play its card, unless that is done."""
     from dt.evaluation.finish import finish
-    from dt.report.write import write_card
+    from dt.report.plots import plot_calibration
+    from dt.report.write import publish_card
     from dt.training.hooks import Hooks, Means
 
     preset, options = _parsed(config, group, seed)
     with console.status(f"{said}: reading") as status:
 
         def say(line: str) -> None:
-            console.print(line, markup=False, soft_wrap=True)
+            console.print(f"{said}: {line}", markup=False, soft_wrap=True)
 
         def on_round(step: int, means: Means) -> None:
             status.update(f"{said}: update {step} of {options.num_steps}, loss {means['loss']:.4f}")
@@ -230,18 +231,19 @@ def _finish(
         def on_step(done: int, steps: int) -> None:
             status.update(f"{said}: playing, {done} episodes")
 
-        card, is_new = finish(
+        card, run = finish(
             preset,
             options,
             demos=demos,
             command=command,
             hooks=Hooks(say, on_round),
             on_step=on_step,
+            draw=plot_calibration,
         )
-    if is_new:
-        write_card(card, Path(options.run_dir))
+    if run is not None:
+        publish_card(run, card)
     best = max(row.return_mean for row in card.targets)
-    say(f"{said}: {'return' if is_new else 'done before, return'} {best:.5g}")
+    say(f"{'done before, return' if run is None else 'return'} {best:.5g}")
     return card
 
 

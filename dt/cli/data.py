@@ -16,6 +16,7 @@ from typing import Annotated
 import tyro
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 from dt.files import reading, written_whole
 
 PROG = "dt data"
@@ -67,16 +68,13 @@ class ConvertConfig:
 
 def main(args: list[str] | None = None) -> int:
     words = sys.argv[1:] if args is None else args
-    try:
+
+    def command() -> int:
         if words[:1] == ["convert"]:
             return run_convert(parse_args(ConvertConfig, words[1:], f"{PROG} convert"))
         return run_card(parse_args(CardConfig, words, PROG))
-    except (ValueError, OSError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{PROG}: stopped", file=sys.stderr)
-        return 130
+
+    return exit_code(PROG, command)
 
 
 def run_convert(config: ConvertConfig) -> int:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from dt.evaluation.comparison import Comparison
     from dt.evaluation.evaluate import FindTask
     from dt.evaluation.of_run import Playing
-    from dt.evaluation.question import Question
     from dt.spec.spec import PolicySpec
 
 
@@ -83,6 +82,8 @@ class EvaluateConfig:
     out: Path | None = None
     """Folder for the card, of several runs for the aggregate, or for the comparison. By default
     cards are written to RUN/cards (the first run's), and comparisons beside card B."""
+    write: bool = True
+    """Write cards and comparisons; without, they are printed alone."""
     json: Path | None = None
     """Write the last card, or the comparison, to this file too."""
     seed: int = 0
@@ -116,6 +117,10 @@ class EvaluateConfig:
         drawn = (self.temperature, self.top_p) != (1.0, 1.0)
         is_mapped = self.calibrated or self.fit_request_map
         return (
+            (
+                self.out is not None and not self.write,
+                "--out names where to write what --no-write leaves unwritten; leave one out",
+            ),
             (
                 self.on_device and self.step_timeout > 0,
                 "--step-timeout watches environments on the host, not --on-device's",
@@ -179,21 +184,6 @@ class EvaluateConfig:
             past_end=self.past_end,
         )
 
-    def question(self, spec: PolicySpec, seed: int) -> Question:
-        """What is asked of one run, whose card is named by it."""
-        from dt.evaluation.question import Question
-
-        return Question(
-            targets=tuple(self.targets),
-            episodes=self.episodes,
-            seed=seed,
-            checkpoint=self.checkpoint,
-            options=self.acting_options(),
-            env_id="" if self.env == spec.env_id else self.env,
-            ood=self.ood,
-            on_device=self.on_device,
-        )
-
 
 def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evaluate.py") -> int:
     """Evaluate runs, or compare two cards.
@@ -207,17 +197,14 @@ def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evalua
     Returns:
         The exit code: 2 for what cannot be done, 130 where it was stopped.
     """
-    try:
+
+    def command() -> int:
         config = parse_args(EvaluateConfig, args, prog)
         if config.compare is not None:
             return _compare(config, *config.compare)
         return _evaluate(config, " ".join([prog, *args]), load_envs)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"{prog}: stopped, nothing more written", file=sys.stderr)
-        return 130
+
+    return exit_code(prog, command, "stopped, nothing more written")
 
 
 def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], FindTask]) -> int:
@@ -232,10 +219,9 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
     from dt.checkpoint.load import find_checkpoint, load_spec
     from dt.evaluation.aggregate import aggregate_cards, check_alike
     from dt.evaluation.of_run import Playing
-    from dt.evaluation.question import name_of_runs
     from dt.parallel.startup import use_compilation_cache, use_cpu_cores
     from dt.report.card_table import print_card
-    from dt.report.write import write_evaluation
+    from dt.report.write import write_joint_answer
 
     console = Console(highlight=False)
     use_compilation_cache()
@@ -250,17 +236,18 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
     targets += targets_beyond(config.ood, specs[0].dataset) if config.ood else []
     written: list[Path] = []
     cards: list[Card] = []
+    first = Playing(
+        checkpoint=config.checkpoint,
+        env_id=config.env,
+        seed=config.seed,
+        options=config.acting_options(),
+        on_device=find_task if config.on_device else None,
+        step_timeout=config.step_timeout,
+        vectorization=config.vectorization,
+        command=command,
+    )
     for number, (run_dir, spec) in enumerate(zip(config.run_dirs, specs, strict=True)):
-        playing = Playing(
-            checkpoint=config.checkpoint,
-            env_id=config.env,
-            seed=config.seed + number,
-            options=config.acting_options(),
-            on_device=find_task if config.on_device else None,
-            step_timeout=config.step_timeout,
-            vectorization=config.vectorization,
-            command=command,
-        )
+        playing = replace(first, seed=config.seed + number)
         card, files = _play(config, run_dir, spec, targets, playing, console)
         cards += [] if card is None else [card]
         written += files
@@ -268,13 +255,9 @@ def _evaluate(config: EvaluateConfig, command: str, load_envs: Callable[[], Find
     if len(cards) > 1:
         last = aggregate_cards(cards, [path.resolve().name for path in config.run_dirs])
         print_card(last, console)
-        runs = list(config.run_dirs)
-        name = f"aggregate-{name_of_runs(runs)}-{config.question(specs[0], config.seed).name}"
-        if config.out is not None:
-            written += write_evaluation(last, config.out, name, folder="")
-        else:
-            latest = "latest-aggregate-card.json"
-            written += write_evaluation(last, runs[0], name, latest=latest)
+        question = first.question(config.targets, config.episodes, specs[0], config.ood)
+        if config.write:
+            written += write_joint_answer(last, list(config.run_dirs), question, config.out)
     return _finish(config, last, written, console)
 
 
@@ -291,9 +274,8 @@ def _play(
     from dt.cli.progress import episode_progress
     from dt.evaluation.evaluate import targets_for
     from dt.evaluation.of_run import NUM_REQUESTS, card_of_run, film_run, fit_request_map
-    from dt.evaluation.question import name_of_runs
     from dt.report.card_table import print_card, print_request_map
-    from dt.report.write import write_evaluation
+    from dt.report.write import write_answer
 
     written: list[Path] = []
     if config.fit_request_map:
@@ -307,12 +289,10 @@ def _play(
     with episode_progress(console, count * config.episodes) as on_step:
         card = card_of_run(run_dir, targets, config.episodes, playing, on_step=on_step)
     print_card(card, console)
-    name, several = config.question(spec, playing.seed).name, len(config.run_dirs) > 1
-    if config.out is not None and not several:
-        name = f"{name_of_runs([run_dir])}-{name}"
-        written += write_evaluation(card, config.out, name, folder="")
-    else:
-        written += write_evaluation(card, run_dir, name)
+    several = len(config.run_dirs) > 1
+    if config.write:
+        question = playing.question(config.targets, config.episodes, spec, config.ood)
+        written += write_answer(card, run_dir, question, None if several else config.out)
     if config.video is not None:
         folder = config.video / run_dir.resolve().name if several else config.video
         filmed = film_run(run_dir, targets, folder, playing)
@@ -331,6 +311,8 @@ def _compare(config: EvaluateConfig, a: Path, b: Path) -> int:
     comparison = compare_cards(read_card(a), read_card(b), (str(a), str(b)))
     console = Console(highlight=False)
     print_comparison(comparison, console)
+    if not config.write:
+        return _finish(config, comparison, [], console)
     out = config.out or (b if b.is_dir() else b.parent)
     out.mkdir(parents=True, exist_ok=True)
     return _finish(config, comparison, write_comparison(comparison, out), console)
@@ -347,5 +329,6 @@ def _finish(
     if config.json is not None and result is not None:
         write_json(config.json, result.to_json())
         written.append(config.json)
-    console.print("wrote " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
+    if written:
+        console.print("wrote " + ", ".join(map(str, written)), markup=False, soft_wrap=True)
     return 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,9 +9,10 @@ from typing import Annotated, Literal
 import tyro
 
 from dt.acting.options import ActingOptions, PastEnd
-from dt.checkpoint.export import PLATFORMS, Platform, export_policy
+from dt.checkpoint.export import PLATFORMS, Platform, check_export, export_policy
 from dt.checkpoint.load import load_policy
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 
 PROG = "dt export"
 
@@ -40,31 +40,25 @@ class ExportConfig:
     """Kinds of device that the program is compiled for."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1:
-            raise ValueError(f"--batch-size is {self.batch_size}; it must be at least 1")
-        if self.out.suffix != ".npz":
-            raise ValueError(f"{self.out}: the file's name must end in .npz")
-        if not self.out.parent.is_dir():
-            raise ValueError(f"{self.out}: there is no folder {self.out.parent}; make it first")
+        check_export(self.out, self.batch_size)
 
 
 def main(args: list[str] | None = None) -> int:
-    try:
-        config = parse_args(ExportConfig, args, PROG)
-        policy = load_policy(
-            config.run_dir,
-            config.checkpoint,
-            options=ActingOptions(deterministic=config.deterministic, past_end=config.past_end),
-        )
-        files = export_policy(
-            policy,
-            config.out,
-            batch_size=config.batch_size,
-            beside=config.weights == "beside",
-            platforms=config.platforms,
-        )
-    except (ValueError, OSError) as error:
-        print(f"{PROG}: {error}", file=sys.stderr)
-        return 2
+    return exit_code(PROG, lambda: _export(parse_args(ExportConfig, args, PROG)))
+
+
+def _export(config: ExportConfig) -> int:
+    policy = load_policy(
+        config.run_dir,
+        config.checkpoint,
+        options=ActingOptions(deterministic=config.deterministic, past_end=config.past_end),
+    )
+    files = export_policy(
+        policy,
+        config.out,
+        batch_size=config.batch_size,
+        beside=config.weights == "beside",
+        platforms=config.platforms,
+    )
     print("wrote " + ", ".join(f"{file} ({file.stat().st_size:,} bytes)" for file in files))
     return 0

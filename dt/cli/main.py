@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from dt.play.installed import environments
+from dt.words import there_are
 
 if TYPE_CHECKING:
     from dt.cli.collect import Players
@@ -32,7 +33,7 @@ def main() -> int:
             print(f"  {name:<10}{does}")
         return 0
     if command not in COMMANDS:
-        print(f"dt: no command {command!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(f"dt: no command {command!r}; {there_are(command, COMMANDS)}", file=sys.stderr)
         return 2
     if command == "collect":
         # Before NumPy is imported: a row's products are too small to share among threads, and how

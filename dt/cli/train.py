@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dt.cli.args import parse_args
+from dt.cli.exit_code import exit_code
 from dt.config import TrainConfig, from_json, to_json
-from dt.config.presets import DEMO, OWN_DATA, PRESETS, preset_for, with_recipe, with_size
+from dt.config.presets import (
+    DEMO,
+    OWN_DATA,
+    PRESETS,
+    preset_for,
+    preset_named,
+    with_recipe,
+    with_size,
+)
 from dt.files import read_json, shown
 from dt.training.run_directory import over, recorded
 
@@ -32,15 +39,12 @@ def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "t
     Returns:
         The exit code: 2 for what cannot be done, 130 for a run that was stopped.
     """
-    try:
+
+    def command() -> int:
         preset, config = parse_train_args(args, prog)
         return _train(preset, config, " ".join([prog, *args]), demos)
-    except (ValueError, OSError) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as interrupt:
-        print(f"{prog}: {str(interrupt) or 'stopped'}", file=sys.stderr)
-        return 130
+
+    return exit_code(prog, command)
 
 
 def _train(
@@ -73,13 +77,13 @@ def _train(
         return 0
     # Pictures: not before training starts.
     from dt.report.card_table import print_card
-    from dt.report.write import write_card
+    from dt.report.write import publish_card
 
     count = config.evaluation.num_targets if run.spec.conditional else 1
     with episode_progress(console, count * config.evaluation.episodes) as on_step:
         card = score(run, state, command=command, on_step=on_step)
     if card is not None:
-        written = write_card(card, run.directory)
+        written = publish_card(run, card)
         print_card(card, console)
         say("wrote " + ", ".join(map(str, [run.directory, *written])))
     return 0
@@ -106,10 +110,7 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
     values, args = _from_file(args)
     of_file = str(values.pop("preset", ""))
     preset = preset or of_file or preset_for(_source(args, values))
-    if preset not in PRESETS:
-        near = difflib.get_close_matches(preset, PRESETS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"unknown preset {preset!r}; {hint}there are {', '.join(PRESETS)}")
+    preset_named(preset)
     description = (
         f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
         f"[--config FILE] [--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, "

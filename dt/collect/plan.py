@@ -42,6 +42,7 @@ class Plan:
     deterministic: bool
     num_envs: int
     seed: int
+    past_end: str = "error"  # what a trained run did past its longest timestep
 
     @property
     def num_episodes(self) -> int:
@@ -52,7 +53,8 @@ class Plan:
         parts = zip(self.episodes, self.policies, strict=True)
         mixture = ", ".join(f"{count} of {policy}" for count, policy in parts)
         actions = "deterministic" if self.deterministic else "sampled"
-        return f"{self.env_id}, episodes: {mixture}; {actions} actions, noise {self.noise}"
+        past = "" if self.past_end == "error" else ", positions clamped"
+        return f"{self.env_id}, episodes: {mixture}; {actions} actions, noise {self.noise}{past}"
 
 
 def share_out(episodes: int, weights: Sequence[float]) -> list[int]:
@@ -152,7 +154,8 @@ def _settle_plan(work: Path, plan: Plan, dataset_id: str, started: bool) -> None
     before = _read_plan(work)
     if started and before is None:
         raise ValueError(f"{work}: {PLAN} is unreadable; remove the folder to start over")
-    for name, value in (before or {}).items() if started else ():
+    before = {"past_end": Plan.past_end, **(before or {})}  # which the first plans do not have
+    for name, value in before.items() if started else ():
         if value != now.get(name):
             raise ValueError(
                 f"--out {dataset_id} is half collected with {name.replace('_', ' ')} {value}, not "

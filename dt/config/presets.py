@@ -13,6 +13,7 @@ from dt.config import (
     SizeName,
     TrainConfig,
 )
+from dt.words import there_are
 
 
 def with_recipe(config: TrainConfig, recipe: str) -> TrainConfig:
@@ -130,6 +131,17 @@ PRESETS: dict[str, TrainConfig] = {
         "atari-chen2021",
     ),
 }
+
+
+def preset_named(name: str) -> TrainConfig:
+    """Look up a preset.
+
+    Raises:
+        ValueError: for a name that there is not, with the nearest that is.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"unknown preset {name!r}; {there_are(name, PRESETS)}")
+    return PRESETS[name]
 
 
 def preset_for(source: str) -> str:

@@ -58,6 +58,8 @@ def from_frame(
         ValueError: naming a column that is missing, or where nothing says where episodes end.
     """
     there = [str(column) for column in frame.columns]
+    if there and len(np.asarray(frame[there[0]])) == 0:
+        raise ValueError(f"{name}: has no rows; give one for each step")
     episode = episode or _first(there, EPISODES)
     arrays = {
         "observations": _stacked(name, frame, there, observations, OBSERVATION, "observations"),

@@ -111,7 +111,7 @@ def read_card(path: Path) -> AnyCard:
         there = (path / name for name in _CARDS_OF_A_FOLDER)
         file = next((each for each in there if each.exists()), path / "card.json")
     if not file.is_file():
-        raise ValueError(f"{file}: no such card; make one with evaluate.py RUN_DIR")
+        raise ValueError(f"{file}: no such card; make one with dt evaluate RUN_DIR")
     values = read_json(file)
     values = values if isinstance(values, dict) else {}
     with reading(file):

@@ -5,16 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from dt.config import TrainConfig
 from dt.evaluation.card import Card
 from dt.evaluation.comparison import read_card
-from dt.evaluation.score_run import CARD, OnStep, measure_for, score
+from dt.evaluation.score_run import CARD, Draw, OnStep, measure_for, score
 from dt.training.hooks import Hooks, ignore
 from dt.training.inputs import Demos
-from dt.training.run import fit, prepare
-from dt.training.run_directory import CONFIG, open_run
+from dt.training.run import Run, fit, prepare
+from dt.training.run_directory import CONFIG, open_run, recorded
 from dt.training.warm_start import source_of
+
+
+class Finished(NamedTuple):
+    """A run's card."""
+
+    card: Card
+    run: Run | None
+    """What the card was played with just now; None: nothing was left to do."""
 
 
 def finish(
@@ -26,19 +35,19 @@ def finish(
     hooks: Hooks | None = None,
     on_reading: Callable[[int], None] = ignore,
     on_step: OnStep = ignore,
-) -> tuple[Card, bool]:
+    draw: Draw | None = None,
+) -> Finished:
     """Train the run of a directory and play its card, or find them done.
 
     A run that was interrupted goes on where it was stopped; one that is trained already is played
-    anew only where its card asked for something else.
+    anew only where its card asked for something else. One that was asked for fewer updates is
+    trained longer, by the rule of `--resume --num-steps`, and that is said first.
 
     Args:
         config: names the run's directory.
         on_reading: as `on_steps` of `prepare`.
         on_step: as of `score`.
-
-    Returns:
-        The card, and whether anything had to be done for it.
+        draw: as of `measure_for`.
 
     Raises:
         ValueError: where the directory holds a run of another configuration, where nothing can be
@@ -46,26 +55,33 @@ def finish(
         KeyboardInterrupt: as `fit`; the next call goes on.
     """
     directory = Path(config.run_dir)
+    hooks = hooks or Hooks()
+    say = hooks.on_message
     config = dataclasses.replace(config, resume=(directory / CONFIG).exists())
     if config.resume:
         config = dataclasses.replace(config, init_from=source_of(preset, config))
         open_run(preset, config)
         card = _card_there(directory, config)
         if card is not None:
-            return card, False
-    hooks = hooks or Hooks()
-    say = hooks.on_message
+            return Finished(card, None)
+        before = recorded(preset, config.run_dir).get("num_steps", config.num_steps)
+        if before < config.num_steps:
+            say(
+                f"{directory}: is a run of {before} updates; it is trained on to "
+                f"{config.num_steps}, and its card is played anew"
+            )
     run = prepare(preset, config, demos=demos, on_message=say, on_steps=on_reading)
     if run.task is None:
         raise ValueError(
             f"{run.data.name}: no score card, {run.unplayable}; name what to play with "
             f"--evaluation.env"
         )
-    state = fit(run, hooks=hooks, measure=measure_for(run, command=command, on_message=say))
+    measure = measure_for(run, command=command, on_message=say, draw=draw)
+    state = fit(run, hooks=hooks, measure=measure)
     played = score(run, state, command=command, on_step=on_step)
     if played is None:
         raise ValueError("variants are compared by one process; leave --distributed out")
-    return played, True
+    return Finished(played, run)
 
 
 def _card_there(directory: Path, config: TrainConfig) -> Card | None:

@@ -162,7 +162,7 @@ def improvement_interval(
 def _student_quantile(freedom: int, share: float | np.ndarray) -> np.ndarray:
     from scipy.special import stdtrit  # training starts a quarter of a second earlier without it
 
-    return stdtrit(freedom, share)
+    return np.asarray(stdtrit(freedom, share))
 
 
 def slope(x: Float[np.ndarray, " T"], y: Float[np.ndarray, "*B T"]) -> Float[np.ndarray, "*B"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from dt.acting.video import Filmed, film
 from dt.checkpoint.load import find_checkpoint, load_policy, load_spec
 from dt.evaluation.card import Card
 from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy, targets_for
+from dt.evaluation.question import Question
 from dt.files import write_json
 from dt.play.faults import EnvironmentFault
 from dt.play.limits import cut_kwargs
@@ -48,6 +49,27 @@ class Playing:
     """How environments are stepped, as in `make_envs`."""
     command: str = ""
     """What the card says it was made by."""
+
+    def question(
+        self, targets: Sequence[str], episodes: int, spec: PolicySpec, ood: float = 0.0
+    ) -> Question:
+        """Put together what is asked of a run, whose card is named by it.
+
+        Args:
+            targets: words, as of `parse_targets`.
+            spec: of the run.
+            ood: reach of targets beyond the data.
+        """
+        return Question(
+            targets=tuple(targets),
+            episodes=episodes,
+            seed=self.seed,
+            checkpoint=self.checkpoint,
+            options=self.options,
+            env_id="" if self.env_id == spec.env_id else self.env_id,
+            ood=ood,
+            on_device=self.on_device is not None,
+        )
 
 
 PLAIN = Playing()

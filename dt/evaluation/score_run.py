@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +16,16 @@ from dt.files import write_json
 from dt.parallel.mesh import one_device
 from dt.parallel.processes import is_first, to_host
 from dt.training.hooks import Evaluation, Measure
+from dt.training.metrics import MetricWriter
 from dt.training.run import Run, alone_in
+from dt.training.run_directory import locked
+from dt.training.trackers import NO_PICTURES, Tracker, trackers_of
 
 CARD = "card.json"  # the headline card of a run, in its directory
 CARDS = "cards"  # folder of a run for all others
 
 OnStep = Callable[[int, int], None]
+Draw = Callable[[Card, Path], None]  # a card into a PNG file
 
 
 def score(
@@ -48,10 +53,38 @@ def score(
         try:
             card = _play(run, state, run.config.evaluation.episodes, False, command, on_step)
         except RolloutFault as fault:
-            raise ValueError(f"{fault}; the run is trained: evaluate.py {run.directory}") from fault
+            raise ValueError(f"{fault}; the run is trained: dt evaluate {run.directory}") from fault
         if card is not None:
             write_json(run.directory / CARD, card.to_json())
     return card
+
+
+def log_card(
+    run: Run, card: Card, picture: Path | None = None, trackers: tuple[Tracker, ...] = ()
+) -> None:
+    """Log a run's own card behind training's last line, to whatever training is logged to.
+
+    What training's cards have as evaluation/NAME is here final/NAME. To be called in the first
+    process alone, which has the card.
+
+    Args:
+        picture: PNG file of the card.
+        trackers: who else is given it; closed afterwards.
+
+    Raises:
+        ValueError: when another process trains into the directory, and as `WeightsAndBiases`.
+        OSError: when the disk is full.
+    """
+    again = dataclasses.replace(run.config, resume=True)  # the tracker's run that training had
+    pictures = NO_PICTURES if picture is None else {"final/picture": picture}
+    with locked(run.directory):
+        known = trackers_of(run.directory, again, is_over=True)
+        writer = MetricWriter(run.directory, trackers=(*trackers, *known))
+        try:
+            values = _logged(card, "final")
+            writer.write(card.checkpoint_step, values, {"final/card": CARD}, pictures)
+        finally:
+            writer.close()
 
 
 def measure_for(
@@ -59,7 +92,7 @@ def measure_for(
     *,
     command: str = "",
     on_message: Callable[[str], None] = print,
-    draw: Callable[[Card, Path], None] | None = None,
+    draw: Draw | None = None,
 ) -> Measure | None:
     """Make what chooses the run's best checkpoint: the calibration error over few episodes, or
     minus the mean return of a model that takes none.
@@ -91,7 +124,7 @@ def measure_for(
     return measure
 
 
-def _kept(card: Card, run_dir: Path, draw: Callable[[Card, Path], None] | None) -> Evaluation:
+def _kept(card: Card, run_dir: Path, draw: Draw | None) -> Evaluation:
     """Write a card of the course of training, and collect what is logged of it."""
     file = run_dir / CARDS / f"training-{card.checkpoint_step}.json"
     file.parent.mkdir(exist_ok=True)
@@ -102,21 +135,32 @@ def _kept(card: Card, run_dir: Path, draw: Callable[[Card, Path], None] | None) 
         draw(card, picture)
         pictures["evaluation/picture"] = picture
     top, calibration = rising(card)[-1], card.calibration
-    values, error = {"evaluation/return_at_top": top.centre}, None
+    error = None
     if not card.takes_return:
         error = -top.centre  # there is no target to miss: more is better
         summary = f"got {top.centre:.4g}"
     else:
-        values["evaluation/top_target"] = top.target
         summary = f"asked {top.target:.4g}, got {top.centre:.4g}"
     if card.takes_return and calibration is not None:
         error, slope = calibration.mae_over_range.value, calibration.slope.value
-        values |= {"evaluation/error_over_range": error, "evaluation/slope": slope}
         summary += f"; error {100 * error:.1f} % of the range, slope {slope:.3f}"
     name = file.relative_to(run_dir).as_posix()
     plural = "" if card.episodes == 1 else "s"
     summary += f" ({card.episodes} episode{plural} a target; {name})"
+    values = _logged(card, "evaluation")
     return Evaluation(error, values, {"evaluation/card": name}, pictures, summary)
+
+
+def _logged(card: Card, when: str) -> dict[str, float]:
+    """Take from a card the numbers that a log holds, under names that begin with `when`."""
+    top, calibration = rising(card)[-1], card.calibration
+    values = {"return_at_top": top.centre}
+    if card.takes_return:
+        values["top_target"] = top.target
+        if calibration is not None:
+            values["error_over_range"] = calibration.mae_over_range.value
+            values["slope"] = calibration.slope.value
+    return {f"{when}/{name}": value for name, value in values.items()}
 
 
 def episodes_to_choose_by(episodes: int) -> int:

@@ -1,4 +1,4 @@
-"""Comparisons of two cards as a table: what changes from A to B."""
+"""Comparisons of two cards as tables: what changes from A to B, and how likely."""
 
 from __future__ import annotations
 
@@ -13,19 +13,47 @@ from dt.report.sheet import Sheet, target_format
 
 def print_comparison(comparison: Comparison, console: Console) -> None:
     """Print the differences at each target and over all, and which is nearer to its targets."""
-    comparison_sheet(comparison).print(console)
+    for sheet in comparison_sheets(comparison):
+        sheet.print(console)
 
 
-def comparison_sheet(comparison: Comparison) -> Sheet:
-    """Lay out a comparison."""
-    columns = ["target", "A", "B", "B - A", "95 % interval", "P(B > A)", "95 % interval"]
+def comparison_markdown(comparison: Comparison) -> str:
+    """Write a comparison for an appendix or an issue."""
+    return "\n".join(sheet.markdown() for sheet in comparison_sheets(comparison))
+
+
+def comparison_sheets(comparison: Comparison) -> tuple[Sheet, Sheet]:
+    """Lay out a comparison: what changes, and how likely. Side by side they are too wide to read.
+
+    Each of the two fits in 80 columns.
+    """
     form = target_format([row.target for row in comparison.targets])
-    rows = []
+    overall = comparison.overall
+    changes, chances = [], []
     for row in comparison.targets:
         label = f"{row.target:{form}}{'*' if row.ood else ''}"
         means = [f"{mean:{form}}" for mean in (row.a_mean, row.b_mean)]
-        rows.append([label, *means, *_changes(row.change, form)])
-    rows.append(["all", "", "", *_changes(comparison.overall, form)])
+        changes.append([label, *means, *_difference(row.change, form)])
+        chances.append([label, *_chances(row.change)])
+    interval = "95 % interval"
+    what = Sheet(
+        title=f"{comparison.a.env_id}: A against B",
+        columns=["target", "A", "B", "B - A", interval],
+        rows=[*changes, ["all", "", "", *_difference(overall, form)]],
+        notes=[],
+        verdict="",
+    )
+    how_likely = Sheet(
+        title="how likely B brings more, and comes closer to its target",
+        columns=["target", "P(B > A)", interval, "P(B closer)", interval],
+        rows=[*chances, ["all", *_chances(overall)]],
+        notes=_notes(comparison),
+        verdict=_better(comparison),
+    )
+    return what, how_likely
+
+
+def _notes(comparison: Comparison) -> list[str]:
     pairing = f"{comparison.unit}, not paired: Welch's interval"
     if comparison.paired:
         pairing = "episodes, paired: both played the same seeds"
@@ -39,18 +67,17 @@ def comparison_sheet(comparison: Comparison) -> Sheet:
             f"slope {slope.a:.3f} and {slope.b:.3f}: B - A {slope.difference.value:+.3f} "
             f"({interval_text(slope.difference.ci95, '.3f')})"
         )
-    return Sheet(
-        title=f"{comparison.a.env_id}: A against B",
-        columns=[*columns, "P(B closer)", "95 % interval"],
-        rows=rows,
-        notes=notes,
-        verdict=_better(comparison),
-    )
+    return notes
 
 
-def _changes(change: Change, form: str) -> list[str]:
-    """B - A, P(B > A) and P(B closer), an interval after each."""
-    cells = [f"{change.difference.value:+{form}}", interval_text(change.difference.ci95, form)]
+def _difference(change: Change, form: str) -> list[str]:
+    """B - A, and its interval."""
+    return [f"{change.difference.value:+{form}}", interval_text(change.difference.ci95, form)]
+
+
+def _chances(change: Change) -> list[str]:
+    """P(B > A) and P(B closer), an interval after each."""
+    cells = []
     for chance in (change.higher, change.closer):
         cells += [f"{chance.value:.2f}", interval_text(chance.ci95, ".2f")]
     return cells

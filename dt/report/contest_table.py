@@ -76,7 +76,7 @@ def _row(contender: Contender, form: str) -> list[str]:
     else:
         error = 100 * card.calibration.mae_over_range.value
         cells += [f"{card.calibration.slope.value:.2f}", f"{error:.1f} %"]
-    return [*cells, "-" if speed is None else f"{speed:.3g}"]
+    return [*cells, "-" if speed is None else f"{speed:.{1 if speed < 100 else 0}f}"]
 
 
 def _drawn(contender: Contender, contest: Contest) -> str:

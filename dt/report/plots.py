@@ -59,11 +59,14 @@ def plot_calibration(card: AnyCard, path: Path) -> None:
     figure.savefig(path)
 
 
-def draw_returns(axes: Axes, rows: Sequence[AnyTargetScore], aggregate: bool) -> None:
+def draw_returns(
+    axes: Axes, rows: Sequence[AnyTargetScore], aggregate: bool, identity: bool = True
+) -> None:
     """Draw every episode as a dot or every run as a line, and the mean with its interval.
 
     Args:
         rows: of one card, the lowest target first.
+        identity: draw where asked equals achieved, too.
     """
     targets = np.array([row.target for row in rows])
     centres = np.array([row.centre for row in rows])
@@ -71,16 +74,19 @@ def draw_returns(axes: Axes, rows: Sequence[AnyTargetScore], aggregate: bool) ->
     # A single episode has no interval: its band has no width.
     bands = [row.return_ci95 or (centre,) * 2 for row, centre in zip(rows, centres, strict=True)]
     low, high = np.array(bands).T
-    span = [min(targets.min(), centres.min()), max(targets.max(), centres.max())]
-    axes.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="asked = achieved")
+    if identity:
+        span = [min(targets.min(), centres.min()), max(targets.max(), centres.max())]
+        axes.plot(span, span, color=MUTED, linestyle="--", linewidth=1, label="asked = achieved")
     samples = [row.sample for row in rows]
     if aggregate:
         axes.plot(targets, np.array(samples), color=INK, alpha=0.35, linewidth=1)
         axes.plot([], [], color=INK, alpha=0.35, linewidth=1, label="each run")
         label = "interquartile mean and 95 % interval"
     else:
+        # Few dots are dark enough to be seen, and many do not become a bar.
+        alpha = float(np.clip(1.5 / np.sqrt(max(map(len, samples))), 0.15, 0.5))
         for target, returns in zip(targets, samples, strict=True):
-            axes.plot([target] * len(returns), returns, ".", color=INK, alpha=0.15, ms=4)
+            axes.plot([target] * len(returns), returns, ".", color=INK, alpha=alpha, ms=4)
         axes.plot([], [], ".", color=INK, alpha=0.5, ms=4, label="each episode")
         label = "mean and 95 % interval"
     axes.fill_between(targets, low, high, color=ACCENT, alpha=0.2, linewidth=0)

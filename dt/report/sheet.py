@@ -25,7 +25,7 @@ class Sheet:
         """Draw the table, in as many columns as it needs."""
         table = Table()
         for column in self.columns:
-            table.add_column(column, justify="right")
+            table.add_column(column, justify="right", overflow="fold")
         for row in self.rows:
             table.add_row(*map(escape, row))
         console.print(self.title, markup=False, style="italic", soft_wrap=True)

@@ -5,13 +5,31 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from dt.evaluation.card import AnyCard
+from dt.evaluation.card import AnyCard, Card
 from dt.evaluation.comparison import LATEST, Comparison
-from dt.evaluation.score_run import CARDS
+from dt.evaluation.question import Question, name_of_runs
+from dt.evaluation.score_run import CARDS, log_card
 from dt.files import write_json, written_whole
 from dt.report.card_table import card_seeds, card_sheet
-from dt.report.comparison_table import comparison_sheet
+from dt.report.comparison_table import comparison_markdown
 from dt.report.plots import plot_calibration
+from dt.training.run import Run
+
+LATEST_OF_SEVERAL = "latest-aggregate-card.json"  # link to the newest card of several runs
+
+
+def publish_card(run: Run, card: Card) -> list[Path]:
+    """Write the card of a run that was just trained, and send it where training is logged.
+
+    Returns:
+        The files.
+
+    Raises:
+        ValueError: as `log_card`.
+    """
+    files = write_card(card, run.directory)
+    log_card(run, card, files[-1])
+    return files
 
 
 def write_card(card: AnyCard, directory: Path) -> list[Path]:
@@ -22,6 +40,32 @@ def write_card(card: AnyCard, directory: Path) -> list[Path]:
     """
     names = ("card.json", "card.md", "calibration.png")
     return _write(card, [directory / name for name in names])
+
+
+def write_answer(
+    card: Card, run_dir: Path, question: Question, out: Path | None = None
+) -> list[Path]:
+    """Write what a run answered to a question: into its cards/, linked as its newest.
+
+    Args:
+        out: a folder for it in their place, where the run's name stands in front.
+
+    Returns:
+        The files.
+    """
+    if out is None:
+        return write_evaluation(card, run_dir, question.name)
+    return write_evaluation(card, out, f"{name_of_runs([run_dir])}-{question.name}", folder="")
+
+
+def write_joint_answer(
+    card: AnyCard, run_dirs: list[Path], question: Question, out: Path | None = None
+) -> list[Path]:
+    """Write what several runs came to together: into the first one's cards/, or into `out`."""
+    name = f"aggregate-{name_of_runs(run_dirs)}-{question.name}"
+    if out is None:
+        return write_evaluation(card, run_dirs[0], name, latest=LATEST_OF_SEVERAL)
+    return write_evaluation(card, out, name, folder="")
 
 
 def write_evaluation(
@@ -61,7 +105,7 @@ def write_comparison(comparison: Comparison, directory: Path) -> list[Path]:
     """
     files = [directory / "comparison.json", directory / "comparison.md"]
     write_json(files[0], comparison.to_json())
-    files[1].write_text(comparison_sheet(comparison).markdown())
+    files[1].write_text(comparison_markdown(comparison))
     return files
 
 

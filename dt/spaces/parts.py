@@ -120,9 +120,13 @@ class Parts:
         high = [box.high.reshape(-1).astype(np.float64) for box in boxes]
         return np.concatenate([np.zeros(0), *low]), np.concatenate([np.zeros(0), *high])
 
-    def number_columns(self, values: Tree) -> AnyArray:
-        """Lay the numbers of n steps side by side, (n, O) float32; of NumPy or JAX as before."""
-        return self._columns(self.numbers, values, np.float32)
+    def number_columns(self, values: Tree, origin: np.ndarray | None = None) -> AnyArray:
+        """Lay the numbers of n steps side by side, (n, O) float32; of NumPy or JAX as before.
+
+        Args:
+            origin: (O,) float64, what to take off each number before it is rounded to float32.
+        """
+        return self._columns(self.numbers, values, np.float32, origin)
 
     def category_columns(self, values: Tree) -> AnyArray:
         """Lay the categories of n steps side by side, (n, C) int32, each counted from 0."""
@@ -132,16 +136,37 @@ class Parts:
         """Lay the bytes of all pictures of n steps side by side, (n, P) uint8."""
         return self._columns(self.images, values, np.uint8)
 
-    def _columns(self, chosen: tuple[Leaf, ...], values: Tree, dtype: DTypeLike) -> AnyArray:
+    def _columns(
+        self,
+        chosen: tuple[Leaf, ...],
+        values: Tree,
+        dtype: DTypeLike,
+        origin: np.ndarray | None = None,
+    ) -> AnyArray:
         if not chosen:
             every = (*self.numbers, *self.categories, *self.images)
             return np.zeros((len(every[0].of(values)), 0), dtype)
         arrays = [leaf.of(values) for leaf in chosen]
         flat = [
-            array.reshape(len(array), leaf.size).astype(dtype, copy=False)
-            for array, leaf in zip(arrays, chosen, strict=True)
+            array.reshape(len(array), leaf.size) for array, leaf in zip(arrays, chosen, strict=True)
         ]
+        if origin is not None and origin.any():
+            ends = np.cumsum([0, *(leaf.size for leaf in chosen)]).tolist()
+            flat = [_less(part, origin[ends[i] : ends[i + 1]]) for i, part in enumerate(flat)]
+        flat = [part.astype(dtype, copy=False) for part in flat]
         return flat[0] if len(flat) == 1 else flat[0].__array_namespace__().concatenate(flat, 1)
+
+
+def _less(values: AnyArray, origin: np.ndarray) -> AnyArray:
+    """Take the origin off in the widest numbers there are: integers in integers, where they fit."""
+    if not origin.any():
+        return values
+    if not isinstance(values, np.ndarray):  # JAX's, of 32 bits: by what these hold, then the rest
+        first = origin.astype(values.dtype)
+        return (values - first).astype(np.float32) - (origin - first).astype(np.float32)
+    if values.dtype.kind == "i" or values.dtype in (np.uint8, np.uint16, np.uint32):
+        return values.astype(np.int64) - origin.astype(np.int64)
+    return values.astype(np.float64) - origin
 
 
 def leaves(space: gymnasium.Space, images: bool = True) -> tuple[Leaf, ...]:

@@ -33,7 +33,7 @@ class Codec:
         self, rows: Float[np.ndarray, "*N W"], pixels: UInt8[np.ndarray, "*N P"] | None = None
     ) -> Steps:
         """Bring rows of the data and their pictures (see `dt.data.store.rows`) into the model's
-        units."""
+        units. Rows are counted from the data's origins, and so is what the units were fitted on."""
         columns = self.columns
         if pixels is None:
             pixels = np.zeros((*rows.shape[:-1], columns.num_pixels), np.uint8)
@@ -57,7 +57,7 @@ class Codec:
         """
         parts = self.observation_parts
         return Observation(
-            self.observation_normalizer(parts.number_columns(observations)),
+            _normalized(parts, observations, self.observation_normalizer),
             parts.category_columns(observations),
             parts.pixel_columns(observations),
         )
@@ -66,7 +66,7 @@ class Codec:
         """Bring B of the environment's actions into the model's units."""
         parts = self.action_parts
         return Action(
-            self.action_normalizer(parts.number_columns(actions)), parts.category_columns(actions)
+            _normalized(parts, actions, self.action_normalizer), parts.category_columns(actions)
         )
 
     def decode_action(self, actions: Action) -> Tree:
@@ -76,6 +76,8 @@ class Codec:
         """
         parts = self.action_parts
         numbers = self.action_normalizer.invert(actions.numbers)
+        if self.action_normalizer.origin is not None:
+            numbers = numbers + self.action_normalizer.origin
         columns = {"numbers": numbers, "categories": actions.categories + parts.starts}
         values: dict[tuple[str, ...], AnyArray] = {}
         for kind, columns_of in columns.items():
@@ -93,6 +95,10 @@ class Codec:
             np.zeros((batch_size, parts.num_numbers), np.float32),
             np.zeros((batch_size, len(parts.counts)), np.int32),
         )
+
+
+def _normalized(parts: Parts, values: Tree, normalizer: Normalizer) -> AnyArray:
+    return normalizer(parts.number_columns(values, normalizer.origin))
 
 
 def _in_space(values: AnyArray, leaf: Leaf) -> AnyArray:

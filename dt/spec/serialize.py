@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from dt.config import ModelConfig
 from dt.data.reference import Reference
@@ -21,9 +22,10 @@ from dt.spec.spec import PolicySpec
 
 Json: TypeAlias = dict[str, Any]
 
-FORMAT = 3
-# Format 2 had the columns of queries, keys and values of several heads in another order.
-READABLE = {2: 1, FORMAT: 2**31}  # each with the most heads
+PLAIN, FORMAT = 3, 4
+# Format 2 had the columns of queries, keys and values of several heads in another order; format 3
+# has no origins, and is written still where there is none.
+READABLE = {2: 1, PLAIN: 2**31, FORMAT: 2**31}  # each with the most heads
 
 
 FIELDS = (
@@ -39,12 +41,14 @@ class _Units:
 
     mean: Any
     scale: Any
+    origin: Any = None
 
 
 def spec_to_json(spec: PolicySpec) -> Json:
     """Write a spec as what `json` can write."""
+    units = (spec.observation_normalizer, spec.action_normalizer)
     return {
-        "format": FORMAT,
+        "format": PLAIN if all(each.origin is None for each in units) else FORMAT,
         "model": dataclasses.asdict(spec.model),
         "observation_space": space_to_text(spec.observation_space),
         "action_space": space_to_text(spec.action_space),
@@ -112,6 +116,8 @@ def _check(spec: PolicySpec) -> None:
     for name, (normalizer, size) in shapes.items():
         if normalizer.mean.shape != (size,) or normalizer.scale.shape != (size,):
             raise ValueError(f"{name} is not of the {size} numbers that the space has")
+        if normalizer.origin is not None and normalizer.origin.shape != (size,):
+            raise ValueError(f"{name}.origin is not of the {size} numbers that the space has")
     if spec.return_normalizer.mean.shape or spec.return_normalizer.scale.shape:
         raise ValueError("return_normalizer is not of one number")
     low, high = spec.return_range
@@ -131,22 +137,27 @@ def _id_from_json(value: object) -> str | None:
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> Json:
-    return {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
+    written = {"mean": normalizer.mean.tolist(), "scale": normalizer.scale.tolist()}
+    if normalizer.origin is not None:
+        written["origin"] = normalizer.origin.tolist()
+    return written
 
 
 def _normalizer_from_json(values: Json, name: str) -> Normalizer:
     read = structured(_Units, values[name], name)
-    mean, scale = (_finite(f"{name}.{key}", each) for key, each in vars(read).items())
+    mean, scale = (_finite(f"{name}.{key}", getattr(read, key)) for key in ("mean", "scale"))
     if not (scale > 0).all():
         raise ValueError(f"{name}.scale must be above 0")
-    return Normalizer(mean, scale)
+    if read.origin is None:
+        return Normalizer(mean, scale)
+    return Normalizer(mean, scale, _finite(f"{name}.origin", read.origin, np.float64))
 
 
-def _finite(name: str, numbers: object) -> np.ndarray:
-    """Make an array of numbers, or lists of them; float32, in which every one must be finite."""
+def _finite(name: str, numbers: object, dtype: DTypeLike = np.float32) -> np.ndarray:
+    """Make an array of numbers, or lists of them, every one of which must be finite in its type."""
     try:
         with np.errstate(over="ignore"):
-            array = np.asarray(numbers, np.float64).astype(np.float32)
+            array = np.asarray(numbers, np.float64).astype(dtype)
     except (ValueError, TypeError, OverflowError):
         raise ValueError(f"{name} is no array of numbers") from None
     if not np.isfinite(array).all():

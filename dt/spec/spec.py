@@ -12,7 +12,6 @@ from jaxtyping import Float
 from dt.config import ModelConfig
 from dt.data.batches.windows import Batch
 from dt.data.reference import Reference
-from dt.data.store.moments import Moments
 from dt.data.store.rows import Columns, TrainingData
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
@@ -79,11 +78,15 @@ class PolicySpec:
             model=model,
             observation_space=data.observation_space,
             action_space=data.action_space,
-            observation_normalizer=_standardizer(moments, columns.observation)
+            observation_normalizer=_standardizer(data, columns.observation)
             if normalize
-            else Normalizer.identity((columns.observation.stop,)),
+            else Normalizer.identity((columns.observation.stop,), data.origin(columns.observation)),
             # However small rewards are, returns are what is asked for.
-            return_normalizer=_standardizer(moments, columns.return_to_go, dust=0.0),
+            return_normalizer=Normalizer.of(
+                np.asarray(moments.mean[columns.return_to_go]),
+                np.asarray(moments.std[columns.return_to_go]),
+                tolerance=0.0,
+            ),
             action_normalizer=_action_normalizer(data),
             return_range=(
                 float(moments.low[columns.return_to_go]),
@@ -176,19 +179,23 @@ class PolicySpec:
         return tuple(self.action_parts.bounded.tolist())
 
 
-def _standardizer(moments: Moments, columns: slice | int, dust: float = 1e-6) -> Normalizer:
-    return Normalizer.of(np.asarray(moments.mean[columns]), np.asarray(moments.std[columns]), dust)
+def _standardizer(data: TrainingData, columns: slice) -> Normalizer:
+    moments, origin = data.moments, data.origin(columns)
+    return Normalizer.of(moments.mean[columns], moments.std[columns], origin=origin)
 
 
 def _action_normalizer(data: TrainingData) -> Normalizer:
     """Bounded numbers map to [-1, 1], others are standardised."""
     parts = Parts.of(data.action_space, images=False)
-    standard = _standardizer(data.moments, data.columns.action)
+    standard = _standardizer(data, data.columns.action)
     low, high = (np.where(parts.bounded, bound, 0.0) for bound in parts.bounds)
     mean, scale = (low + high) / 2, np.maximum((high - low) / 2, 1e-8)
+    if standard.origin is not None:
+        mean = mean - standard.origin
     return Normalizer(
         np.where(parts.bounded, mean, standard.mean).astype(np.float32),
         np.where(parts.bounded, scale, standard.scale).astype(np.float32),
+        standard.origin,
     )
 
 

@@ -14,7 +14,7 @@ from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
 from dt.config import DistributedConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
-from dt.config.presets import PRESETS
+from dt.config.presets import preset_named
 from dt.data import EpisodeDataset, TrainingData
 from dt.model.heads import head_kind
 from dt.parallel.processes import first_decides, is_first, start
@@ -42,7 +42,7 @@ from dt.training.run_directory import (
 )
 from dt.training.step import Learner
 from dt.training.trackers import refuse_missing_trackers
-from dt.training.warm_start import in_units_of_source, note_on_source, source_of
+from dt.training.warm_start import in_own_units, in_units_of_source, note_on_source, source_of
 
 
 class Task(NamedTuple):
@@ -113,15 +113,13 @@ def prepare(
             environment or the run whose weights are to be started from, and a directory that is
             taken, missing or of another configuration.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"unknown preset {preset!r}; there are {', '.join(PRESETS)}")
+    preset_named(preset)
     head_kind(config.model.head)  # refused here, before the data are read
     refuse_missing_trackers(config)
     start_jax(config.distributed)
-    unplayable = "the data names no environment"
+    unplayable = "the data names no environment; name one with --evaluation.env"
     if data is None:
         data = load_data(preset, config, demos, on_message=on_message, on_steps=on_steps)
-        unplayable += "; name one with --evaluation.env"
     else:
         if config.evaluation.env != data.env_id or config.evaluation.env_kwargs:
             refuse_other_environment(preset, config.evaluation, f"data {data.name}, which")
@@ -155,10 +153,10 @@ def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=reference_of(preset, config.evaluation, data.env_id),
     )
-    if not config.init_from:
-        return spec
     own = named_or_newest(preset, config.run_dir) if config.resume else None
-    return in_units_of_source(spec, config, own)
+    if config.init_from:
+        return in_units_of_source(spec, config, own)
+    return spec if own is None else in_own_units(spec, own)
 
 
 def start_jax(config: DistributedConfig) -> None:

@@ -112,8 +112,12 @@ class WeightsAndBiases:
     left out by wandb.
     """
 
-    def __init__(self, run_dir: Path, config: TrainConfig):
+    def __init__(self, run_dir: Path, config: TrainConfig, is_over: bool = False):
         """
+        Args:
+            is_over: training is: what is written now stands behind its last record, of whatever
+                step that is.
+
         Raises:
             ValueError: when nobody is logged in, or the service does not take the run.
         """
@@ -123,6 +127,7 @@ class WeightsAndBiases:
         if not (config.resume and place.is_file()):
             place.write_text(f"{uuid.uuid4().hex[:8]}\n")
         self._picture: Callable[[str], object] = wandb.Image
+        self._is_over = is_over
         try:
             self._run = wandb.init(
                 project=config.log.wandb,
@@ -142,7 +147,9 @@ class WeightsAndBiases:
 
     def write(self, record: Record) -> None:
         pictures = {name: self._picture(str(path)) for name, path in record.pictures.items()}
-        self._run.log({**record.values, **record.texts, **pictures}, step=record.step)
+        # wandb drops a record whose step it has already, and a resumed run has the last one's.
+        step = max(record.step, self._run.step) if self._is_over else record.step
+        self._run.log({**record.values, **record.texts, **pictures}, step=step)
 
     def close(self) -> None:
         self._run.finish()
@@ -160,6 +167,12 @@ def refuse_missing_trackers(config: TrainConfig) -> None:
         )
 
 
-def trackers_of(run_dir: Path, config: TrainConfig) -> tuple[Tracker, ...]:
-    """Open the trackers that the configuration asks for."""
-    return (WeightsAndBiases(run_dir, config),) if config.log.wandb else ()
+def trackers_of(
+    run_dir: Path, config: TrainConfig, *, is_over: bool = False
+) -> tuple[Tracker, ...]:
+    """Open the trackers that the configuration asks for.
+
+    Args:
+        is_over: as of `WeightsAndBiases`.
+    """
+    return (WeightsAndBiases(run_dir, config, is_over),) if config.log.wandb else ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import TypedDict
 
 import gymnasium
 import numpy as np
@@ -13,6 +14,7 @@ from dt.checkpoint.load import find_checkpoint, load_spec
 from dt.checkpoint.manifest import complete_steps
 from dt.config import TrainConfig
 from dt.spaces.parts import Leaf, Parts, leaves
+from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
 from dt.training.run_directory import recorded
 
@@ -80,13 +82,24 @@ def in_units_of_source(spec: PolicySpec, config: TrainConfig, run_dir: Path | No
     predicts = spec.layout.return_predictor is not None and spec.model.return_head == "bins"
     return dataclasses.replace(
         spec,
-        observation_normalizer=source.observation_normalizer,
-        return_normalizer=source.return_normalizer,
-        action_normalizer=source.action_normalizer,
-        action_edges=source.action_edges,
+        **_units_of(source, spec),
         return_range=source.return_range if predicts else spec.return_range,
         max_timesteps=source.max_timesteps,
     )
+
+
+def in_own_units(spec: PolicySpec, run_dir: Path) -> PolicySpec:
+    """Give the spec of a resumed run the units that its checkpoints have.
+
+    They are those that would be fitted anew, unless an older release of this package fitted them.
+    """
+    own = _own_spec(run_dir)
+    if own is None or (own.observation_space, own.action_space) != (
+        spec.observation_space,
+        spec.action_space,
+    ):  # other data: what restores the state says how they differ
+        return spec
+    return dataclasses.replace(spec, **_units_of(own, spec))
 
 
 def note_on_source(config: TrainConfig) -> tuple[str, ...]:
@@ -94,6 +107,26 @@ def note_on_source(config: TrainConfig) -> tuple[str, ...]:
     if not config.init_from or config.resume:
         return ()
     return (f"starts from the weights of {config.init_from}, in the units of its data",)
+
+
+class _Units(TypedDict):
+    """Fields of a spec that say in which units a model's numbers are."""
+
+    observation_normalizer: Normalizer
+    return_normalizer: Normalizer
+    action_normalizer: Normalizer
+    action_edges: Float[np.ndarray, "A K1"] | None
+
+
+def _units_of(source: PolicySpec, spec: PolicySpec) -> _Units:
+    """Take the units over, of numbers that are counted from where the new data's are."""
+    observation, action = source.observation_normalizer, source.action_normalizer
+    return _Units(
+        observation_normalizer=observation.counted_from(spec.observation_normalizer.origin),
+        return_normalizer=source.return_normalizer,
+        action_normalizer=action.counted_from(spec.action_normalizer.origin),
+        action_edges=source.action_edges,
+    )
 
 
 def _split(text: str) -> tuple[str, str]:

@@ -105,7 +105,7 @@ def test_a_map_comes_back_from_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such file; fit it with evaluate.py --fit-request-map"),
+        (None, "no such file; fit it with dt evaluate --fit-request-map"),
         ("{", "does not read as a request map"),
         ("[]", "does not read as a request map"),
         ('{"format": 9}', "has format 9"),

@@ -16,7 +16,7 @@ from walk import Walk, make_policy
 
 import dt.acting.film
 from dt.acting.rollout import run_episodes
-from dt.acting.video import GAP, HEIGHT, STRIP, Account, captioned, film, side_by_side
+from dt.acting.video import GAP, HEIGHT, SEAM, STRIP, Account, captioned, film, side_by_side
 
 ROOT = Path(__file__).parents[2]
 BLUE, ORANGE = (37, 99, 235), (234, 88, 12)
@@ -114,7 +114,9 @@ def test_side_by_side_fills_a_grid_with_gaps() -> None:
     grid = side_by_side(pictures)
     assert grid.shape == (8 + GAP, 24 + 3 * GAP, 3) and GAP > 0 and GAP % 2 == 0
     assert grid[:: 4 + GAP, :: 6 + GAP, 0].tolist() == [[0, 1, 2, 3], [4, 255, 255, 255]]
-    assert (grid[4 : 4 + GAP] == 255).all() and (grid[:, 6 : 6 + GAP] == 255).all()
+    # Neither black nor white, which many environments' pictures are.
+    assert (grid[4 : 4 + GAP] == SEAM).all() and (grid[:, 6 : 6 + GAP] == SEAM).all()
+    assert 64 < SEAM < 192
 
 
 def test_what_cannot_be_drawn_is_one_line(tmp_path: Path) -> None:

@@ -35,8 +35,9 @@ observations = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32
 targets, seeds = np.array([1.0, 2.5], np.float32), np.array([0, 1], np.uint32)
 rewards, acted = np.zeros(2, np.float32), []
 for t, row in enumerate(observations):
-    begins = np.full(2, t == 0)
-    actions, state = step(*first, state, row, rewards, begins, targets, seeds)
+    begins, asks = np.full(2, t == 0), np.array([False, t == 3])
+    asked = np.where(asks, np.float32(0.1), targets)
+    actions, state = step(*first, state, row, rewards, begins, asks, asked, seeds)
     acted.append(np.asarray(actions).tolist())
     rewards = np.array([0.25, 0.5], np.float32)
 assert not any(name.split(".")[0] in ("dt", "flax") for name in sys.modules)
@@ -60,12 +61,20 @@ def test_the_file_alone_acts_as_the_policy(
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
-    policy.reset([1.0, 2.5], seeds=[0, 1])
-    acted = []
-    for row in np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32):
-        acted.append(policy.act(row))
-        policy.observe(np.array([0.25, 0.5]))
-    np.testing.assert_allclose(json.loads(done.stdout), acted, atol=1e-5)
+    played = []
+    for is_asked in (True, False):
+        policy.reset([1.0, 2.5], seeds=[0, 1])
+        acted = []
+        for t, row in enumerate(np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)):
+            if t == 3 and is_asked:
+                policy.ask([9.0, 0.1], where=np.array([False, True]))
+            acted.append(policy.act(row))
+            policy.observe(np.array([0.25, 0.5]))
+        played.append(np.array(acted))
+    np.testing.assert_allclose(json.loads(done.stdout), played[0], atol=1e-5)
+    if actions is None:  # to have been asked anew is to act otherwise, in that row and from then on
+        differs = np.abs(played[0] - played[1]).max(axis=-1) > 1e-4
+        assert differs.tolist() == [[False, False]] * 3 + [[False, True]] * 2
 
 
 def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
@@ -100,7 +109,7 @@ def test_past_the_known_timesteps_there_are_no_actions(
     for t in range(5):
         begins = np.array([t == 0, t in (0, 2)])  # the second row begins again
         seen = np.zeros((2, 3), np.float32)
-        actions, state = step(state, seen, zeros, begins, zeros, seeds)
+        actions, state = step(state, seen, zeros, begins, begins, zeros, seeds)
         none = np.asarray(actions) == -1 if discrete else np.isnan(actions).all(axis=1)
         assert none.tolist() == [t >= 3, False]
 
@@ -112,6 +121,14 @@ def test_past_the_known_timesteps_there_are_no_actions(
     clamped.reset([0.0], seeds=[0])
     for t in range(5):
         seen = np.full((1, 3), t, np.float32)
-        actions, state = step(state, seen, zeros[:1], np.array([t == 0]), zeros[:1], seeds[:1])
+        begins, asks = np.array([t == 0]), np.array([False])
+        actions, state = step(state, seen, zeros[:1], begins, asks, zeros[:1], seeds[:1])
         np.testing.assert_allclose(actions, clamped.act(seen), atol=1e-5)
         clamped.observe(np.zeros(1))
+
+
+def test_what_cannot_be_exported_is_named_before_anything_is_compiled(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="policy.bin: the file's name must end in .npz"):
+        export_policy(None, tmp_path / "policy.bin")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="there is no folder .*nowhere; make it first"):
+        export_policy(None, str(tmp_path / "nowhere" / "policy.npz"))  # type: ignore[arg-type]

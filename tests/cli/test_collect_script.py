@@ -137,6 +137,7 @@ def test_the_environment_takes_further_arguments(collect: Callable[..., int]) ->
         ([*CART, "--num-envs", "0", "--out", "c-v0"], "--num-envs is 0"),
         ([*CART, "--noise", "-1", "--out", "c-v0"], "--noise is -1.0"),
         ([*CART, "--noise", "2", "--out", "c-v0"], "--noise is 2.0"),
+        ([*CART, "--past-end", "clamp", "--out", "c-v0"], "--past-end clamp is of --policy run:"),
         ([*CART, "--noise", "nan", "--out", "c-v0"], "--noise is nan"),
         ([*CART, "--seed", "-1", "--out", "c-v0"], "--seed is -1"),
         ([*CART, "--weights", "1", "2", "--out", "c-v0"], "--weights has 2 numbers for 1"),

@@ -73,6 +73,18 @@ def test_variants_are_trained_once_and_what_was_interrupted_goes_on(
     again = json.loads((runs[1] / "card.json").read_text())
     assert again["targets"] == cards[1]["targets"] and again["checkpoint_step"] == 4
 
+    # What is finished and asked for more updates says what becomes of it.
+    longer = [*words, "--variants", "rvs", "--seeds", "1", "--num-steps", "6"]
+    assert main([*longer, "--evaluation.interval", "2"], no_demo) == 0, capsys.readouterr().err
+    shown = capsys.readouterr().out
+    said = f"rvs, seed 0 (1 of 1): {runs[0]}: is a run of 4 updates; it is trained on to 6"
+    assert said in shown and "note: the run has 6 updates now, 4 before" in shown
+    assert json.loads((runs[0] / "card.json").read_text())["checkpoint_step"] == 6
+    assert (runs[0] / "cards" / "training-6.png").stat().st_size > 5000
+    log = [json.loads(line) for line in (runs[0] / "metrics.jsonl").read_text().splitlines()]
+    finals = [line for line in log if "final/picture" in line]
+    assert [line["step"] for line in finals] == [4, 6]
+
     other = [*words, "--model.num-heads", "2"]
     assert main(other, no_demo) == 2
     refused = capsys.readouterr().err

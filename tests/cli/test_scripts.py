@@ -52,7 +52,14 @@ def test_training_leaves_everything_a_run_is(run_dir: Path) -> None:
     card = json.loads((run_dir / "card.json").read_text())
     assert len(card["targets"]) == 7 and card["checkpoint_step"] == 4
     lines = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
-    assert [line["step"] for line in lines] == [2, 4]
+    assert [line["step"] for line in lines] == [2, 4, 4]
+    # The run's own card is logged last, as training's cards are.
+    assert lines[2]["final/slope"] == card["calibration"]["slope"]
+    assert lines[2]["final/return_at_top"] == card["targets"][-1]["return_mean"]
+    assert (run_dir / lines[2]["final/picture"]).is_file()
+    assert json.loads((run_dir / lines[2]["final/card"]).read_text()) == card
+    shown = b"".join(path.read_bytes() for path in (run_dir / "tensorboard").iterdir())
+    assert b"final/slope" in shown and shown.count(b"\x89PNG") == 1
 
 
 @pytest.mark.slow
@@ -91,6 +98,10 @@ def test_evaluation_needs_the_run_directory_alone(
     assert (run_dir / "cards" / "last-30_p50-null-e3-s0.json").exists()
     assert json.loads((run_dir / "latest-card.json").read_text()) == card
     assert (run_dir / "card.json").read_bytes() == before  # training's stays as it was
+    kept = sorted(run_dir.rglob("*"))
+    done = script("evaluate.py", run_dir, "--episodes", 1, "--no-write", cwd=tmp_path)
+    assert done.returncode == 0 and "slope" in done.stdout and "wrote" not in done.stdout
+    assert sorted(run_dir.rglob("*")) == kept
     args = ("--targets", "40", "--episodes", 1, "--out", tmp_path / "out")
     done = script("evaluate.py", run_dir, *args, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -252,7 +263,7 @@ def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> Non
     assert "no card at update 2: Breaks-v0, row 0, episode 0, step 0: raised" in done.stdout
     assert "training goes on" in done.stdout
     assert done.returncode == 2
-    assert "the cable is loose" in done.stderr and "the run is trained: eval" in done.stderr
+    assert "the cable is loose" in done.stderr and "the run is trained: dt eval" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
 

@@ -348,7 +348,7 @@ def run_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(
         steered,
         "load_policy",
-        lambda run_dir, step, options: ReturnConditionedPolicy(params, spec),
+        lambda run_dir, step, options: ReturnConditionedPolicy(params, spec, options),
     )
     return tmp_path
 
@@ -370,6 +370,22 @@ def test_a_run_acts_for_the_return_it_is_asked_for(run_dir: Path) -> None:
         load(f"run:{run_dir}@1:5:3", TWO, SEEN)
     with pytest.raises(ValueError, match="observation space.*trained on"):
         load(f"run:{run_dir}@9", TWO, BOX)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_past_the_end_where_it_is_asked_to(run_dir: Path) -> None:
+    observations, rewards = np.zeros((1, 3), np.float32), np.ones(1)
+    for past_end in ("error", "clamp"):
+        word = f"run:{run_dir}@9"
+        behavior = load_behavior(word, SEEN, TWO, past_end=past_end, players=PLAYERS)
+        behavior.start(np.ones(1, bool), generators(1))
+        for _ in range(40):  # the longest that the policy knows
+            behavior.observe(rewards, behavior.act(observations, generators(1)))
+        if past_end == "clamp":
+            assert np.isfinite(behavior.act(observations, generators(1))).all()
+        else:
+            with pytest.raises(ValueError, match="past the longest .* 40; .*--past-end clamp"):
+                behavior.act(observations, generators(1))
 
 
 def test_a_run_remembers_the_actions_that_noise_put_in_place_of_its_own(run_dir: Path) -> None:

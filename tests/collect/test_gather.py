@@ -259,6 +259,7 @@ def test_a_taken_id_is_refused_and_what_a_kill_left_beside_it_removed(root: Path
         ({"env_kwargs": {}}, r"with env kwargs {'pace': 0.5}, not {}"),
         ({"file_hashes": ["ab", ""]}, "with file hashes"),
         ({"num_envs": 4}, "with num envs 3, not 4"),
+        ({"past_end": "clamp"}, "with past end error, not clamp"),
     ],
 )
 def test_another_command_for_half_done_work_is_refused(
@@ -268,6 +269,19 @@ def test_another_command_for_half_done_work_is_refused(
         collect(stop_after=9)
     with pytest.raises(ValueError, match=message):
         collect(**changes)
+    collect()
+
+
+def test_a_plan_that_does_not_say_what_runs_do_past_the_end_holds_what_it_did(root: Path) -> None:
+    """As the first plans are."""
+    with pytest.raises(KeyboardInterrupt):
+        collect(stop_after=9)
+    file = root / "test" / ".stroll-v0.collecting" / PLAN
+    plan = json.loads(file.read_text())
+    del plan["past_end"]
+    file.write_text(json.dumps(plan))
+    with pytest.raises(ValueError, match="with past end error, not clamp"):
+        collect(past_end="clamp")
     collect()
 
 

@@ -18,7 +18,7 @@ from dt.evaluation.card import Card
 from dt.evaluation.comparison import TargetChange, compare_cards, read_card
 from dt.evaluation.parts import Interval
 from dt.model.heads import ReturnChoice
-from dt.report.comparison_table import comparison_sheet, print_comparison
+from dt.report.comparison_table import comparison_sheets, print_comparison
 from dt.report.write import write_comparison
 
 NAMES = ("old", "new")
@@ -65,7 +65,7 @@ def test_a_card_against_itself_shows_nothing() -> None:
         assert change.difference.value == 0.0
         assert change.higher.value == change.closer.value == 0.5
     assert comparison.slope is not None and comparison.slope.difference.value == 0.0
-    assert "no difference that shows" in comparison_sheet(comparison).verdict
+    assert "no difference that shows" in comparison_sheets(comparison)[1].verdict
 
 
 def test_more_return_is_not_nearer_to_the_target() -> None:
@@ -73,7 +73,7 @@ def test_more_return_is_not_nearer_to_the_target() -> None:
     comparison = compare_cards(make_card(), make_card(offset=3.0), NAMES)
     assert comparison.overall.higher.value == 1.0
     assert comparison.overall.closer.value == 0.0
-    sheet = comparison_sheet(comparison)
+    sheet = comparison_sheets(comparison)[1]
     assert sheet.verdict == "A comes nearer to its targets in 100 % of pairs of draws"
 
 
@@ -135,11 +135,26 @@ def test_a_comparison_is_a_table_strict_json_and_markdown(tmp_path: Path) -> Non
         assert "+2.50" in shown and "P(B > A)" in shown
 
 
+def test_a_comparison_fits_80_columns_whatever_returns_are_like(tmp_path: Path) -> None:
+    targets = (-20000.0, 5000.0, 123456.0)
+    cards = [make_card(gain=gain, targets=targets) for gain in (0.5, -1.0)]
+    comparison = compare_cards(*cards, NAMES)
+    text = io.StringIO()
+    print_comparison(comparison, Console(file=text, width=80))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    rows = [line for line in lines if line.startswith("│")]
+    assert len(rows) == 2 * 4  # a target a line, none folded
+    assert "-185184.0" in text.getvalue()
+    tables = write_comparison(comparison, tmp_path)[1].read_text()
+    assert tables.count("| all |") == 2
+
+
 def test_single_episodes_have_no_interval_and_no_verdict() -> None:
     comparison = compare_cards(make_card(episodes=1), make_card(episodes=1, offset=1.0), NAMES)
     json.dumps(comparison.to_json(), allow_nan=False)
     assert comparison.targets[0].change.difference.ci95 is None
-    assert "too few to say" in comparison_sheet(comparison).verdict
+    assert "too few to say" in comparison_sheets(comparison)[1].verdict
 
 
 def test_a_card_is_read_from_its_file_or_its_run(tmp_path: Path) -> None:
@@ -157,7 +172,7 @@ def test_an_aggregate_s_folder_of_an_older_version_is_read(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "no such card; make one with evaluate.py"),
+        (None, "no such card; make one with dt evaluate"),
         ("{", "is no card: Expecting"),
         ("[1]", "is no card of this version: it has no env_id"),
         ('{"env_id": "A-v0"}', "is no card of this version: it has no env_kwargs"),

@@ -78,6 +78,8 @@ def test_a_notebook_s_run_is_the_script_s(
         [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
         for directory in directories
     ]
+    last = logs[0].pop()  # the script's, which has a picture of its card to log
+    assert last["final/picture"] == "calibration.png" and len(logs[0]) == len(logs[1]) == 4
     losses = [[line["holdout_loss"] for line in log[::2]] for log in logs]
     assert losses[0] == losses[1] and len(losses[0]) == 2
     # After each round that has a card, what the card says, and where it is.
@@ -96,7 +98,7 @@ def test_a_notebook_s_run_is_the_script_s(
     shown = b"".join(path.read_bytes() for path in (directories[0] / "tensorboard").iterdir())
     for name in ("slope", "return_at_top", "card", "picture"):
         assert f"evaluation/{name}".encode() in shown
-    assert shown.count(b"\x89PNG") == 2
+    assert shown.count(b"\x89PNG") == 3 and b"final/picture" in shown
     steps = [complete_steps(directory / "checkpoints") for directory in directories]
     assert steps[0] == steps[1] == [2, 4]
     like = jax.eval_shape(Learner(run.spec, config).init)

@@ -10,6 +10,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 from cards import make_card, make_runs, with_row
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from dt.evaluation.aggregate import aggregate_cards
@@ -43,6 +44,15 @@ def test_the_table_fits_80_columns(tmp_path: Path) -> None:
     assert "12.3" in text.getvalue()
 
 
+def test_a_long_name_is_folded_and_not_cut_off() -> None:
+    text = io.StringIO()
+    name = "runs/some-project/hopper-of-a-wide-network-17/cards/last.json"
+    print_contest(contest([Contender(name, make_card())]), Console(file=text, width=80))
+    table = [line for line in text.getvalue().splitlines() if line.startswith("│")]
+    assert max(map(len, table)) <= 80 and len(table) > 1
+    assert "".join(line.split("│")[1].strip() for line in table) == name
+
+
 def test_all_files_are_written_and_none_is_another_card_s(tmp_path: Path) -> None:
     (tmp_path / "calibration.png").write_text("of a run")
     written = write_contest(three(tmp_path), tmp_path)
@@ -61,6 +71,42 @@ def test_all_files_are_written_and_none_is_another_card_s(tmp_path: Path) -> Non
         "compare.md",
         "compare-calibration.png",
     ]
+
+
+def test_learning_curves_are_of_all_that_was_logged_more_than_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda self, path: figures.append(self))
+    for seed in (0, 1):
+        evaluated = [
+            {"step": step, "evaluation/return_at_top": step + seed, "evaluation/slope": 1.0}
+            for step in (2, 4)
+        ]
+        log = [{"step": step, "loss": 100.0**-step, "holdout_loss": 1.0} for step in (1, 2, 3, 4)]
+        once = [{"step": 4, "evaluation/error_over_range": 0.5, "final/return_at_top": 1.0}]
+        (tmp_path / str(seed)).mkdir()
+        (tmp_path / str(seed) / "metrics.jsonl").write_text(
+            "\n".join(map(json.dumps, [*log, *evaluated, *once]))
+        )
+    runs = (tmp_path / "0", tmp_path / "1")
+    both = contest([Contender(name, make_card(), runs) for name in map(str, range(10))])
+    assert plot_learning(both, tmp_path / "a.png")
+    (figure,) = figures
+    shown = [axes for axes in figure.axes if axes.lines]
+    assert [axes.get_title(loc="left") for axes in shown] == [
+        "training loss",
+        "loss of held-out episodes",
+        "return at the highest target",
+    ]
+    assert shown[0].get_yscale() == shown[1].get_yscale() == "log"
+    assert shown[0].get_ylim() == shown[1].get_ylim()
+    mean = shown[2].lines[2]  # after the two runs of the first
+    np.testing.assert_array_equal(mean.get_xydata(), [[2.0, 2.5], [4.0, 4.5]])
+    looks = {(line.get_color(), line.get_linestyle()) for line in shown[0].lines}
+    assert len(looks) == 10  # however many there are, each has its own
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == list(map(str, range(10)))
 
 
 @pytest.mark.parametrize("plot", [plot_calibrations, plot_improvement, plot_learning])

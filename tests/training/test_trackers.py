@@ -20,8 +20,10 @@ from dt.training.run import prepare
 TRAIN = """
 import sys, dataclasses
 sys.path.insert(0, sys.argv[1])
+from cards import make_card
 from tiny import make_config, make_dataset
 from dt.config import LogConfig
+from dt.evaluation.score_run import log_card
 from dt.training.run import fit, prepare
 
 for num_steps in (2, 4):
@@ -29,7 +31,9 @@ for num_steps in (2, 4):
         make_config(num_layers=1), run_dir=sys.argv[2], num_steps=num_steps,
         log=LogConfig(wandb="steering"), resume=num_steps == 4,
     )
-    fit(prepare("default", config, data=make_dataset([7, 2, 11])))
+    run = prepare("default", config, data=make_dataset([7, 2, 11]))
+    fit(run)
+log_card(run, make_card(checkpoint_step=4))
 """
 
 
@@ -53,12 +57,12 @@ def test_weights_and_biases_keeps_a_run_offline(tmp_path: Path) -> None:
     assert ended.returncode == 0, ended.stderr
     name = (tmp_path / "run" / "wandb-id").read_text().strip()
     kept = sorted((tmp_path / "run" / "wandb").glob(f"offline-run-*-{name}/run-{name}.wandb"))
-    assert len(kept) == 2  # a part of the same run each: it was resumed
-    for path in kept:
-        assert b"updates_per_second" in path.read_bytes()
+    assert len(kept) == 3  # a part of the same run each: it was resumed, and its card came last
+    for path, held in zip(kept, (b"updates_per_second",) * 2 + (b"final/slope",), strict=True):
+        assert held in path.read_bytes()
         assert b"steering" in path.read_bytes()
     lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line)["step"] for line in lines] == [2, 4]
+    assert [json.loads(line)["step"] for line in lines] == [2, 4, 4]
 
     words[-1] = str(tmp_path / "online")
     del environment["WANDB_MODE"]

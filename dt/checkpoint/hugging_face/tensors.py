@@ -120,6 +120,11 @@ def to_tensors(params: Any, spec: PolicySpec, num_positions: int) -> Tensors:
         tensors["embed_return.bias"] - tensors["embed_return.weight"][:, 0] * mean / scale
     )
     if not all(spec.bounded):
+        if spec.action_normalizer.origin is not None:
+            raise ValueError(
+                f"actions are counted from {spec.action_normalizer.origin.max():g}, and the "
+                f"weights of DecisionTransformerModel, in float32, have no place for that"
+            )
         mean, scale = spec.action_normalizer.mean, spec.action_normalizer.scale
         tensors["embed_action.weight"] = tensors["embed_action.weight"] / scale
         shift = tensors["embed_action.weight"] @ mean

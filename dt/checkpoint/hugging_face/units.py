@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,11 +13,13 @@ from gymnasium import spaces
 
 from dt.config import ModelConfig
 from dt.data.reference import Reference
+from dt.data.store.origins import ROUNDED_OFF
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
 from dt.files import read_json, reading, structured
 from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
+from dt.words import there_are
 
 STATISTICS = "dt.json"
 
@@ -74,9 +75,7 @@ class ImportedUnits:
         known = [each.name for each in dataclasses.fields(cls)]
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise ValueError(f"{path}: no field {name!r}; {hint}there are {', '.join(known)}")
+                raise ValueError(f"{path}: no field {name!r}; {there_are(name, known)}")
         missing = [name for name in known[:3] if name not in values]
         if missing:
             raise ValueError(
@@ -94,7 +93,7 @@ class ImportedUnits:
             space = spec.action_space
             bounds = space.low.reshape(-1).tolist(), space.high.reshape(-1).tolist()
         return cls(
-            state_mean=spec.observation_normalizer.mean.tolist(),
+            state_mean=_whole_mean(spec.observation_normalizer).tolist(),
             state_std=spec.observation_normalizer.scale.tolist(),
             return_scale=float(spec.return_normalizer.scale),
             action_low=bounds[0],
@@ -133,8 +132,8 @@ class ImportedUnits:
                 -np.inf, np.inf, tuple(self.observation_shape or (observation_dim,)), np.float32
             ),
             action_space=spaces.Box(low.reshape(shape), high.reshape(shape), shape, np.float32),
-            observation_normalizer=Normalizer(
-                _vector("state_mean", self.state_mean, observation_dim),
+            observation_normalizer=_with_origin(
+                _vector("state_mean", self.state_mean, observation_dim, np.float64),
                 _vector("state_std", self.state_std, observation_dim),
             ),
             return_normalizer=Normalizer(
@@ -179,15 +178,29 @@ def unknown_dataset() -> DatasetSummary:
     return DatasetSummary("unknown", 0, 0, float("nan"), (float("nan"),) * 101, (), ())
 
 
-def _numbers(name: str, value: Any) -> np.ndarray:
+def _whole_mean(normalizer: Normalizer) -> np.ndarray:
+    """The mean of what was seen itself, in float64 where float32 does not hold it."""
+    return normalizer.mean if normalizer.origin is None else normalizer.mean + normalizer.origin
+
+
+def _with_origin(mean: np.ndarray, scale: np.ndarray) -> Normalizer:
+    """The inverse: means that float32 does not hold to a thousandth of the scale have an origin."""
+    rounded = mean.astype(np.float32)
+    origin = np.where(np.abs(mean - rounded) > ROUNDED_OFF * scale, mean, 0.0)
+    if not origin.any():
+        return Normalizer(rounded, scale)
+    return Normalizer((mean - origin).astype(np.float32), scale, origin)
+
+
+def _numbers(name: str, value: Any, dtype: type[np.floating] = np.float32) -> np.ndarray:
     try:
-        return np.asarray(value, np.float32)
+        return np.asarray(value, dtype)
     except (ValueError, TypeError):
         raise ValueError(f"{name} is {value!r}; it must be a number, or a list of them") from None
 
 
-def _vector(name: str, value: Any, size: int) -> np.ndarray:
-    array = _numbers(name, value)
+def _vector(name: str, value: Any, size: int, dtype: type[np.floating] = np.float32) -> np.ndarray:
+    array = _numbers(name, value, dtype)
     if array.shape not in ((), (size,)):
         raise ValueError(f"{name} has shape {array.shape}; give {size} numbers, or one for all")
     return np.broadcast_to(array, (size,)).copy()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import gymnasium
 import numpy as np
@@ -16,6 +17,9 @@ from dt.collect.behaviors.network import network_behavior
 from dt.collect.behaviors.own import own_behavior
 from dt.data.formats.npz import check_arrays
 from dt.files import first_line, reading, sha256_of, shown
+
+if TYPE_CHECKING:
+    from dt.acting.options import PastEnd  # JAX, which others do not need
 
 FORMS = "random, scripted:NAME, npz:FILE, sb3:FILE.zip, run:RUN_DIR@TARGET or MODULE:NAME"
 KINDS = ("random", "scripted", "npz", "sb3", "run")  # which no module of one's own is called
@@ -30,12 +34,14 @@ def load_behavior(
     action_space: gymnasium.Space,
     *,
     deterministic: bool = False,
+    past_end: PastEnd = "error",
     players: Mapping[str, Player],
 ) -> Behavior:
     """Load what acts for this word in an environment of these spaces.
 
     Args:
         deterministic: the mean or the likeliest action instead of a sample, where there is one.
+        past_end: what a trained run does past the longest timestep that its model knows.
         players: the scripted ones, by name.
 
     Raises:
@@ -64,7 +70,7 @@ def load_behavior(
     if kind == "run" and run_dir and target:
         from dt.collect.behaviors.steered import steered_behavior  # JAX, which others do not need
 
-        return steered_behavior(Path(os.path.expanduser(run_dir)), target, *how)
+        return steered_behavior(Path(os.path.expanduser(run_dir)), target, *how, past_end)
     if kind not in KINDS and kind and rest.isidentifier():
         return own_behavior(word, observation_space, action_space)
     raise ValueError(f"--policy {word!r} is none of {FORMS}")

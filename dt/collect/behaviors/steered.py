@@ -7,7 +7,7 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 
-from dt.acting.options import ActingOptions
+from dt.acting.options import ActingOptions, PastEnd
 from dt.acting.rollout import check_spaces
 from dt.acting.targets import parse_targets
 from dt.checkpoint.load import find_checkpoint, load_policy
@@ -23,6 +23,7 @@ def steered_behavior(
     observation_space: gymnasium.Space,
     action_space: gymnasium.Space,
     deterministic: bool,
+    past_end: PastEnd = "error",
 ) -> Behavior:
     """Load the run's last checkpoint, asked for `target`: a return, or its data's percentile (p90).
 
@@ -33,9 +34,8 @@ def steered_behavior(
         ValueError: when there is no sound checkpoint, or the spaces are not the run's.
     """
     folder = find_checkpoint(run_dir)
-    policy = load_policy(
-        run_dir, int(folder.name), options=ActingOptions(deterministic=deterministic)
-    )
+    options = ActingOptions(deterministic=deterministic, past_end=past_end)
+    policy = load_policy(run_dir, int(folder.name), options=options)
     check_spaces(policy, observation_space, action_space)
     targets = parse_targets([target], policy.spec.dataset, f"--policy run:{run_dir}@")
     if len(targets) != 1:

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from dt.data.checks import Locate
+from dt.data.store.origins import FEW_FLOATS, NOISE, SMALLEST_SPREAD
 from dt.spaces.parts import Leaf
 
 Bounds: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -55,6 +56,7 @@ class ColumnCounts:
         self.parts, self.bounds = parts, bounds
         size = sum(leaf.size for leaf in parts) if parts else 1
         self.rows = 0
+        self.is_wide = False  # holds what float32 would round
         self.low = np.full(size, np.inf)  # of the finite values
         self.high = np.full(size, -np.inf)
         self.bad_rows = 0
@@ -68,6 +70,7 @@ class ColumnCounts:
         columns = [leaf.of(rows) for leaf in self.parts] or [rows]
         columns = [column.reshape(len(rows), -1) for column in columns]
         flat = columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+        self.is_wide |= not np.can_cast(flat.dtype, np.float32)
         self._add_bad(flat)
         with np.errstate(invalid="ignore"):  # comparisons with NaN
             low, high = flat.min(axis=0), flat.max(axis=0)
@@ -126,7 +129,8 @@ class ColumnCounts:
 
     def constant(self) -> list[int]:
         """List the columns that a normaliser cannot scale, for they do not vary."""
-        still = self.high - self.low <= 1e-6 * np.maximum(1.0, np.abs(self.low))
+        rounding = NOISE if self.is_wide else FEW_FLOATS
+        still = self.high - self.low <= np.maximum(SMALLEST_SPREAD, rounding * np.abs(self.low))
         seen = self.low <= self.high  # not so where no value is finite
         return np.flatnonzero(still & seen).tolist()
 

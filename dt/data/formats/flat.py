@@ -35,6 +35,7 @@ from dt.spaces.infer import infer_spaces
 from dt.spaces.parts import leaves
 from dt.spaces.records import build, to_records
 from dt.spaces.text import space_from_text, space_to_text
+from dt.words import nearest
 
 STEPS = ("observations", "actions", "rewards")
 ENDS = ("terminations", "truncations")
@@ -252,7 +253,9 @@ def _records(
 
 def _check_numbers(name: str, arrays: Mapping[str, np.ndarray], key: str) -> None:
     if key not in arrays:
-        raise ValueError(f"{name}: has no key {key!r}; it holds {', '.join(sorted(arrays))}")
+        near = nearest(key, arrays)
+        hint = f" ({near!r} may be it: rename that)" if near and near not in STEPS + ENDS else ""
+        raise ValueError(f"{name}: has no key {key!r}; it holds {', '.join(sorted(arrays))}{hint}")
     if arrays[key].dtype.names is not None:
         return  # each part is checked against its space
     if arrays[key].ndim == 0 or arrays[key].dtype.kind not in "biuf":

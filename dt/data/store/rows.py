@@ -2,8 +2,9 @@
 
 A row holds a step's observation, action and return-to-go side by side, so that a window is one
 run of memory: reading it costs one cache miss where separate arrays cost three. Numbers come
-first, then categories, counted from 0; a float32 holds those exactly up to 2^24. The pictures of
-an observation are rows of bytes of their own, all pictures of a step side by side.
+first, then categories, counted from 0; a float32 holds those exactly up to 2^24. Numbers that
+float32 cannot tell apart are counted from an origin (see `origins.py`). The pictures of an
+observation are rows of bytes of their own, all pictures of a step side by side.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jaxtyping import Float, Int
 from dt.data.episodes import Episode, EpisodeDataset
 from dt.data.reference import Reference
 from dt.data.store.moments import Moments
+from dt.data.store.origins import choose_origins
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms, best_episodes, returns
 from dt.spaces.environments import EnvKwargs
@@ -37,6 +39,7 @@ class TrainingData:
 
     name: str
     rows: np.ndarray  # (N, W) float32: observation, action, return-to-go (see `Columns`)
+    origins: np.ndarray  # (W,) float64: what was taken off each column; 0 for almost all
     images: np.ndarray | None  # (N, P) uint8; None where observations have no pictures
     offsets: np.ndarray  # (E + 1,) int64
     returns: np.ndarray  # (E,) float64, of transformed rewards
@@ -61,6 +64,7 @@ class TrainingData:
         images = [chunk.images for chunk in chunks if chunk.images is not None]
         return cls(
             rows=np.concatenate([chunk.rows for chunk in chunks]),
+            origins=chunks[0].origins,
             images=np.concatenate(images) if images else None,
             offsets=offsets_of(np.concatenate([chunk.lengths for chunk in chunks])),
             returns=np.concatenate([chunk.returns for chunk in chunks]),
@@ -84,11 +88,19 @@ class TrainingData:
     def columns(self) -> Columns:
         return Columns.of(self.observation_space, self.action_space)
 
+    def origin(self, columns: slice) -> np.ndarray | None:
+        """Find what was taken off these columns, (n,) float64; None where it is 0 of all."""
+        own = self.origins[columns]
+        return own if own.any() else None
+
     @property
     def actions_out_of_reach(self) -> str | None:
         """Say which logged actions leave the bounds of their space, as no policy's will."""
         low, high = Parts.of(self.action_space, images=False).bounds
-        least, most = (x[self.columns.action] for x in (self.moments.low, self.moments.high))
+        least, most = (
+            (ends + self.origins)[self.columns.action]
+            for ends in (self.moments.low, self.moments.high)
+        )
         tolerance = np.where(np.isfinite(high - low), 1e-4 * (high - low), 0.0)  # of rounding
         beyond = np.flatnonzero((least < low - tolerance) | (most > high + tolerance))
         if not len(beyond):
@@ -165,6 +177,7 @@ class Chunk(NamedTuple):
     """Some whole episodes, as rows."""
 
     rows: np.ndarray
+    origins: np.ndarray
     images: np.ndarray | None
     lengths: np.ndarray
     returns: np.ndarray
@@ -180,7 +193,7 @@ def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk
     Raises:
         ValueError: when the source holds no episode, or numbers that do not fit.
     """
-    kept = None
+    kept = origins = None
     if transforms.top_fraction < 1.0:
         kept = best_episodes(_all_returns(source, transforms), transforms.top_fraction)
     for piece in _pieces(source):
@@ -189,7 +202,8 @@ def make_chunks(source: EpisodeSource, transforms: Transforms) -> Iterator[Chunk
             if not len(own):
                 continue
             piece = piece.select(own - piece.first_episode)
-        yield _chunk(piece, transforms)
+        origins = _origins(piece, transforms) if origins is None else origins
+        yield _chunk(piece, transforms, origins)
 
 
 def offsets_of(lengths: Int[np.ndarray, " E"]) -> Int[np.ndarray, " E1"]:
@@ -258,25 +272,41 @@ def _joined(source: EpisodeSource, episodes: list[Episode], first: int) -> Episo
     )
 
 
-def _chunk(piece: EpisodeDataset, transforms: Transforms) -> Chunk:
+def _origins(piece: EpisodeDataset, transforms: Transforms) -> Float[np.ndarray, " W"]:
+    columns = Columns.of(piece.observation_space, piece.action_space)
+    origins = np.zeros(columns.return_to_go + 1)
+    observation = Parts.of(piece.observation_space)
+    origins[columns.observation] = choose_origins(observation, piece.observations)
+    action = Parts.of(piece.action_space, images=False)
+    actions = transforms.actions(piece.actions, piece.action_space)
+    origins[columns.action] = choose_origins(action, actions)
+    return origins
+
+
+def _chunk(
+    piece: EpisodeDataset, transforms: Transforms, origins: Float[np.ndarray, " W"]
+) -> Chunk:
     columns = Columns.of(piece.observation_space, piece.action_space)
     num_steps = piece.num_steps
     rows = np.empty((num_steps, columns.return_to_go + 1), np.float32)
     parts = Parts.of(piece.observation_space)
     with np.errstate(over="ignore"):  # refused below
-        rows[:, columns.observation] = parts.number_columns(piece.observations)
+        rows[:, columns.observation] = parts.number_columns(
+            piece.observations, origins[columns.observation]
+        )
     rows[:, columns.observation_categories] = parts.category_columns(piece.observations)
     images = parts.pixel_columns(piece.observations) if columns.num_pixels else None
     parts = Parts.of(piece.action_space, images=False)
     actions = transforms.actions(piece.actions, piece.action_space)
     with np.errstate(over="ignore"):
-        rows[:, columns.action] = parts.number_columns(actions)
+        rows[:, columns.action] = parts.number_columns(actions, origins[columns.action])
     rows[:, columns.action_categories] = parts.category_columns(actions)
     rewards = transforms.rewards(piece.rewards)
     with np.errstate(over="ignore"):
         rows[:, columns.return_to_go] = transforms.returns_to_go(rewards, piece.offsets)
     _refuse_beyond_float32(piece, rows, columns)
-    return Chunk(rows, images, piece.lengths, returns(piece.rewards, piece.offsets, transforms))
+    own_returns = returns(piece.rewards, piece.offsets, transforms)
+    return Chunk(rows, origins, images, piece.lengths, own_returns)
 
 
 def _refuse_beyond_float32(piece: EpisodeDataset, rows: np.ndarray, columns: Columns) -> None:

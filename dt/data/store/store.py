@@ -37,7 +37,7 @@ from dt.files import (
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.text import space_from_text, space_to_text
 
-FORMAT = 2
+FORMAT = 3  # 2 had no origins
 META, STAMP = "store.json", "stamp.json"
 ROWS, IMAGES, OFFSETS, RETURNS = "rows.bin", "images.bin", "offsets.npy", "returns.npy"
 
@@ -58,6 +58,7 @@ class _Meta:
     transforms: Transforms
     notes: tuple[str, ...]
     moments: tuple[int, list[float], list[float], list[float], list[float]]
+    origins: list[float]
     checksums: dict[str, list[int]]
 
     @classmethod
@@ -221,7 +222,7 @@ def _map(folder: Path, meta: _Meta) -> TrainingData:
     num_steps = int(offsets[-1])
     num_rows, *moments = meta.moments
     mean, deviations, low, high = (np.array(column, np.float64) for column in moments)
-    for column in (mean, deviations, low, high):
+    for column in (mean, deviations, low, high, np.array(meta.origins, np.float64)):
         if column.shape != (columns.return_to_go + 1,) or not np.isfinite(column).all():
             raise ValueError(f"moments are not of {columns.return_to_go + 1} finite numbers each")
     images = None
@@ -231,6 +232,7 @@ def _map(folder: Path, meta: _Meta) -> TrainingData:
     return TrainingData(
         name=meta.name,
         rows=np.memmap(folder / ROWS, np.float32, "r", shape=(num_steps, columns.return_to_go + 1)),
+        origins=np.array(meta.origins, np.float64),
         images=images,
         offsets=offsets,
         returns=np.load(folder / RETURNS, allow_pickle=False),
@@ -259,7 +261,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
             write_rows(chunk.rows)
             if chunk.images is not None:
                 write_images(np.ascontiguousarray(chunk.images))
-            own = chunk.moments
+            own, origins = chunk.moments, chunk.origins
             moments = own if moments is None else moments.merge(own)
             lengths.append(chunk.lengths)
             returns.append(chunk.returns)
@@ -284,6 +286,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         transforms=transforms,
         notes=tuple(source.notes),
         moments=(moments.num_rows, mean, deviations, low, high),
+        origins=origins.tolist(),
         checksums=checksums,
     )
     (folder / META).write_text(json.dumps(dataclasses.asdict(meta)))

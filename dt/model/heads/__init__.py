@@ -6,8 +6,6 @@ it. Another package adds its own before a model is made: `dt.HEADS[MY_HEAD.name]
 
 from __future__ import annotations
 
-import difflib
-
 from flax import nnx
 
 from dt.model.heads.bins import QUANTILE_BINS, UNIFORM_BINS
@@ -24,6 +22,7 @@ from dt.model.heads.returns import CategoricalReturnHead as CategoricalReturnHea
 from dt.model.heads.returns import ExpectileReturnHead as ExpectileReturnHead
 from dt.model.heads.returns import ReturnChoice as ReturnChoice
 from dt.model.heads.sampling import Sampling as Sampling
+from dt.words import there_are
 
 HEADS: dict[str, HeadKind] = {
     kind.name: kind for kind in (DETERMINISTIC, GAUSSIAN, UNIFORM_BINS, QUANTILE_BINS)
@@ -37,9 +36,7 @@ def head_kind(name: str) -> HeadKind:
         ValueError: for a name that is not registered, naming the nearest.
     """
     if name not in HEADS:
-        near = difflib.get_close_matches(name, HEADS, n=1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"model.head is {name!r}; {hint}there are {', '.join(HEADS)}")
+        raise ValueError(f"model.head is {name!r}; {there_are(name, HEADS)}")
     return HEADS[name]
 
 

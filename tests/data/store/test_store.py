@@ -116,7 +116,7 @@ def test_other_bytes_are_named(tmp_path: Path, dataset: EpisodeDataset) -> None:
         ({"notes": [1]}, "notes.*: 1 is no str"),
         ({"transforms": {"discuont": 1.0}}, "transforms: extra fields found .discuont."),
         ({"name": None}, "name: None is no str"),
-        ({"format": 1}, "store of format 1, not 2"),
+        ({"format": 1}, "store of format 1, not 3"),
     ],
 )
 def test_other_values_are_named(
