@@ -117,7 +117,7 @@ def _as_it_is(value: object, kind: type[T]) -> T:
         raise ValueError(f"{str(value)[:20]}... is too large")
     if type(value) is kind or (kind is float and type(value) is int):
         return value  # type: ignore[return-value]
-    raise ValueError(f"{str(value)[:80]!r} is no {kind.__name__}")
+    raise ValueError(f"{shown(repr(value)[:80])} is no {kind.__name__}")
 
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)

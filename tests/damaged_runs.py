@@ -232,8 +232,7 @@ def players(draw: st.DrawFn) -> Files:
     return {"log": npz_bytes(draw(odd_arrays(dict(PLAYER), ("timefeature", "w2"))))}
 
 
-# Made before Hypothesis draws: checking types draws random numbers of Python's.
-SOUND = (minari_folder, run_files, store_files, journal_bytes, hugging_face_files)
+PLAYER_FILES = {"log": npz_bytes(dict(PLAYER))}
 
 KINDS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "spec": ("spec", specs()),
@@ -249,3 +248,22 @@ KINDS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
     "hugging face": ("hugging face", hugging_face()),
     "player": ("player", players()),
 }
+
+
+def sound_files() -> dict[str, tuple[str, Files]]:
+    """Make what is damaged, of each kind the whole.
+
+    Before Hypothesis draws: checking types draws random numbers of Python's.
+    """
+    minari_folder()
+    run, request_map = run_files(), json.dumps(_request_map()).encode()
+    return {
+        **{name: (kind, run) for name, (kind, _) in KINDS.items() if kind in ("run", "spec")},
+        "config": ("config", run),
+        "card": ("card", {"log": json.dumps(make_card().to_json()).encode()}),
+        "request map": ("request map", {"request_map.json": request_map}),
+        "store": ("store", store_files()),
+        "journal": ("journal", {"log": journal_bytes()}),
+        "hugging face": ("hugging face", hugging_face_files()),
+        "player": ("player", PLAYER_FILES),
+    }

@@ -35,8 +35,12 @@ class Reader:
         self._process: subprocess.Popen[str] | None = None
         self._jobs = 0
 
-    def fault(self, kind: str, path: Path) -> str | None:
-        """Say what is wrong with how a file is read; None where it is read or refused well."""
+    def fault(self, kind: str, path: Path, sound: bool = False) -> str | None:
+        """Say what is wrong with how a file is read; None where it is read or refused well.
+
+        Args:
+            sound: that a refusal is wrong.
+        """
         if self._process is None or self._jobs >= 500:
             self.close()
             self._process = subprocess.Popen(
@@ -48,7 +52,9 @@ class Reader:
             self._jobs = 0
         assert self._process.stdin is not None and self._process.stdout is not None
         self._jobs += 1
-        self._process.stdin.write(json.dumps({"kind": kind, "path": str(path)}) + "\n")
+        self._process.stdin.write(
+            json.dumps({"kind": kind, "path": str(path), "sound": sound}) + "\n"
+        )
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if answer:
@@ -197,7 +203,7 @@ READERS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def fault_of(kind: str, path: Path) -> str | None:
+def fault_of(kind: str, path: Path, sound: bool) -> str | None:
     """Read a file, and say what is wrong with how that went."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -205,7 +211,7 @@ def fault_of(kind: str, path: Path) -> str | None:
             READERS[kind](path)
         except ValueError as error:
             fault = _fault_of_message(str(error), path)
-            if fault is not None:
+            if fault is not None or sound:
                 return f"{fault}\n{''.join(traceback.format_exception(error))[-3000:]}"
         except BaseException:
             return traceback.format_exc()[-3000:]
@@ -243,7 +249,7 @@ def serve() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (size + more, resource.RLIM_INFINITY))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # at work: others may have the processor
         signal.setitimer(signal.ITIMER_REAL, 30 * SECONDS)
-        fault = fault_of(job["kind"], Path(job["path"]))
+        fault = fault_of(job["kind"], Path(job["path"]), job["sound"])
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
         if fault is None and noise.tell():

@@ -145,16 +145,18 @@ class RequestMap:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RequestMap:
+    def from_json(cls, values: object) -> RequestMap:
         """Read what `to_json` wrote.
 
         Raises:
             ValueError: for another format, and for values of other types.
         """
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
+        if not isinstance(values, dict):
+            raise ValueError(f"{REQUEST_MAP} does not read as a request map")
+        if values.get("format") != FORMAT:
             raise ValueError(
-                f"{REQUEST_MAP} is not of format {FORMAT}, which this code reads; fit it again "
-                f"with dt evaluate --fit-request-map"
+                f"{REQUEST_MAP} has format {str(values.get('format'))[:20]}, this code reads "
+                f"{FORMAT}; fit it again with dt evaluate --fit-request-map"
             )
         read = structured(_Stored, {key: values[key] for key in values if key != "format"})
         arrays = {key: np.asarray(getattr(read, key), np.float64) for key in ARRAYS}
@@ -171,7 +173,7 @@ class _Stored:
     requests: list[float]
     achieved: list[float]
     checkpoint_step: int
-    acting: dict[str, bool | float]
+    acting: dict[str, Any]
     env_id: str
     env_kwargs: dict[str, Any]
     measured: dict[str, Any]

@@ -93,7 +93,7 @@ def spec_from_json(values: object) -> PolicySpec:
         observation_normalizer=_normalizer_from_json(values, "observation_normalizer"),
         return_normalizer=_normalizer_from_json(values, "return_normalizer"),
         action_normalizer=_normalizer_from_json(values, "action_normalizer"),
-        return_range=structured(tuple[float, float], values["return_range"], "return_range"),
+        return_range=_range(values["return_range"]),
         max_timesteps=structured(int, values["max_timesteps"], "max_timesteps"),
         dataset=structured(DatasetSummary, values["dataset"], "dataset"),
         env_id=_id_from_json(values["env_id"]),
@@ -151,6 +151,13 @@ def _normalizer_from_json(values: Json, name: str) -> Normalizer:
     if read.origin is None:
         return Normalizer(mean, scale)
     return Normalizer(mean, scale, _finite(f"{name}.origin", read.origin, np.float64))
+
+
+def _range(values: object) -> tuple[float, float]:
+    ends = _finite("return_range", values, np.float64)
+    if ends.shape != (2,):
+        raise ValueError("return_range is not of two numbers")
+    return float(ends[0]), float(ends[1])
 
 
 def _finite(name: str, numbers: object, dtype: DTypeLike = np.float32) -> np.ndarray:

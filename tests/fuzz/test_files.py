@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from damaged_logs import FORMATS
-from damaged_runs import KINDS, SOUND
-from hunting import hunt
+from damaged_runs import KINDS, sound_files
+from hunting import hunt, place
 from reading_process import Reader
 
 # Of a failure: the files' bytes are not shown, and left in the test's folder.
@@ -25,11 +25,16 @@ SLOW = ("spec", "config", "weights", "hugging face")  # to read: a tenth of a se
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
-    for make in SOUND:
-        make()
+    sound_files()
     reader = Reader()
     yield reader
     reader.close()
+
+
+@pytest.mark.slow
+def test_whole_files_are_read(tmp_path: Path, reader: Reader) -> None:
+    for kind, files in sound_files().values():
+        assert reader.fault(kind, place(tmp_path, files), sound=True) is None
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ class RewardFacts(ColumnFacts):
     """What a card says of rewards."""
 
     largest: float  # by its size
-    largest_at: tuple[int, int]  # episode and step
+    largest_at: list[int]  # episode and step
     zero_share: float
     only_at_the_end: bool
 
@@ -159,7 +159,7 @@ class PassCounts:
             # However small rewards are, returns are scaled by themselves: see `Normalizer`.
             "constant_columns": int(high - low <= 1e-6 * max(abs(low), abs(high))),
             "largest": self.largest[1],
-            "largest_at": self.locate(self.largest[0]),
+            "largest_at": list(self.locate(self.largest[0])),
             "zero_share": self.zero_rewards / steps,
             "only_at_the_end": steps > episodes
             and self.early_rewards == 0

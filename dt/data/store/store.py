@@ -31,6 +31,7 @@ from dt.files import (
     locked,
     read_json,
     reading,
+    shown,
     structured,
     written_whole,
 )
@@ -69,11 +70,17 @@ class _Meta:
         except ValueError as error:
             raise ValueError(f"{error}; remove {folder}") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"{path}: is of no store of format {FORMAT}; remove {folder}")
+            raise ValueError(
+                f"{folder}: store of format {_format_of(values)}, not {FORMAT}; remove it"
+            )
         try:
             return structured(cls, values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; remove {folder}") from None
+
+
+def _format_of(values: object) -> str:
+    return shown(str(values.get("format"))[:20]) if isinstance(values, dict) else "unknown"
 
 
 def load_training_data(
