@@ -240,8 +240,11 @@ def require_memory(name: str, size: int) -> None:
 
 
 def free_memory() -> int:
-    """Find how many bytes this process can still take, of the machine's and of its own limit."""
-    free = psutil.virtual_memory().available
+    """Find how many bytes this process can still take, of the machine, its container, its limit."""
+    free = psutil.virtual_memory().available  # pages that are only cached are available too
+    for most, used in control_groups():
+        if most.exists() and used.exists() and most.read_text().strip() != "max":
+            free = min(free, int(most.read_text()) - int(used.read_text()))
     if hasattr(psutil, "RLIMIT_AS"):  # of Linux and FreeBSD
         process = psutil.Process()
         limit = process.rlimit(psutil.RLIMIT_AS)[0]
@@ -296,6 +299,21 @@ def shown(text: str) -> str:
     return "".join(
         each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
     )
+
+
+def control_groups() -> Iterator[tuple[Path, Path]]:
+    """Find the files with memory limit and use of this process's group, in Linux's two versions."""
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        # Within a container the group's own folder may be mounted as the root.
+        for name in {group.strip("/"), ""}:
+            if controllers == "memory":
+                folder = Path("/sys/fs/cgroup/memory", name)
+                yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+            elif not controllers:
+                folder = Path("/sys/fs/cgroup", name)
+                yield folder / "memory.max", folder / "memory.current"
 
 
 def first_line(error: BaseException) -> str:

@@ -119,15 +119,12 @@ def read_spec(path: Path) -> None:
 
 
 def read_config(path: Path) -> None:
-    """Resume a run, and take its options as defaults."""
+    """Resume a run with its own options."""
     from dt.cli.train import parse_train_args
+    from dt.training.run_directory import open_run
 
-    for words in (["--resume", "--run-dir", str(path)], ["--config", str(path / "config.json")]):
-        preset, config = parse_train_args(words)
-        if "--resume" in words:
-            from dt.training.run_directory import open_run
-
-            open_run(preset, config)
+    file = str(path / "config.json")
+    open_run(*parse_train_args(["--config", file, "--resume", "--run-dir", str(path)]))
 
 
 def read_card(path: Path) -> None:

@@ -175,6 +175,11 @@ def _batches(file: Path, features: Features, columns: list[str]) -> Iterator[Col
                     f"{file}: declares {rows} rows in {size} bytes, more than numbered steps take; "
                     f"fetch it anew"
                 )
+            if parquet.metadata.num_row_groups > 1 + rows:
+                raise ValueError(
+                    f"{file}: declares {parquet.metadata.num_row_groups} groups of {rows} rows; "
+                    f"fetch it anew"
+                )
             missing = set(columns) - set(parquet.schema_arrow.names)
             if missing:
                 raise ValueError(f"{file}: has no column {min(missing)!r}; fetch it anew")

@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -100,7 +100,7 @@ def _check_size(path: str, name: str, archive: zipfile.ZipFile, member: zipfile.
         check_array(path, name, content, member.file_size)
 
 
-def check_array(path: str, name: str, content: BufferedIOBase, size: int) -> None:
+def check_array(path: str, name: str, content: IO[bytes] | BufferedIOBase, size: int) -> None:
     """Hold what an array declares, that `np.save` wrote here, against the bytes from here on.
 
     Args:

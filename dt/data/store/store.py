@@ -70,17 +70,13 @@ class _Meta:
         except ValueError as error:
             raise ValueError(f"{error}; remove {folder}") from error
         if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(
-                f"{folder}: store of format {_format_of(values)}, not {FORMAT}; remove it"
-            )
+            found = values.get("format") if isinstance(values, dict) else None
+            what = f"store of format {shown(str(found)[:20])}, not {FORMAT}"
+            raise ValueError(f"{folder}: {what}; remove it")
         try:
             return structured(cls, values)
         except ValueError as error:
             raise ValueError(f"{path}: {error}; remove {folder}") from None
-
-
-def _format_of(values: object) -> str:
-    return shown(str(values.get("format"))[:20]) if isinstance(values, dict) else "unknown"
 
 
 def load_training_data(
