@@ -20,6 +20,7 @@ from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import OWN_DATA, PRESETS, preset_for, preset_named
 from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import DataCard, data_card
+from dt.data.default_environment import in_default_environment
 from dt.data.formats.flat import from_arrays
 from dt.data.frames import Frame, from_frame
 from dt.data.streams import EpisodeSource
@@ -204,8 +205,9 @@ def _in_memory(
     asked = env_id or settings.evaluation.env
     environment = environment_for(preset, dataclasses.replace(settings.evaluation, env=asked))
     episodes = load_data(data, environment.env_id)
-    if episodes.env_id is None and environment.default is not None:
-        episodes = load_data(data, environment.default)
+    episodes = in_default_environment(
+        episodes, environment.default, environment.env_kwargs, lambda env: load_data(data, env)
+    )
     if environment.env_kwargs:
         kwargs = {**episodes.env_kwargs, **environment.env_kwargs}
         episodes = dataclasses.replace(episodes, env_kwargs=kwargs)

@@ -42,7 +42,7 @@ class Reach(gymnasium.Env):
         return {"hand": self.hand.copy(), "goal": self.goal.copy()}
 
 
-# With this folder on Python's path (PYTHONPATH=examples), commands know it by its module:
+# In this folder, or with it on Python's path, commands know it by its module:
 # dt evaluate RUN --env dict_observations:Reach-v0
 gymnasium.register("Reach-v0", entry_point=f"{__name__}:Reach", max_episode_steps=LENGTH)
 

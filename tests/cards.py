@@ -64,7 +64,13 @@ def make_card(
         "env_kwargs": {},
         "checkpoint_step": 1234,
         "selection": "last",
-        "acting": ActingOptions(**{"calibrated": request_map is not None, **acting}),
+        "acting": ActingOptions(
+            **{
+                "calibrated": request_map is not None,
+                "guidance": 1.0,
+                **acting,
+            }  # as a policy has it
+        ),
         "on_device": False,
         "layout": spec.model.layout,
         "prefix": spec.model.prefix,

@@ -39,6 +39,7 @@ LINE = (
     "training",  # from episodes to weights
     "collect",  # behaviours -> episodes
     "evaluation",  # returns -> numbers
+    "steering",  # which input makes the wanted output
     "report",  # words and pictures
     "cli",  # command lines
     "api",  # the Python interface
@@ -51,7 +52,7 @@ SOLE_OWNERS = {
     "optax": {"dt.training"},
     "jax.sharding": {"dt.parallel"},
     "tyro": {"dt.cli", "dt.config"},
-    "matplotlib": {"dt.report.plots", "dt.report.contest_plots"},
+    "matplotlib": {"dt.report.plots", "dt.report.contest_plots", "dt.report.steering_plots"},
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},
     "imageio_ffmpeg": {"dt.acting.film"},

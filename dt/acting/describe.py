@@ -10,7 +10,7 @@ import jax
 from gymnasium import spaces
 
 from dt.acting.options import AS_TRAINED, ActingOptions, title_words
-from dt.acting.program import Params
+from dt.model.params import Params
 from dt.model.recipe import recipe_of
 from dt.spaces.parts import children, is_composite
 from dt.spec.spec import PolicySpec

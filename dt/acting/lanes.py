@@ -15,7 +15,8 @@ import numpy as np
 from gymnasium.experimental.functional import FuncEnv
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from dt.acting.program import Params, PolicyProgram, PolicyState, Start
+from dt.acting.program import PolicyProgram, PolicyState, Start
+from dt.model.params import Params
 from dt.parallel.rows import WHOLE, device_index
 from dt.spaces.arrays import Tree
 
@@ -55,6 +56,7 @@ class Queue(NamedTuple):
     seeds: UInt32[Array, " n"]  # of the environment
     requests: Float[Array, " n"]
     action_seeds: UInt32[Array, " n"]
+    guidance: Float[Array, "n 3"] | None = None  # each episode's own weights, where it has any
 
 
 class LaneState(NamedTuple):
@@ -135,7 +137,10 @@ class LaneProgram:
         starting = live & state.starting
         world, observations, keys = _restart(env, queue.seeds[playing], starting, state)
 
-        start = Start(state.starting, queue.requests[playing], queue.action_seeds[playing])
+        guidance = None if queue.guidance is None else queue.guidance[playing]
+        start = Start(
+            state.starting, queue.requests[playing], queue.action_seeds[playing], guidance
+        )
         chosen, agent = self.policy.step(
             params, state.agent, spec.codec.encode_observation(observations), state.rewards, start
         )

@@ -85,10 +85,12 @@ def device_player(
         seeds: Int[np.ndarray, " n"],
         on_step: Callable[[int, int], None] = lambda done, steps: None,
     ) -> Rollouts:
+        requests, guidance = policy.inputs_for(targets)
         episodes = Queue(
             jnp.asarray(seeds, jnp.uint32),
-            jnp.asarray(policy.requests(targets)),
+            jnp.asarray(requests),
             jnp.asarray(action_seeds(seeds), jnp.uint32),
+            None if guidance is None else jnp.asarray(guidance, jnp.float32),
         )
         queue = on_all(episodes, mesh)
         tally = Tally(targets, seeds, policy.spec.transforms)

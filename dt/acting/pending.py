@@ -16,6 +16,7 @@ class Pending(NamedTuple):
     seeds: UInt32[np.ndarray, " B"]
     rewards: Float[np.ndarray, " B"]  # since the last step, in the units of targets
     timesteps: Int[np.ndarray, " B"]  # of the next observation
+    guidance: Float[np.ndarray, "B 3"]  # of rows that start, as ActingOptions.guidance_numbers
 
     @classmethod
     def empty(cls, num_rows: int) -> Pending:
@@ -26,6 +27,7 @@ class Pending(NamedTuple):
             seeds=np.zeros(num_rows, np.uint32),
             rewards=np.zeros(num_rows, np.float32),
             timesteps=np.zeros(num_rows, np.int64),
+            guidance=np.ones((num_rows, 3), np.float32),
         )
 
     def started(
@@ -33,6 +35,7 @@ class Pending(NamedTuple):
         rows: Bool[np.ndarray, " B"],
         requests: Float[np.ndarray, " B"],
         seeds: Int[np.ndarray, " B"],
+        guidance: Float[np.ndarray, "*B 3"],
     ) -> Pending:
         """Start episodes in these rows; others keep what is pending, their rewards above all."""
         return Pending(
@@ -41,6 +44,7 @@ class Pending(NamedTuple):
             seeds=np.where(rows, seeds, self.seeds).astype(np.uint32),
             rewards=np.where(rows, 0, self.rewards).astype(np.float32),
             timesteps=np.where(rows, 0, self.timesteps),
+            guidance=np.where(rows[:, None], guidance, self.guidance).astype(np.float32),
         )
 
     def asked(

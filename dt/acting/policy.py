@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from dt.acting.ask_table import AskTable, Inputs
 from dt.acting.batch_axis import (
     Numbers,
     as_numbers,
@@ -21,10 +22,11 @@ from dt.acting.describe import describe_policy
 from dt.acting.exemplars import given_prefixes, nearest_exemplars, replace_rows
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.pending import Pending, check_seeds, chosen_rows, rows_to_reset
-from dt.acting.program import Params, PolicyProgram, PolicyState, Start
+from dt.acting.program import PolicyProgram, PolicyState, Start
 from dt.acting.request_map import RequestMap
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
+from dt.model.params import Params
 from dt.parallel.rows import bound_to
 from dt.spaces.arrays import Tree
 from dt.spaces.records import to_records
@@ -56,27 +58,32 @@ class ReturnConditionedPolicy:
         params: Params,
         spec: PolicySpec,
         options: ActingOptions = AS_TRAINED,
-        request_map: RequestMap | None = None,
+        request_map: RequestMap | AskTable | None = None,
+        guides_each_row: bool = False,
     ):
         """
         Args:
             options: how the policy acts.
-            request_map: for calibrated options: targets are then returns to achieve, and what is
-                asked for is what was measured to bring them.
+            guides_each_row: `reset` takes weights of guidance of each row's own.
+            request_map: for calibrated or asked options: targets are then returns to achieve, and
+                the policy is given what was measured to bring them.
 
         Raises:
             ValueError: for options that the model cannot follow, and for calibrated ones without a
                 map or a map without them.
         """
-        if options.calibrated != (request_map is not None):
+        by_map, by_table = isinstance(request_map, RequestMap), isinstance(request_map, AskTable)
+        if (options.calibrated, options.asked) != (by_map, by_table):
             raise ValueError(
-                f"calibrated is {options.calibrated} and the request map is {request_map}; give "
-                f"both or neither, or load the policy from its run with load_policy"
+                f"calibrated is {options.calibrated}, asked is {options.asked} and the request map "
+                f"is {request_map}; give what belongs together, or load the policy from its run "
+                f"with load_policy"
             )
         self.params = params
         self.spec = spec
         self.options = options.of_model(spec)
         self.request_map = request_map
+        self.guides_each_row = guides_each_row or options.asked
         self._state: PolicyState | None = None
         self._pending = Pending.empty(0)
         self._prefixes: Batch | None = None  # of each row's episode, where the caller says which
@@ -86,7 +93,7 @@ class ReturnConditionedPolicy:
 
     def _prepare(self) -> None:
         """Make the programs, which compile when they are first called."""
-        self.program = program = PolicyProgram(self.spec, self.options)
+        self.program = program = PolicyProgram(self.spec, self.options, self.guides_each_row)
         # As a list: flattening the model's own tree at every step takes longer than a small model.
         self._weights, structure = jax.tree.flatten(self.params)
 
@@ -113,6 +120,7 @@ class ReturnConditionedPolicy:
         where: Bool[np.ndarray, " B"] | None = None,
         goals: Tree | None = None,
         prompts: Sequence[Episode] | Episode | None = None,
+        guidance: Float[np.ndarray, "B 3"] | None = None,
     ) -> None:
         """Start new episodes in the rows of `where` (all by default), asking for these returns.
 
@@ -125,10 +133,13 @@ class ReturnConditionedPolicy:
                 where that episode of the data ended whose return is nearest to what is asked for.
             prompts: B episodes that a model with prefix 'prompt' is shown the middles of; by
                 default that of the same episode of the data.
+            guidance: each row's `ActingOptions.guidance_numbers`, for a policy that was made to
+                guide each row by its own; by default those of the options.
 
         Raises:
-            ValueError: for returns that are not finite, for rows that are not running, and for
-                goals or prompts that the model has no place for.
+            ValueError: for returns that are not finite, for rows that are not running, for goals
+                or prompts that the model has no place for, and for guidance of a policy that
+                was not made for it.
         """
         is_single = np.ndim(target_returns) == 0
         if is_single:
@@ -141,19 +152,24 @@ class ReturnConditionedPolicy:
             seeds = None if seeds is None else np.asarray(seeds)[None]
             goals = None if goals is None else with_axis(self.spec.observation_space, goals)
         prompts = [prompts] if isinstance(prompts, Episode) else prompts
-        requests = self.requests(np.asarray(target_returns))
+        requests, measured = self.inputs_for(np.asarray(target_returns))
+        guidance = measured if guidance is None else guidance
         num_rows = len(requests)
         prefixes = given_prefixes(self.spec, goals, prompts, num_rows)
         is_running = is_single == self._is_single and self._num_running == num_rows
         rows = rows_to_reset(where, num_rows, is_running)
         check_seeds(seeds, num_rows)
+        if guidance is not None and not self.guides_each_row:
+            raise ValueError("guidance of each row needs a policy of guides_each_row=True")
         self._is_single = is_single
         if not is_running:
             self._state = self._begin(num_rows)
         new_seeds = self._next_seed + np.arange(num_rows) if seeds is None else np.asarray(seeds)
         self._next_seed += num_rows
         pending = Pending.empty(num_rows) if rows.all() else self._pending
-        self._pending = pending.started(rows, requests, new_seeds)
+        weights = self.options.guidance_numbers if guidance is None else guidance
+        weights = np.broadcast_to(np.asarray(weights, np.float32), (num_rows, 3))
+        self._pending = pending.started(rows, requests, new_seeds, weights)
         self._keep_prefixes(prefixes, rows)
 
     def ask(self, targets: Numbers, where: Bool[np.ndarray, " B"] | None = None) -> None:
@@ -179,7 +195,12 @@ class ReturnConditionedPolicy:
                 "where chooses among rows, but this policy was reset with one number; leave it out"
             )
         rows = chosen_rows(where, num_rows)
-        requests = self.requests(number_a_row("targets", targets, num_rows, self._is_single))
+        requests, guidance = self.inputs_for(
+            number_a_row("targets", targets, num_rows, self._is_single)
+        )
+        if guidance is not None and self._state.guidance is not None:
+            changed = jnp.where(rows[:, None], guidance, self._state.guidance)
+            self._state = self._state._replace(guidance=changed.astype(jnp.float32))
         remaining, discount = np.asarray(self._state.return_to_go), self.spec.transforms.discount
         self._pending = self._pending.asked(rows, requests, remaining, discount)
 
@@ -244,7 +265,9 @@ class ReturnConditionedPolicy:
             self._state,
             spec.codec.encode_observation(records),
             pending.rewards,
-            Start(pending.starting, pending.requests, pending.seeds),
+            Start(pending.starting, pending.requests, pending.seeds, pending.guidance)
+            if self.guides_each_row
+            else Start(pending.starting, pending.requests, pending.seeds),
             self._prefixes,
         )
         self._pending = pending.acted()
@@ -289,7 +312,11 @@ class ReturnConditionedPolicy:
     def requests(
         self, target_returns: Float[np.ndarray, " B"] | list[float]
     ) -> Float[np.ndarray, " B"]:
-        """Find what the model is asked for, that these returns be achieved.
+        """Find the requests alone of `inputs_for`."""
+        return self.inputs_for(target_returns).requests
+
+    def inputs_for(self, target_returns: Float[np.ndarray, " B"] | list[float]) -> Inputs:
+        """Find what the model is given, that these returns be achieved.
 
         Raises:
             ValueError: for returns that are not finite.
@@ -297,9 +324,10 @@ class ReturnConditionedPolicy:
         targets = as_numbers("target_returns", target_returns)
         if targets.ndim != 1 or not np.isfinite(targets).all():
             raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
-        if self.request_map is not None:
-            targets = self.request_map.request_for(targets).astype(np.float32)
-        return targets
+        if self.request_map is None:
+            return Inputs(targets, None)
+        requests, guidance = self.request_map.inputs_for(targets)
+        return Inputs(requests.astype(np.float32), guidance)
 
     def expected_returns(
         self, batch: Batch

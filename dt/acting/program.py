@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,24 +21,25 @@ from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
+from dt.model.params import Params
+from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
-from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
-if TYPE_CHECKING:
-    Params: TypeAlias = nnx.State
-else:  # beartype warns of what nnx.State itself is annotated with
-    Params: TypeAlias = object
+Rows = TypeVar("Rows")  # a tree of arrays of B rows each
 
 
 class PolicyState(NamedTuple):
     """What a batch of running episodes remembers; every row has its own clock."""
 
-    cache: RingCache | Window
+    cache: RingCache | RecomputedWindow
     timestep: Int[Array, " B"]  # of the next observation
     return_to_go: Float[Array, " B"]  # still asked for, in the environment's units
     previous_action: Action  # (B, ...), in the model's units
     seed: UInt32[Array, " B"]  # decides an episode's sampled actions, whatever row it runs in
+    # ActingOptions.guidance_numbers of the row's episode; None where nothing is guided. The cache
+    # then has 2 B rows: B that see the return, and the same B that see the null token.
+    guidance: Float[Array, "B 3"] | None = None
 
 
 class Start(NamedTuple):
@@ -47,6 +48,7 @@ class Start(NamedTuple):
     rows: Bool[Array | np.ndarray, " B"]
     requests: Float[Array | np.ndarray, " B"]  # the returns that are asked for
     seeds: UInt32[Array | np.ndarray, " B"]  # of the sampled actions
+    guidance: Float[Array | np.ndarray, "B 3"] | None = None  # None: what the options say
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,23 +57,43 @@ class PolicyProgram:
 
     spec: PolicySpec
     options: ActingOptions
+    guides_each_row: bool = False  # by weights of its own, which `Start` brings
+
+    @property
+    def is_guided(self) -> bool:
+        """Whether each step takes two passes; a weight that is always 0 or 1 takes one."""
+        weight, enough, _ = self.options.guidance_numbers
+        return self.guides_each_row or not (weight == enough and weight in (0.0, 1.0))
+
+    @property
+    def _guidance_of_options(self) -> Float[Array, " 3"]:
+        return jnp.array(self.options.guidance_numbers, jnp.float32)
 
     @cached_property
     def graph(self) -> nnx.GraphDef[DecisionTransformer]:
         """The model without its weights."""
         model = abstract_model(self.spec)
         model.embed.clamps_timesteps = self.options.past_end == "clamp"
+        if self.is_guided and not model.head.is_guidable:
+            raise ValueError(
+                f"model.head {self.spec.model.head} cannot be guided: it has no method `guide`; "
+                f"leave guidance out"
+            )
         return nnx.split(model)[0]
 
     def initial_state(self, batch_size: int) -> PolicyState:
         """Make the state of rows that have not started; `step` starts those that it is told to."""
         model = abstract_model(self.spec)
+        passes, guidance = 1, None
+        if self.is_guided:
+            passes, guidance = 2, jnp.tile(self._guidance_of_options, (batch_size, 1))
         return PolicyState(
-            cache=model.init_cache(batch_size, self.options.recompute),
+            cache=model.init_cache(passes * batch_size, self.options.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
             previous_action=Action(*map(jnp.asarray, self.spec.codec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
+            guidance=guidance,
         )
 
     def step(
@@ -99,11 +121,15 @@ class PolicyProgram:
         timestep = jnp.where(start.rows, 0, state.timestep)
         return_to_go = jnp.where(start.rows, start.requests, remaining)
         seed = jnp.where(start.rows, start.seeds, state.seed)
+        guidance = self._guidance(state, start)
 
         model = nnx.merge(self.graph, params)
-        nearest = partial(nearest_exemplars, self.spec, start.requests)
-        rows = jnp.asarray(start.rows)
-        past = model.begin(state.cache, rows, nearest if prefixes is None else prefixes)
+        shown = partial(nearest_exemplars, self.spec, start.requests)
+        past = model.begin(
+            state.cache,
+            self._in_passes(jnp.asarray(start.rows)),
+            lambda: self._in_passes(shown() if prefixes is None else prefixes),
+        )
         moment = Moment(
             previous_action=state.previous_action,
             observation=observation,
@@ -111,17 +137,52 @@ class PolicyProgram:
             timestep=timestep,
             previous_return=self._normalized(state.return_to_go),
         )
-        is_null = jnp.full(len(timestep), self.options.null)
+        is_null = jnp.full(len(timestep), self.options.null or self.options.guidance == 0)
+        if self.is_guided:
+            is_null = jnp.concatenate([jnp.zeros_like(is_null), jnp.ones_like(is_null)])
         keys = jax.vmap(lambda s, t: jax.random.fold_in(jax.random.key(s), t))(seed, timestep)
         choose = None
         if self.options.expert is not None:
             choose = partial(self._choose_return, model, keys)
-        prediction, cache, chosen_return = model.step(moment, is_null, past, choose)
+        prediction, cache, chosen_return = model.step(
+            self._in_passes(moment), is_null, past, choose
+        )
         if self.options.expert is not None:
+            chosen_return = chosen_return[: len(timestep)]
             return_to_go = self.spec.return_normalizer.invert(chosen_return)
+        if guidance is not None:
+            count = len(timestep)
+            told, untold = (
+                jax.tree.map(lambda both, half=half: both[half], prediction)
+                for half in (slice(None, count), slice(count, None))
+            )
+            prediction = model.head.guide(told, untold, self._weight(guidance, return_to_go))
         sampling = self.options.sampling
         action = jax.vmap(lambda p, k: model.head.act(p, k, sampling))(prediction, keys)
-        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed)
+        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed, guidance)
+
+    def _in_passes(self, rows: Rows) -> Rows:
+        """Repeat the rows of all arrays where each takes two passes: with the return, and null."""
+        if not self.is_guided:
+            return rows
+        return jax.tree.map(lambda x: jnp.concatenate([x, x]), rows)
+
+    def _guidance(self, state: PolicyState, start: Start) -> Float[Array, "B 3"] | None:
+        """The weights of every row's episode: its own, or what the options say."""
+        if state.guidance is None:
+            return None
+        begins = self._guidance_of_options if start.guidance is None else start.guidance
+        return jnp.where(jnp.asarray(start.rows)[:, None], begins, state.guidance)
+
+    def _weight(
+        self, guidance: Float[Array, "B 3"], return_to_go: Float[Array, " B"]
+    ) -> Float[Array, " B"]:
+        """The weight at this step, by whether all that was asked for has come."""
+        weight, enough, below = guidance.T
+        highest = self.spec.return_range[1]
+        if highest <= 0:
+            return weight
+        return jnp.where(return_to_go < below * highest, enough, weight)
 
     @property
     def bytes_per_row(self) -> int:
@@ -133,9 +194,10 @@ class PolicyProgram:
         state = jax.eval_shape(lambda: self.initial_state(1))
         remembered = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
         model, computed = self.spec.model, 0
-        if isinstance(state.cache, Window):
+        if isinstance(state.cache, RecomputedWindow):
             tokens = model.context_length * self.spec.layout.tokens_per_step
-            computed = 4 * tokens * (12 * model.width + 2 * model.num_heads * tokens)
+            passes = 2 if self.is_guided else 1
+            computed = passes * 4 * tokens * (12 * model.width + 2 * model.num_heads * tokens)
         return 2 * remembered + computed
 
     def return_probabilities(
@@ -172,6 +234,8 @@ class PolicyProgram:
         if isinstance(head, ExpectileReturnHead):
             return head.choose(expected)
         # Folded once more: the key itself draws the action.
-        return jax.vmap(lambda e, key: head.choose(e, jax.random.fold_in(key, 1), choice))(
-            expected, keys
+        # Only rows that see the return choose it; the others' choice is hidden from them.
+        chosen = jax.vmap(lambda e, key: head.choose(e, jax.random.fold_in(key, 1), choice))(
+            expected[: len(keys)], keys
         )
+        return self._in_passes(chosen)

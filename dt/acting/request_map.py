@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from dt.acting.ask_table import Inputs
 from dt.acting.options import MEASURED_KEYS, ActingOptions
 from dt.files import structured
 
@@ -30,7 +31,7 @@ class RequestMap:
     requests: Float[np.ndarray, " N"]
     achieved: Float[np.ndarray, " N"]
     checkpoint_step: int
-    acting: dict[str, bool | float]  # MEASURED_KEYS of the card that it was measured by
+    acting: dict[str, Any]  # MEASURED_KEYS and guidance of the card that it was measured by
     env_id: str
     env_kwargs: dict[str, Any]
     measured: dict[str, Any]  # where it comes from: means, episodes, seed, versions, command
@@ -81,7 +82,9 @@ class RequestMap:
             requests=requests,
             achieved=np.asarray(isotonic_regression(means).x, np.float64),
             checkpoint_step=checkpoint_step,
-            acting={name: entries[name] for name in MEASURED_KEYS},
+            acting={
+                name: entries[name] for name in (*MEASURED_KEYS, "guidance") if name in entries
+            },
             env_id=env_id,
             env_kwargs=env_kwargs,
             measured={"means": means.tolist(), **measured},
@@ -99,6 +102,10 @@ class RequestMap:
         lowest = -np.interp(-inside, -self.achieved[::-1], -self.requests[::-1])
         return np.clip(wanted, lowest, highest)
 
+    def inputs_for(self, wanted: Float[np.ndarray, " B"]) -> Inputs:
+        """What to give the policy: the request alone, by the weights that its options have."""
+        return Inputs(self.request_for(wanted), None)
+
     def reaches(self, wanted: Float[np.ndarray, " B"]) -> Bool[np.ndarray, " B"]:
         """Whether the wanted return is one that was achieved, up to a hundredth of their span."""
         low, high = self.achieved[0], self.achieved[-1]
@@ -112,12 +119,12 @@ class RequestMap:
             ValueError: naming what differs.
         """
         have = {"checkpoint_step": checkpoint_step, **options.to_card()}
-        want = {"checkpoint_step": self.checkpoint_step, **self.acting}
+        want = {"checkpoint_step": self.checkpoint_step, "guidance": None, **self.acting}
         for name, value in want.items():
-            if have[name] != value:
+            if have.get(name) != value:
                 raise ValueError(
                     f"{REQUEST_MAP} was fitted on a policy whose {name} is {value}, this one's is "
-                    f"{have[name]}; fit it again with dt evaluate --fit-request-map"
+                    f"{have.get(name)}; fit it again with dt evaluate --fit-request-map"
                 )
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.data.transforms import Transforms
 from dt.play.faults import EnvironmentFault
 from dt.play.turns import Group, Step, play_in_turns
-from dt.spaces.parts import leaves
+from dt.spaces.parts import facts
 
 # Offset between the seeds of environments and of sampled actions, so that they are unrelated.
 _ACTION_SEED = 1_000_003
@@ -107,6 +107,7 @@ def run_episodes(
     seeds: Int[np.ndarray, " n"],
     on_step: Callable[[int, int], None] = lambda done, steps: None,
     step_timeout: float = 0.0,
+    guidance: Float[np.ndarray, "n 3"] | None = None,
 ) -> Rollouts:
     """Play exactly one episode for each target and seed, as many at a time as there are rows.
 
@@ -117,6 +118,7 @@ def run_episodes(
         envs: several take turns: while one steps, the policy computes the others' actions.
         on_step: called after every step with episodes done and environment steps of them so far.
         step_timeout: seconds that a step of all rows may take; 0: as long as it likes.
+        guidance: each episode's weights, for a policy that guides each row by its own.
 
     Raises:
         RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
@@ -125,7 +127,12 @@ def run_episodes(
 
     def group_of(player: ReturnConditionedPolicy, rows: VectorEnv) -> Group:
         def start(where: np.ndarray, episodes: np.ndarray) -> None:
-            player.reset(targets[episodes], seeds=action_seeds(seeds)[episodes], where=where)
+            player.reset(
+                targets[episodes],
+                seeds=action_seeds(seeds)[episodes],
+                where=where,
+                guidance=None if guidance is None else guidance[episodes],
+            )
 
         check_spaces(player, rows.single_observation_space, rows.single_action_space)
         return Group(rows, start, player.begin_acting)
@@ -161,16 +168,8 @@ def check_spaces(
         ("observation", observation_space, policy.spec.observation_space),
         ("action", action_space, policy.spec.action_space),
     ):
-        if _facts(have) != _facts(want):
+        if facts(have) != facts(want):
             raise ValueError(
                 f"the environment's {name} space is {have}, but the policy was trained on {want}; "
                 f"name the environment of its data"
             )
-
-
-def _facts(space: gymnasium.Space) -> list[Any]:
-    """What must agree: each part's name, kind, shape and number of values; bounds may differ."""
-    found = leaves(space)
-    counts = [leaf.counts.tolist() if leaf.kind == "categories" else [] for leaf in found]
-    kinds = [(leaf.path, type(leaf.space), leaf.kind, leaf.shape) for leaf in found]
-    return list(zip(kinds, counts, strict=True))

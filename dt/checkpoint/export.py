@@ -78,7 +78,9 @@ def export_policy(
     if not isinstance(policy, ReturnConditionedPolicy):
         raise TypeError(f"policy is {policy!r:.80}; give what run.policy() or dt.load_policy gives")
     if policy.request_map is not None:
-        raise ValueError("a request map is not exported; load the policy without calibrated")
+        raise ValueError(
+            "a request map or an ask table is not exported; load the policy without it"
+        )
     leaves = jax.tree.leaves(policy.program.initial_state(batch_size))
     weights = jax.tree.leaves(policy.params)
     step = _step_of(policy)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dt.acting.ask_table import ASK_TABLE, AskTable
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
@@ -21,7 +22,7 @@ from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.config import ModelConfig
 from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
-from dt.model.stack import Weights
+from dt.model.params import Params
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
@@ -44,7 +45,8 @@ def load_policy(
     Args:
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
         options: how the policy acts; calibrated ones ask by the run's request map, which
-            `dt evaluate --fit-request-map` measures.
+            `dt evaluate --fit-request-map` measures, and asked ones by its ask table, which
+            `dt steer RUN ask` measures.
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
         changes: fields of `ActingOptions` in place of those of `options`, such as
             deterministic=True.
@@ -56,7 +58,7 @@ def load_policy(
     """
     options = options.changed(changes)
     if is_hugging_face(Path(run_dir)):
-        if checkpoint != "last" or options.calibrated:
+        if checkpoint != "last" or options.calibrated or options.asked:
             raise ValueError(f"{run_dir}: a Hugging Face folder has no checkpoints or request map")
         if options.expert is not None or (options.temperature, options.top_p) != (1.0, 1.0):
             raise ValueError(
@@ -68,7 +70,10 @@ def load_policy(
         raise ValueError(f"{run_dir}: is no Hugging Face folder; a run brings its own statistics")
     folder = find_checkpoint(Path(run_dir), checkpoint)
     spec = load_spec(folder)
-    request_map = load_request_map(Path(run_dir)) if options.calibrated else None
+    request_map: RequestMap | AskTable | None = None
+    if options.calibrated or options.asked:
+        load = load_ask_table if options.asked else load_request_map
+        request_map = load(Path(run_dir))
     params = nnx.state(abstract_model(spec))
     require_stored(folder, params)
     with reading(folder, UNTRUSTED):
@@ -103,7 +108,7 @@ def load_spec(folder: Path) -> PolicySpec:
     return spec
 
 
-def require_stored(folder: Path, params: Weights) -> None:
+def require_stored(folder: Path, params: Params) -> None:
     """Hold the size of a model against that of the checkpoint, before memory is taken for it."""
     declared = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
     stored = bytes_of(folder)
@@ -153,6 +158,24 @@ def load_request_map(run_dir: Path) -> RequestMap:
     values = read_json(path)
     with reading(path, "fit it again with dt evaluate --fit-request-map"):
         return RequestMap.from_json(values)
+
+
+def load_ask_table(run_dir: Path) -> AskTable:
+    """The ask table that was measured for a run.
+
+    Raises:
+        ValueError: when there is none, or it does not read.
+    """
+    path = run_dir / ASK_TABLE
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
+    try:
+        return AskTable.from_json(json.loads(path.read_text()))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{path}: does not read as an ask table ({error}); measure it again with "
+            f"dt steer {run_dir} ask"
+        ) from None
 
 
 def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:

@@ -55,10 +55,22 @@ class EvaluateConfig:
     """Temperature of sampled actions: below 1 nearer to the likeliest."""
     top_p: float = 1.0
     """Probability of the likeliest actions together, among which alone is sampled; 1: all."""
+    guidance: float | None = None
+    """Weight of what the return changes in the policy (classifier-free guidance): 0 leaves the
+    return out, 1 is the model as it is, above 1 the return counts for more; by default as the run
+    was trained to be asked, --evaluation.guidance of train.py."""
+    guidance_enough: float | None = None
+    """The weight once all that was asked for has come; by default the same as --guidance, if that
+    is given."""
+    enough_below: float = 0.03
+    """--guidance-enough counts when less is left than this share of the data's highest return."""
     fit_request_map: bool = False
     """Measure which request brings which return, on episodes of its own; kept in the run."""
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
+    asked: bool = False
+    """Targets are returns to achieve: give the policy what the run's ask table, which dt
+    steer RUN ask measures, says brings them."""
     recompute: bool = False
     """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
     past_end: Literal["error", "clamp"] = "error"
@@ -182,6 +194,10 @@ class EvaluateConfig:
             expert=ReturnChoice(self.kappa, self.expert_samples) if self.expert else None,
             calibrated=self.calibrated,
             past_end=self.past_end,
+            guidance=self.guidance,
+            guidance_enough=self.guidance_enough,
+            enough_below=self.enough_below,
+            asked=self.asked,
         )
 
 

@@ -36,6 +36,13 @@ class ExportConfig:
     past_end: PastEnd = "error"
     """What the program does past the longest timestep that the model knows: give no action, or
     (clamp) go on, at the last position."""
+    guidance: float | None = None
+    """Weight of what the return changes in the policy: see `evaluate.py --help`; by default the
+    run's. A program that is guided computes two passes a step, 1 makes it one."""
+    guidance_enough: float | None = None
+    """The weight once all that was asked for has come; by default the same as --guidance."""
+    enough_below: float = 0.03
+    """--guidance-enough counts when less is left than this share of the data's highest return."""
     platforms: tuple[Platform, ...] = PLATFORMS
     """Kinds of device that the program is compiled for."""
 
@@ -51,7 +58,13 @@ def _export(config: ExportConfig) -> int:
     policy = load_policy(
         config.run_dir,
         config.checkpoint,
-        options=ActingOptions(deterministic=config.deterministic, past_end=config.past_end),
+        options=ActingOptions(
+            deterministic=config.deterministic,
+            past_end=config.past_end,
+            guidance=config.guidance,
+            guidance_enough=config.guidance_enough,
+            enough_below=config.enough_below,
+        ),
     )
     files = export_policy(
         policy,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dt.play.installed import environments
@@ -19,10 +21,15 @@ COMMANDS = {
     "train": "dataset -> learner -> checkpoints -> score card",
     "compare": "train variants with several seeds, or take cards, and set them side by side",
     "evaluate": "play a run at target returns, and print its score card",
+    "steer": "find which input makes the wanted output, with the weights held fixed",
     "collect": "let policies act in an environment, and keep what they did",
     "data": "show what a log holds, or convert it",
     "export": "write a policy as one file that JAX alone runs",
 }
+
+# Whose values may be MODULE:NAME, code of the user's own.
+NAMES_MODULES = ("--env", "--evaluation.env", "--policy")
+MODULE = re.compile(r"([A-Za-z_]\w*)(?:\.\w+)*:[A-Za-z_][\w.-]*")
 
 
 def main() -> int:
@@ -39,15 +46,35 @@ def main() -> int:
         # Before NumPy is imported: a row's products are too small to share among threads, and how
         # many there are would decide the last bit.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    find_modules_here(command, args)
     # Imported when it is chosen: some commands start without JAX.
     run = importlib.import_module(f"dt.cli.{command}").main
     brings = {
         "train": load_demo,
         "compare": load_demo,
         "evaluate": load_tasks,
+        "steer": load_tasks,
         "collect": load_players,
     }
     return run(args, brings[command], f"dt {command}") if command in brings else run(args)
+
+
+def find_modules_here(command: str, args: list[str]) -> None:
+    """Let modules be found in the working directory that the user names, as MODULE:NAME.
+
+    A script's own folder is on Python's path, that of an installed command's user is not. It comes
+    last, so that it hides nothing that is installed, and only where such a module lies in it.
+    """
+    flag = "--env" if command == "collect" else ""  # whose first word is an environment's id
+    for word in args:
+        before, _, value = word.rpartition("=")
+        named = MODULE.fullmatch(value) if (before or flag) in NAMES_MODULES else None
+        if named and any(
+            map(Path.is_file, (Path(f"{named[1]}.py"), Path(named[1], "__init__.py")))
+        ):
+            sys.path.append(str(Path.cwd()))
+            return
+        flag = word if word.startswith("-") else flag
 
 
 def load_demo(source: str) -> EpisodeDataset:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dt.config.checks import Count, CountOrNone, check_bounds, require
+from dt.config.checks import Count, CountOrNone, NotNegative, check_bounds, require
 from dt.data.reference import Reference
 
 NO_ENVIRONMENT = "none"  # what `env` may say in place of an id
@@ -22,6 +22,11 @@ class EvaluationConfig:
     """Targets, equally spaced from the 5th to the 95th percentile of the data's returns."""
     episodes: Count = 20
     """Episodes for each target."""
+    guidance: NotNegative = 1.5
+    """Weight of what the return changes, by which the run's policy acts unless it is told
+    otherwise; 1: the model as it is."""
+    guidance_enough: NotNegative = 6.0
+    """The weight once all that was asked for has come, where agents tend to go on playing."""
     interval: CountOrNone = 0
     """Updates between cards; 0: only at the end. The best card's checkpoint is kept."""
     reference: tuple[str, float, float] | None = None

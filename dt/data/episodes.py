@@ -97,6 +97,7 @@ class EpisodeDataset:
     final_observations: np.ndarray | None = None
     spaces_inferred: bool = False  # guessed from the arrays, for the data names no environment
     notes: tuple[str, ...] = ()  # what the reader left out of a log, in sentences
+    unplayable: str = ""  # why the environment of the log cannot be played; env_id is then None
 
     def __post_init__(self) -> None:
         self._check_lengths()

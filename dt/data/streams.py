@@ -32,6 +32,7 @@ class EpisodeStream:
     num_episodes: int | None = None  # where it is known before the first pass
     spaces_inferred: bool = False
     notes: tuple[str, ...] = ()
+    unplayable: str = ""  # why the environment of the log cannot be played; env_id is then None
 
     def __iter__(self) -> Iterator[Episode]:
         """Pass once over checked episodes.
@@ -82,6 +83,7 @@ class EpisodeStream:
             first_episode=first_episode,
             spaces_inferred=self.spaces_inferred,
             notes=self.notes,
+            unplayable=self.unplayable,
         )
 
     def _check(self, index: int, episode: Episode) -> None:

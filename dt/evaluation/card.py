@@ -15,9 +15,11 @@ from dt.evaluation.parts import (
     AnyTargetScore,
     Beyond,
     Calibration,
+    Control,
     DatasetFacts,
     Estimate,
     Expectation,
+    Measured,
     RunsTargetScore,
     RunSummary,
     ScoreValue,
@@ -73,6 +75,8 @@ class Card(_Played):
     prefix: str
     seed: int
     targets: tuple[TargetScore, ...]
+    control: Control | None = None  # what comes unasked, where the model can be unasked
+    measured: Measured | None = None  # of the ask table, where the policy was asked by one
 
     def to_json(self) -> Json:
         """Give the card as its file holds it."""
@@ -138,6 +142,7 @@ _CARD_KEYS = [
     *CARD_KEYS,
     *"on_device layout prefix episodes seed wall_seconds env_steps_per_second reference".split(),
     *"targets calibration beyond verdict dataset versions command commit expectation".split(),
+    *"control measured".split(),
 ]
 _AGGREGATE_KEYS = [
     *"env_id env_kwargs".split(),
@@ -153,13 +158,15 @@ _YOUNGER: Json = {
     "recomputed": False,
     "prefix": "none",
 }
-_OPTIONAL = ("past_end", "expectation")  # there only where they say something
+_SAID = ("expectation", "control", "measured")  # parts that are there only where there are any
+_OPTIONAL = ("past_end", "guidance", "asked", *_SAID)
 
 
 def _to_json(card: AnyCard, keys: list[str]) -> Json:
     values = _CONVERTER.unstructure(card) | card.acting_entries()
-    if card.expectation is None:
-        del values["expectation"]
+    for name in _SAID:
+        if values.get(name, 0) is None:
+            del values[name]
     return {key: values[key] for key in keys if key in values}
 
 

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dt.acting.ask_table import AskTable
 from dt.acting.on_device import FunctionalTask, run_on_device
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
@@ -19,8 +20,17 @@ from dt.acting.rollout import Rollouts, run_episodes
 from dt.data.reference import Reference, task_of
 from dt.data.summary import DatasetSummary
 from dt.evaluation.card import Card
+from dt.evaluation.controls import control_of, outdone, unconditional
 from dt.evaluation.intervals import mean_interval, within_seen
-from dt.evaluation.parts import Beyond, Calibration, DatasetFacts, Histogram, Interval, TargetScore
+from dt.evaluation.parts import (
+    Beyond,
+    Calibration,
+    DatasetFacts,
+    Histogram,
+    Interval,
+    Measured,
+    TargetScore,
+)
 from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, beyond, expected
@@ -86,10 +96,15 @@ def evaluate_policy(
     targets = targets_for(policy.spec, targets)
     asked = np.repeat(np.asarray(targets, np.float64), episodes)
     seeds = np.tile(episode_seeds(seed, episodes, fitting), len(targets))
-    venue = _Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
-    rollouts, seconds = _play(policy, asked, seeds, venue, on_step)
+    venue = Venue(env_id, env_kwargs, on_device, vectorization, step_timeout)
+    rollouts, seconds = play(policy, asked, seeds, venue, on_step)
+    unasked = None if fitting else unconditional(policy)
+    if unasked is not None:
+        nothing = np.full(episodes, targets[0])  # ignored
+        control, _ = play(unasked, nothing, seeds[:episodes], venue, lambda done, steps: None)
     origin = _Origin(checkpoint_step, selection, episodes, seed, command)
-    return _card_of(policy, targets, rollouts, seconds, venue, origin)
+    card = _card_of(policy, targets, rollouts, seconds, venue, origin)
+    return card if unasked is None else _with_control(card, control.returns, policy.spec.dataset)
 
 
 def targets_for(spec: PolicySpec, targets: list[float]) -> list[float]:
@@ -100,14 +115,14 @@ def targets_for(spec: PolicySpec, targets: list[float]) -> list[float]:
     return targets if spec.conditional else [spec.dataset.percentile(95)]
 
 
-class _Venue(NamedTuple):
-    """Where episodes are played."""
+class Venue(NamedTuple):
+    """Where episodes are played, as `evaluate_policy` takes it."""
 
     env_id: str
     env_kwargs: EnvKwargs
-    on_device: FindTask | None
-    vectorization: Vectorization
-    step_timeout: float
+    on_device: FindTask | None = None
+    vectorization: Vectorization = "auto"
+    step_timeout: float = 0.0
 
 
 class _Origin(NamedTuple):
@@ -120,14 +135,22 @@ class _Origin(NamedTuple):
     command: str
 
 
-def _play(
+def play(
     policy: ReturnConditionedPolicy,
     asked: Float[np.ndarray, " N"],
     seeds: Int[np.ndarray, " N"],
-    venue: _Venue,
+    venue: Venue,
     on_step: Callable[[int, int], None],
+    guidance: Float[np.ndarray, "N 3"] | None = None,
 ) -> tuple[Rollouts, float]:
-    """Play all episodes, and count the seconds they took once the environments were made."""
+    """Play all episodes, and count the seconds they took once the environments were made.
+
+    Args:
+        guidance: each episode's own weights, on the host, of a policy that guides each row.
+
+    Raises:
+        RolloutFault: when an environment breaks or hangs, with the episodes that had ended.
+    """
     num_envs = num_rows(policy, len(asked))
     if venue.vectorization == "async":
         num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
@@ -139,7 +162,7 @@ def _play(
     groups = make_groups(venue.env_id, num_envs, venue.env_kwargs, venue.vectorization)
     begin = time.perf_counter()
     try:
-        rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout)
+        rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout, guidance)
     finally:
         for envs in groups:
             envs.close()
@@ -151,7 +174,7 @@ def _card_of(
     targets: list[float],
     rollouts: Rollouts,
     seconds: float,
-    venue: _Venue,
+    venue: Venue,
     origin: _Origin,
 ) -> Card:
     model, data = policy.spec.model, policy.spec.dataset
@@ -182,7 +205,29 @@ def _card_of(
         versions=code_versions(),
         commit=code_commit(),
         expectation=expectation,
+        measured=_measured(policy.request_map),
     )
+
+
+def _with_control(card: Card, returns: Float[np.ndarray, " E"], data: DatasetSummary) -> Card:
+    """Put what came unasked on a card, and into its verdict where asking brings no more."""
+    rng = np.random.default_rng(card.seed)
+    control = control_of(returns, np.array([data.percentile(0), data.percentile(100)]), rng)
+    within = [row for row in card.targets if not row.ood]
+    if card.calibration is None or not within:
+        return dataclasses.replace(card, control=control)
+    top = max(within, key=lambda row: row.target)
+    warning = outdone(control, top.target, np.array(top.episode_returns), rng)
+    verdict = "; ".join([card.verdict, warning] if warning else [card.verdict])
+    return dataclasses.replace(card, control=control, verdict=verdict)
+
+
+def _measured(table: RequestMap | AskTable | None) -> Measured | None:
+    """What an ask table took; a card says it, for the online budget is part of its figures."""
+    if not isinstance(table, AskTable):
+        return None
+    low, high = table.interval
+    return Measured(int(table.measured["episodes"]), int(table.measured["steps"]), low, high)
 
 
 def num_rows(policy: ReturnConditionedPolicy, episodes: int) -> int:
@@ -212,7 +257,7 @@ def score(
     data: DatasetSummary,
     reference: Reference | None,
     seed: int,
-    request_map: RequestMap | None = None,
+    request_map: RequestMap | AskTable | None = None,
 ) -> Results:
     """Score each target's returns, and how returns follow the targets within the data."""
     asked = np.asarray(targets, np.float64)

@@ -52,6 +52,26 @@ class TargetScore:
 
 
 @dataclass(frozen=True)
+class Control:
+    """What the same weights brought in another way, on the seeds of a card's targets."""
+
+    name: str
+    return_mean: float
+    return_ci95: Interval | None
+    returns: tuple[float, ...]  # of each episode
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What it took to find the inputs that a policy is asked by, and how far they reach."""
+
+    episodes: int
+    steps: int
+    lowest: float  # the least mean return that some input brings about
+    highest: float
+
+
+@dataclass(frozen=True)
 class RunsTargetScore:
     """What several runs brought that were asked for one return."""
 

@@ -15,10 +15,10 @@ from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead, make_return_head
 from dt.model.recipe import recipe_of
+from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
 from dt.model.stepping import Cache, Chooser, Modules
 from dt.model.transformer import Transformer
-from dt.model.window_cache import Moment, Window
 from dt.spec.spec import PolicySpec
 
 
@@ -146,7 +146,7 @@ class DecisionTransformer(nnx.Module):
             choose: what the return's head predicts -> the return that is asked for, in place of
                 the moment's; for layouts that predict it.
         """
-        if isinstance(cache, Window):
+        if isinstance(cache, RecomputedWindow):
             return stepping.window_step(self._modules, moment, null_returns, cache, choose)
         return stepping.cached_step(self._modules, moment, null_returns, cache, choose)
 

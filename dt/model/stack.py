@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dt.model.block import Block
+from dt.model.params import Params
 
 # A block, what comes in, and randomness for its dropout -> what comes out.
 Apply: TypeAlias = Callable[[Block, Array, nnx.Rngs | None], Array]
-Weights: TypeAlias = Any  # an nnx.State, whose own annotations the tests' type checker warns of
-Layer: TypeAlias = Callable[[Array, Weights, Array | None], Array]
+Layer: TypeAlias = Callable[[Array, Params, Array | None], Array]
 
 
 def run_stack(
@@ -40,7 +40,7 @@ def run_stack(
     states = [first, *(nnx.state(block) for block in blocks[1:])]
 
     def layer(apply: Apply) -> Layer:
-        def run(x: Array, state: Weights, key: Array | None) -> Array:
+        def run(x: Array, state: Params, key: Array | None) -> Array:
             rngs = None if key is None else nnx.Rngs(dropout=key)
             return apply(nnx.merge(graph, state), x, rngs)
 
@@ -54,13 +54,13 @@ def run_stack(
     return last(x, states[-1], None if keys is None else keys[-1])
 
 
-def _unroll(layer: Layer, x: Array, states: Sequence[Weights], keys: Array | None) -> Array:
+def _unroll(layer: Layer, x: Array, states: Sequence[Params], keys: Array | None) -> Array:
     for i, state in enumerate(states):
         x = layer(x, state, None if keys is None else keys[i])
     return x
 
 
-def _scan(layer: Layer, x: Array, states: Sequence[Weights], keys: Array | None) -> Array:
+def _scan(layer: Layer, x: Array, states: Sequence[Params], keys: Array | None) -> Array:
     # Stacked here rather than in the model, so that checkpoints do not depend on it.
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
     return jax.lax.scan(lambda x, each: (layer(x, *each), None), x, (stacked, keys))[0]

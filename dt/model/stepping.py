@@ -16,13 +16,13 @@ from dt.model.attention.mask import Prefix
 from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead
+from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
 from dt.model.transformer import Transformer
-from dt.model.window_cache import Moment, Window
 
 # What the return's head predicts, (B, P) -> the return to ask for, (B,), in the model's units.
 Chooser: TypeAlias = Callable[[Array], Array]
-Cache: TypeAlias = RingCache | Window
+Cache: TypeAlias = RingCache | RecomputedWindow
 
 
 class Modules(NamedTuple):
@@ -55,7 +55,7 @@ class NewTokens(NamedTuple):
         )
 
 
-def empty_window(modules: Modules, batch_size: int) -> Window:
+def empty_window(modules: Modules, batch_size: int) -> RecomputedWindow:
     """Make a window of the last context_length timesteps that holds nothing yet."""
     head, transformer = modules.head, modules.transformer
     action = Action(
@@ -66,7 +66,7 @@ def empty_window(modules: Modules, batch_size: int) -> Window:
     if transformer.num_prefix:
         shape = (batch_size, transformer.num_prefix)
         prefix = Prefix(jnp.zeros((*shape, width)), jnp.zeros(shape, bool))
-    return Window.empty(transformer.window, width, action, prefix)
+    return RecomputedWindow.empty(transformer.window, width, action, prefix)
 
 
 def begin(
@@ -89,7 +89,7 @@ def begin(
         if modules.embed.prefix_kind != "none":
             given = shown() if callable(shown) else shown
         prefix = modules.embed.prefix(given, len(rows))
-        if isinstance(cache, Window):
+        if isinstance(cache, RecomputedWindow):
             return cache.begun(rows, prefix)
         return ring_cache.begin(modules.transformer, cache, rows, prefix)
 
@@ -100,9 +100,9 @@ def window_step(
     modules: Modules,
     moment: Moment,
     null_returns: Bool[Array, " B"],
-    window: Window,
+    window: RecomputedWindow,
     choose: Chooser | None,
-) -> tuple[Prediction, Window, Float[Array, " B"]]:
+) -> tuple[Prediction, RecomputedWindow, Float[Array, " B"]]:
     """Compute the last prediction of the whole model on the last context_length timesteps.
 
     Places that are not yet taken are padding on the left.
@@ -110,7 +110,7 @@ def window_step(
     embed, layout = modules.embed, modules.embed.layout
     window = window.advanced(moment, embed.observation(moment.observation))
 
-    def newest(window: Window, place: int) -> Float[Array, "B D"]:
+    def newest(window: RecomputedWindow, place: int) -> Float[Array, "B D"]:
         tokens, condition = embed.tokens(window.observations, window, null_returns)
         (outputs,) = modules.transformer(
             tokens, window.mask, (place,), condition=condition, newest=True, prefix=window.prefix

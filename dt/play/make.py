@@ -10,6 +10,7 @@ import gymnasium
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from dt.spaces.environments import EnvKwargs, has_own_rows, making
+from dt.spaces.wrappers import WRAPPERS, without_wrappers, wrapping
 
 Vectorization = Literal["auto", "sync", "async"]
 
@@ -70,5 +71,6 @@ def make_envs(
             num_envs=num_envs,
             vectorization_mode="async" if processes else "sync",
             vector_kwargs=disabled | processes,
-            **kwargs,
+            wrappers=[wrapping(kwargs)] if WRAPPERS in kwargs else None,
+            **without_wrappers(kwargs),
         )

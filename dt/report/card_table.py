@@ -79,6 +79,21 @@ def _row(row: AnyTargetScore, form: str, takes_return: bool) -> list[str]:
     return cells + ([] if row.normalized_score is None else [f"{row.normalized_score:.1f}"])
 
 
+def _controls(card: Card) -> list[str]:
+    """What comes unasked, and what it took to find the inputs of an ask table."""
+    notes, form = [], target_format([row.target for row in card.targets])
+    if card.control is not None:
+        interval = interval_text(card.control.return_ci95, form)
+        notes.append(f"unasked (the null token): {card.control.return_mean:{form}} ({interval})")
+    if card.measured is not None:
+        low, high = card.measured.lowest, card.measured.highest
+        notes.append(
+            f"asked by a table from {card.measured.episodes} episodes; means from {low:{form}} to "
+            f"{high:{form}} can be brought about"
+        )
+    return notes
+
+
 def _notes(card: AnyCard) -> list[str]:
     notes = []
     reference = card.reference
@@ -96,10 +111,14 @@ def _notes(card: AnyCard) -> list[str]:
     if any(row.ood for row in card.targets):
         shown_as = "shown as its nearest" if card.acting.clip else "shown to the model as they are"
         notes.append(f"* beyond the data's returns, {shown_as}; not part of slope and error")
-    if card.acting.calibrated and not all(row.reachable for row in card.targets):
+    if (card.acting.calibrated or card.acting.asked) and not all(
+        row.reachable for row in card.targets
+    ):
         notes.append("! out of reach: the request is the one that came nearest")
     if card.beyond:
         notes.append(card.beyond.verdict)
+    if isinstance(card, Card):
+        notes += _controls(card)
     seconds, speed = card.wall_seconds, card.env_steps_per_second
     notes.append(f"{seconds:.1f} s, {speed:.0f} environment steps/s")
     return notes

@@ -19,8 +19,11 @@ from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
 from dt.files import first_line
+from dt.spaces.parts import facts
+from dt.spaces.wrappers import WRAPPERS, check_wrappers, without_wrappers, wrapping
 
-EnvKwargs: TypeAlias = dict[str, Any]  # what `gymnasium.make` takes besides the id
+# What `gymnasium.make` takes besides the id, and `wrappers` to put around (see wrappers.py).
+EnvKwargs: TypeAlias = dict[str, Any]
 
 MOST_STEPS = 10**8  # of an episode; a file that says more says nothing
 
@@ -90,6 +93,11 @@ def logged_kwargs(values: object) -> EnvKwargs:
     if not isinstance(values, dict):
         raise ValueError(f"env_kwargs is {str(values)[:80]!r}; it needs a JSON object")
     limit = values.get("max_episode_steps")
+    if values.get(WRAPPERS) is not None:
+        try:
+            check_wrappers(values[WRAPPERS])
+        except ValueError as error:
+            raise ValueError(f"env_kwargs: {error}") from None
     if limit is not None and (type(limit) is not int or not -1 <= limit <= MOST_STEPS):
         raise ValueError(f"env_kwargs has max_episode_steps {str(limit)[:80]!r}; give a number")
     return values
@@ -145,7 +153,7 @@ def environment_spaces(
         finally:
             rows.close()
     with making(env_id):
-        env = gymnasium.make(env_id, **kwargs)
+        env = wrapping(kwargs)(gymnasium.make(env_id, **without_wrappers(kwargs)))
     try:
         return env.observation_space, env.action_space
     finally:
@@ -159,7 +167,7 @@ def has_own_rows(env_id: str, env_kwargs: EnvKwargs) -> bool:
     environment takes (`single_only`).
     """
     spec = gymnasium.registry.get(env_id)
-    if spec is None or spec.vector_entry_point is None:
+    if spec is None or spec.vector_entry_point is None or env_kwargs.get(WRAPPERS):
         return False
     entry_point = spec.vector_entry_point
     creator = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
@@ -221,10 +229,21 @@ def known_step_limit(env_id: str | None, env_kwargs: EnvKwargs) -> int | None:
     return spec.max_episode_steps if spec else None
 
 
-def why_not_playable(env_id: str, env_kwargs: EnvKwargs) -> str | None:
-    """Give Gymnasium's reason that the environment cannot be made here; None when it can."""
+def why_not_playable(
+    env_id: str,
+    env_kwargs: EnvKwargs,
+    stated: tuple[gymnasium.Space, gymnasium.Space] | None = None,
+) -> str | None:
+    """Give Gymnasium's reason that the environment cannot be made here; None when it can.
+
+    Args:
+        stated: spaces of data; an environment of others is not that of the data.
+    """
     try:
-        environment_spaces(env_id, env_kwargs)
+        made = environment_spaces(env_id, env_kwargs)
     except ValueError as error:
         return str(error)
+    for name, have, want in zip(("observation", "action"), made, stated or made, strict=True):
+        if facts(have) != facts(want):
+            return f"the {name} space of {env_id} is {have}, and that of the data {want}"
     return None

@@ -187,6 +187,21 @@ def leaves(space: gymnasium.Space, images: bool = True) -> tuple[Leaf, ...]:
     return found
 
 
+def facts(space: gymnasium.Space) -> list[tuple[object, ...]]:
+    """List what must agree where a policy acts: each part's name, kind, shape and number of
+    values; bounds may differ."""
+    return [
+        (
+            leaf.path,
+            type(leaf.space),
+            leaf.kind,
+            leaf.shape,
+            leaf.counts.tolist() if leaf.kind == "categories" else [],
+        )
+        for leaf in leaves(space)
+    ]
+
+
 def is_composite(space: gymnasium.Space) -> bool:
     """Tell whether the space has parts, so that its values are records."""
     return isinstance(space, spaces.Dict | spaces.Tuple)

@@ -47,7 +47,9 @@ class _Units:
 def spec_to_json(spec: PolicySpec) -> Json:
     """Write a spec as what `json` can write."""
     units = (spec.observation_normalizer, spec.action_normalizer)
+    guided = {} if spec.guidance is None else {"guidance": list(spec.guidance)}
     return {
+        **guided,
         "format": PLAIN if all(each.origin is None for each in units) else FORMAT,
         "model": dataclasses.asdict(spec.model),
         "observation_space": space_to_text(spec.observation_space),
@@ -101,6 +103,7 @@ def spec_from_json(values: object) -> PolicySpec:
         reference=values["reference"] and structured(Reference, values["reference"], "reference"),
         transforms=structured(Transforms, values["transforms"], "transforms"),
         action_edges=None if edges is None else _finite("action_edges", edges),
+        guidance=_guidance_from_json(values.get("guidance")),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
     )
     _check(spec)
@@ -134,6 +137,19 @@ def _id_from_json(value: object) -> str | None:
     if not isinstance(value, str | None):
         raise ValueError(f"spec.json has env_id {str(value)[:80]!r}; it needs a text or null")
     return value
+
+
+def _guidance_from_json(values: object) -> tuple[float, float] | None:
+    if values is None:
+        return None
+    match values:
+        case [int() | float() as weight, int() | float() as enough] if 0 <= weight < float(
+            "inf"
+        ) and 0 <= enough < float("inf"):
+            return float(weight), float(enough)
+    raise ValueError(
+        f"spec.json has guidance {str(values)[:80]}; it needs two finite weights, 0 or more"
+    )
 
 
 def _normalizer_to_json(normalizer: Normalizer) -> Json:

@@ -47,6 +47,9 @@ class PolicySpec:
     transforms: Transforms = field(default_factory=Transforms)
     # (A, K + 1) in the model's units: where bins of an action's numbers lie, if the head has any
     action_edges: Float[np.ndarray, "A K1"] | None = None
+    # Weights of guidance that the policy acts by unless it is told otherwise: before and once all
+    # that was asked for has come; None: unguided.
+    guidance: tuple[float, float] | None = None
     exemplars: Exemplars | None = None  # what to show before an episode, where the model has that
 
     def __post_init__(self) -> None:
@@ -113,6 +116,11 @@ class PolicySpec:
     def conditional(self) -> bool:
         """Whether the model is told a return, in the sequence or beside it."""
         return TokenLayout.parse(self.model.layout).has("return")
+
+    @property
+    def is_guidable(self) -> bool:
+        """Whether the model learned to act both with a return and without one."""
+        return self.conditional and self.model.return_dropout > 0
 
     @property
     def prefix_steps(self) -> int:

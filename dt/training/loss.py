@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -12,8 +12,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from dt.data.batches.windows import Batch
 from dt.model.decision_transformer import DecisionTransformer
+from dt.model.params import Params
 
-Params: TypeAlias = nnx.State[Hashable, object]
 Parts: TypeAlias = dict[str, Float[Array, ""]]
 
 

@@ -20,8 +20,9 @@ from rich.table import Table
 
 from dt.checkpoint.state import TrainState
 from dt.data.batches.windows import Batch, Steps
+from dt.model.params import Params
 from dt.training.feed import Draw, Feed
-from dt.training.loss import Loss, Params, loss_and_gradient
+from dt.training.loss import Loss, loss_and_gradient
 from dt.training.program import Measured, batch_at, make_train_steps
 from dt.training.step import Learner
 

@@ -13,10 +13,11 @@ from jaxtyping import Array, Float, Int
 
 from dt.checkpoint.state import TrainState
 from dt.data.batches.windows import Batch, Steps, gather
+from dt.model.params import Params
 from dt.parallel.mesh import keep
 from dt.parallel.processes import several
 from dt.training.feed import Draw
-from dt.training.loss import Params, make_loss
+from dt.training.loss import make_loss
 from dt.training.step import Learner, Metrics
 
 SLOTS = 32  # for metrics, whose number is not known before the loop over updates is traced

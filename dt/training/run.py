@@ -128,8 +128,11 @@ def prepare(
     refuse_untrusted_data(config.evaluation, data)
     if config.evaluation.env == NO_ENVIRONMENT:
         unplayable = "none is asked for"
+    elif data.unplayable:
+        unplayable = f"{data.unplayable}; name another environment with --evaluation.env"
     elif data.env_id is not None:
-        unplayable = why_not_playable(data.env_id, data.env_kwargs) or ""
+        stated = data.observation_space, data.action_space
+        unplayable = why_not_playable(data.env_id, data.env_kwargs, stated) or ""
     config = dataclasses.replace(config, init_from=source_of(preset, config))
     spec = _spec_of(preset, config, data)
     task = None if unplayable else task_for(data, spec.max_timesteps)
@@ -153,6 +156,10 @@ def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=reference_of(preset, config.evaluation, data.env_id),
     )
+    if spec.is_guidable:
+        evaluation = config.evaluation
+        guidance = (evaluation.guidance, evaluation.guidance_enough)
+        spec = dataclasses.replace(spec, guidance=guidance)
     own = named_or_newest(preset, config.run_dir) if config.resume else None
     if config.init_from:
         return in_units_of_source(spec, config, own)

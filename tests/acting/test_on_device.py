@@ -102,6 +102,18 @@ def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None
 
 
 @pytest.mark.slow
+def test_guided_actions_are_the_host_s_too() -> None:
+    """Rows of both passes are divided over devices and lanes together."""
+    plain = make_policy_for(Walk())
+    guided = ReturnConditionedPolicy(
+        plain.params, plain.spec, ActingOptions(guidance=2.0, guidance_enough=5.0)
+    )
+    host = on_host(guided, Walk)
+    assert_equal(run_on_device(guided, FunctionalTask("Walk", Walk()), TARGETS, SEEDS, 7), host)
+    assert set(host.returns) != set(on_host(plain, Walk).returns)
+
+
+@pytest.mark.slow
 def test_continuous_actions_are_the_host_s_too() -> None:
     policy = make_policy_for(Push())
     assert_equal(played_plainly(), on_host(policy, Push), rtol=1e-4)

@@ -45,15 +45,26 @@ def test_every_option_changes_the_card_by_its_own_entry() -> None:
     """A new field that no card tells of fails here."""
     usual = AS_TRAINED.to_card()
     others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True, "clamp")
-    assert tuple(others.to_card()) == CARD_KEYS and set(MEASURED_KEYS) < set(CARD_KEYS)
-    assert tuple(usual) == tuple(key for key in CARD_KEYS if key != "past_end")
+    guided = ActingOptions(guidance=1.5, guidance_enough=6.0, enough_below=0.05)
+    assert (*others.to_card(), "guidance", "asked") == CARD_KEYS and set(MEASURED_KEYS) < set(
+        CARD_KEYS
+    )
+    assert tuple(usual) == tuple(
+        key for key in CARD_KEYS if key not in ("past_end", "guidance", "asked")
+    )
     told = []
-    assert fields_of_card(others.to_card()) == dataclasses.asdict(others)
+    for each in (others, guided, ActingOptions(asked=True)):
+        back = ActingOptions(**fields_of_card(each.to_card()) | {"expert": each.expert})
+        assert back == dataclasses.replace(each, guidance=each.guidance_numbers[0])
     for field in dataclasses.fields(ActingOptions):
-        changed = AS_TRAINED.changed({field.name: getattr(others, field.name)})
+        of_guidance = field.name in ("guidance", "guidance_enough", "enough_below")
+        other = guided if of_guidance else dataclasses.replace(others, null=field.name == "null")
+        new = {field.name: True if field.name == "asked" else getattr(other, field.name)}
+        needed = {"guidance": 2.0} if field.name == "enough_below" else {}
+        changed = AS_TRAINED.changed(needed | new)
         assert changed != AS_TRAINED
         told += [key for key, value in changed.to_card().items() if value != usual.get(key)]
-    assert sorted(told) == sorted(CARD_KEYS)
+    assert sorted(told) == sorted((*CARD_KEYS, "guidance", "guidance"))
 
 
 def test_a_card_says_what_its_expert_chose_by() -> None:

@@ -30,7 +30,7 @@ from dt.model.attention.whole import whole
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.dropout import dropout
 from dt.model.layers import LayerNorm, Linear
-from dt.model.window_cache import Moment
+from dt.model.recomputed_window import Moment
 from dt.spec.spec import PolicySpec
 from dt.training.loss import loss_and_gradient as of_batch
 from dt.training.step import Learner

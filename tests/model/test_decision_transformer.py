@@ -13,7 +13,7 @@ from tiny import make_config, make_dataset
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.layers import LayerNorm, Linear
-from dt.model.window_cache import Moment
+from dt.model.recomputed_window import Moment
 from dt.spec.layout import TokenLayout
 from dt.spec.spec import PolicySpec
 

@@ -26,7 +26,7 @@ from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads.action import Prediction
 from dt.model.layers import LayerNorm
 from dt.model.recipe import recipe_of
-from dt.model.window_cache import Moment, Window
+from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.spec.spec import PolicySpec
 from dt.training.optimizer import make_optimizer, make_schedule
 from dt.training.step import Learner
@@ -259,7 +259,7 @@ def test_what_was_not_finite_ends_with_its_episode() -> None:
         )
         for value in (jnp.nan, 1.0)
     )
-    window = Window.empty(3, 3, new.previous_action)
+    window = RecomputedWindow.empty(3, 3, new.previous_action)
     window = window.advanced(new, new.observation).advanced(nan, nan.observation)
     restarted = window.emptied(jnp.array([True, False])).advanced(
         new._replace(previous_action=nan.previous_action), new.observation

@@ -10,11 +10,13 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from dt.cli.train import parse_train_args
 from dt.config.presets import PRESETS
 from dt.data import TrainingData
 from dt.evaluation.of_run import environment_of
+from dt.spaces.text import space_to_text
 from dt.spec.spec import PolicySpec
 from dt.training.inputs import environment_for, load_data, reference_of
 from dt.training.run import prepare
@@ -68,6 +70,30 @@ def test_the_environment_is_the_user_s_else_the_data_s_else_the_preset_s(tmp_pat
         assert (data.env_id, data.env_kwargs) == (env_id, env_kwargs), (preset, words)
     demo = data_of()
     assert (demo.env_id, demo.env_kwargs) == ("CartPole-v1", {"max_episode_steps": 200})
+
+
+def test_spaces_that_the_data_state_are_not_replaced_by_the_preset_s(tmp_path: Path) -> None:
+    four, three = spaces.Box(-np.inf, np.inf, (4,), np.float32), spaces.Discrete(3)
+    stated = {
+        name: np.array(space_to_text(space))
+        for name, space in (("observation_space", four), ("action_space", three))
+    }
+    path = write_npz(tmp_path / "stated.npz", **stated)
+    data = data_of("cartpole", "--data", path)
+    assert (data.env_id, data.action_space) == (None, three)
+    assert "other spaces than those of CartPole-v1" in data.unplayable
+    preset, config = parse_train_args(["cartpole", "--data", str(path), "--data.cache=none"])
+    config = dataclasses.replace(config, run_dir=str(tmp_path / "run"))
+    first = prepare(preset, config, demos=load_demo).describe()[0]
+    assert first.startswith("no score card: ") and "states other spaces" in first
+    env = gymnasium.make("CartPole-v1")
+    for name, space in (
+        ("observation_space", env.observation_space),
+        ("action_space", env.action_space),
+    ):
+        stated[name] = np.array(space_to_text(space))
+    path = write_npz(tmp_path / "same.npz", **stated)
+    assert data_of("cartpole", "--data", path).env_id == "CartPole-v1"
 
 
 def test_a_preset_s_environment_that_is_not_installed_is_no_obstacle() -> None:

@@ -27,7 +27,7 @@ from safetensors.numpy import load, save
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
-from dt.checkpoint.hugging_face.units import STATISTICS, ImportedUnits
+from dt.checkpoint.hugging_face.units import UNITS, ImportedUnits
 from dt.config import ModelConfig
 from dt.files import first_line, read_json, reading, require_memory, sha256_of, shown
 from dt.model.decision_transformer import abstract_model
@@ -134,7 +134,7 @@ def save_hf(policy: ReturnConditionedPolicy, folder: str | Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / WEIGHTS).write_bytes(content)
     known = ImportedUnits.of(spec, sha256_of(folder / WEIGHTS))
-    (folder / STATISTICS).write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
+    (folder / UNITS).write_text(json.dumps(dataclasses.asdict(known), indent=1) + "\n")
     (folder / CONFIG).write_text(json.dumps(config, indent=1) + "\n")
 
 
@@ -168,8 +168,8 @@ def _read_tensors(path: Path, sha256: str | None) -> Tensors:
         )
     if sha256 is not None and sha256_of(path) != sha256:
         raise ValueError(
-            f"{path}: is not the file that {STATISTICS} was written for; if it was changed on "
-            f"purpose, take sha256 out of {STATISTICS}"
+            f"{path}: is not the file that {UNITS} was written for; if it was changed on "
+            f"purpose, take sha256 out of {UNITS}"
         )
     try:
         tensors = load(path.read_bytes())

@@ -21,7 +21,7 @@ from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
 from dt.words import there_are
 
-STATISTICS = "dt.json"
+UNITS = "dt.json"
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class ImportedUnits:
         Raises:
             ValueError: naming the file, and a field that is missing, unknown or cannot be used.
         """
-        path = folder / STATISTICS
+        path = folder / UNITS
         values: dict[str, Any] = {}
         if path.exists():
             read = read_json(path)

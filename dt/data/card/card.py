@@ -132,7 +132,9 @@ def data_card(source: EpisodeSource) -> tuple[DataCard, EpisodeTable]:
             returns, lengths, reference.high - reference.low if reference else None
         ),
     }
-    return {**card, "problems": _problems(card), "notes": [*source.notes, *_notes(card)]}, table
+    unplayable = [f"no score card can be made: {source.unplayable}"] if source.unplayable else []
+    notes = [*unplayable, *source.notes, *_notes(card)]
+    return {**card, "problems": _problems(card), "notes": notes}, table
 
 
 def _in_words(space: gymnasium.Space) -> str:

@@ -46,6 +46,7 @@ def one_after_another(name: str, parts: Sequence[Part]) -> EpisodeStream:
     first: Origin | None = None
     num_episodes: int | None = 0
     notes: list[str] = []
+    unplayable = ""
     for part in parts:
         opened = part.open()
         origin = Origin.of(opened)
@@ -60,6 +61,7 @@ def one_after_another(name: str, parts: Sequence[Part]) -> EpisodeStream:
             if wide is None:
                 raise ValueError(_disagreement(part, field, space, held, parts[0]))
             widths[field] = wide
+        unplayable = unplayable or opened.unplayable
         notes += [f"{part.name}: {note}" for note in opened.notes]
         count = len(opened) if isinstance(opened, EpisodeDataset) else opened.num_episodes
         num_episodes = None if num_episodes is None or count is None else num_episodes + count
@@ -77,6 +79,7 @@ def one_after_another(name: str, parts: Sequence[Part]) -> EpisodeStream:
         action_space=widths["action_space"],
         num_episodes=num_episodes,
         notes=tuple(notes),
+        unplayable=unplayable,
         **first._asdict(),
     )
 

@@ -33,12 +33,14 @@ from dt.spaces.environments import (
     EnvKwargs,
     environment_spaces,
     known_spaces,
+    known_step_limit,
     kwargs_of,
     logged_kwargs,
 )
 from dt.spaces.parts import leaves
 from dt.spaces.records import to_records
 from dt.spaces.text import space_from_text
+from dt.spaces.wrappers import WRAPPERS, NotRebuilt, wrappers_of
 
 if TYPE_CHECKING:  # imported where a data set is opened: most logs are not Minari's
     import minari
@@ -134,7 +136,7 @@ def read_minari(
     folder = find_minari(source, fetch)
     minari_files(source)  # none of which lies elsewhere
     metadata = _read_metadata(source, folder)
-    own, logged = _environment(source, metadata)
+    own, logged, unplayable = _environment(source, metadata)
     kwargs = kwargs_of(source, env_id, own, logged, env_kwargs)
     stored = _stored_spaces(source, metadata, env_id or own, kwargs)
     dataset = _open(source, folder, metadata, stored)
@@ -143,10 +145,13 @@ def read_minari(
         observation_space = _space(source, metadata, "dt_observation_space")
     if "dt_action_space" in metadata:
         action_space = _space(source, metadata, "dt_action_space")
+    notes: tuple[str, ...] = ()
     if env_id is not None:
         observation_space, action_space = environment_spaces(env_id, kwargs)
+        if unplayable:
+            notes, unplayable = (f"{unplayable}; {env_id} is played without it",), ""
     else:
-        env_id = own
+        env_id = None if unplayable else own
     for name, space in (("observations", observation_space), ("actions", action_space)):
         try:
             leaves(space)
@@ -162,6 +167,8 @@ def read_minari(
         env_kwargs=kwargs,
         reference=_reference(metadata),
         num_episodes=int(dataset.total_episodes),
+        notes=notes,
+        unplayable=unplayable,
     )
 
 
@@ -311,19 +318,29 @@ def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Itera
         )
 
 
-def _environment(source: str, metadata: Metadata) -> tuple[str | None, EnvKwargs]:
-    """The id and the arguments that the data were logged with; nothing is made of them here."""
+def _environment(source: str, metadata: Metadata) -> tuple[str | None, EnvKwargs, str]:
+    """The id and the arguments that the data were logged with, and why that environment cannot be
+    made again, if so; nothing is made of them here."""
+    unplayable = ""
     try:
         if "dt_env_kwargs" in metadata:
             env_id, kwargs = metadata.get("dt_env_id"), json.loads(metadata["dt_env_kwargs"])
         elif metadata.get("env_spec") is None:
-            return None, {}
+            return None, {}, ""
         else:
             spec = json.loads(metadata["env_spec"])
             env_id, kwargs = spec["id"], dict(spec.get("kwargs") or {})
             # What differs from the registered environment: arguments and the time limit.
             if spec.get("max_episode_steps") is not None:
                 kwargs["max_episode_steps"] = spec["max_episode_steps"]
+            elif "max_episode_steps" in spec and known_step_limit(env_id, {}) is not None:
+                kwargs["max_episode_steps"] = -1  # the registered limit was taken off
+            try:
+                wrappers = wrappers_of(spec)
+            except NotRebuilt as reason:
+                unplayable = f"{source} was logged in {env_id} with {reason}"
+            else:
+                kwargs |= {WRAPPERS: [[*each] for each in wrappers]} if wrappers else {}
         if not isinstance(env_id, str | None):
             raise ValueError("an id is a text")
         kwargs = logged_kwargs(kwargs)
@@ -332,7 +349,7 @@ def _environment(source: str, metadata: Metadata) -> tuple[str | None, EnvKwargs
             f"{source}: metadata.json describes no environment ({first_line(error)}); remove its "
             f"env_spec"
         ) from error
-    return env_id, kwargs
+    return env_id, kwargs, unplayable
 
 
 def _reference(metadata: Metadata) -> Reference | None:

@@ -25,6 +25,7 @@ from dt.data.streams import EpisodeSource
 from dt.spaces.parts import leaves
 from dt.spaces.records import to_tree
 from dt.spaces.text import space_to_text
+from dt.spaces.wrappers import without_wrappers, wrapper_specs
 
 BATCH_BYTES = 8 << 20  # episodes are written together until they may fill this much
 
@@ -82,12 +83,13 @@ def _env_spec(source: EpisodeSource) -> EnvSpec | None:
     """The environment for Minari's own `recover_environment`, where it can be written down."""
     if source.env_id is None:
         return None
-    kwargs = dict(source.env_kwargs)
+    kwargs = without_wrappers(source.env_kwargs)
     limit = kwargs.pop("max_episode_steps", None)
     name = source.env_id.rpartition(":")[2]  # registered where its module has been imported
     try:
         spec = copy.deepcopy(gymnasium.registry.get(name)) or EnvSpec(source.env_id)
         spec.kwargs = {**spec.kwargs, **kwargs}
+        spec.additional_wrappers += wrapper_specs(source.env_kwargs)
         spec.max_episode_steps = spec.max_episode_steps if limit is None else limit
         spec.vector_entry_point = None  # may be of this process alone; how rows step is no data
         spec.to_json()

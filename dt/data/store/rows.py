@@ -51,6 +51,7 @@ class TrainingData:
     reference: Reference | None
     transforms: Transforms
     notes: tuple[str, ...] = ()  # what the reader left out, in sentences
+    unplayable: str = ""  # why the environment of the log cannot be played; env_id is then None
     folder: Path | None = None  # of the store whose files are mapped
 
     @classmethod
@@ -221,6 +222,7 @@ class Meaning(TypedDict):
     env_kwargs: EnvKwargs
     reference: Reference | None
     notes: tuple[str, ...]
+    unplayable: str
 
 
 def meaning_of(source: EpisodeSource) -> Meaning:
@@ -233,6 +235,7 @@ def meaning_of(source: EpisodeSource) -> Meaning:
         env_kwargs=source.env_kwargs,
         reference=source.reference,
         notes=source.notes,
+        unplayable=source.unplayable,
     )
 
 

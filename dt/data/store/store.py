@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dt.data.default_environment import in_default_environment
 from dt.data.formats.sources import open_source, source_files
 from dt.data.reference import Reference
 from dt.data.store.checksums import checksums_of, first_damage, write_blocks
@@ -58,6 +59,7 @@ class _Meta:
     reference: Reference | None
     transforms: Transforms
     notes: tuple[str, ...]
+    unplayable: str
     moments: tuple[int, list[float], list[float], list[float], list[float]]
     origins: list[float]
     checksums: dict[str, list[int]]
@@ -96,7 +98,8 @@ def load_training_data(
 
     Args:
         source, env_id, env_kwargs, reward: as for `open_source`.
-        default_env: that of data which names none, unless `env_id` does; its spaces must fit.
+        default_env: that of data which names none, unless `env_id` does, or the data state spaces
+            that are not its.
         cache_dir: where stores are kept; None reads everything into memory.
         accept: raises a ValueError for a source that shall not be read; it is not asked about a
             store that was made before.
@@ -107,18 +110,13 @@ def load_training_data(
         ValueError: for a log that cannot be read, a full disk, or a damaged store.
     """
 
+    def opened_in(env: str | None) -> EpisodeSource:
+        return open_source(source, env, env_kwargs, reward=reward)
+
     def read() -> EpisodeSource:
-        opened = open_source(source, env_id, env_kwargs, reward=reward)
+        opened = opened_in(env_id)
         accept(opened)
-        if opened.env_id is not None or default_env is None:
-            return opened
-        try:
-            return open_source(source, default_env, env_kwargs, reward=reward)
-        except ValueError as error:
-            raise ValueError(
-                f"{error} (the preset's environment, {default_env}, as the data names none: name "
-                f"it with --evaluation.env, or --evaluation.env= if there is none)"
-            ) from error
+        return in_default_environment(opened, default_env, env_kwargs or {}, opened_in)
 
     if cache_dir is None:
         with reading(source):
@@ -247,6 +245,7 @@ def _map(folder: Path, meta: _Meta) -> TrainingData:
         reference=meta.reference,
         transforms=meta.transforms,
         notes=meta.notes,
+        unplayable=meta.unplayable,
         folder=folder,
     )
 
@@ -288,6 +287,7 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
         reference=source.reference,
         transforms=transforms,
         notes=tuple(source.notes),
+        unplayable=source.unplayable,
         moments=(moments.num_rows, mean, deviations, low, high),
         origins=origins.tolist(),
         checksums=checksums,

@@ -17,7 +17,7 @@ from dt.model.embed.returns import ReturnEmbedding
 from dt.model.embed.timesteps import TimestepEmbedding
 from dt.model.layers import Linear
 from dt.model.recipe import EMBEDDING_INIT, Recipe
-from dt.model.window_cache import Window
+from dt.model.recomputed_window import RecomputedWindow
 from dt.spec.spec import PolicySpec
 
 
@@ -85,7 +85,7 @@ class Embed(nnx.Module):
     def tokens(
         self,
         observed: Float[Array, "B T D"],
-        steps: Batch | Window,
+        steps: Batch | RecomputedWindow,
         null_returns: Bool[Array, " B"],
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
         """Embed the tokens and the condition of steps whose observations are vectors already."""
@@ -145,7 +145,7 @@ class Embed(nnx.Module):
         time = timesteps * (4.0 / self.max_timesteps) - 2.0
         return self.returns(returns, time, is_null)
 
-    def _placed(self, steps: Batch | Window) -> Float[Array, "B T n D"]:
+    def _placed(self, steps: Batch | RecomputedWindow) -> Float[Array, "B T n D"]:
         """Embed each token's place in its window, and add the timestep at which it begins."""
         times = steps.timesteps
         if steps.mask is not None:  # padding may stand first, and its timesteps mean nothing

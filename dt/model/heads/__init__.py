@@ -15,6 +15,7 @@ from dt.model.heads.deterministic import DETERMINISTIC
 from dt.model.heads.deterministic import DeterministicHead as DeterministicHead
 from dt.model.heads.gaussian import GAUSSIAN
 from dt.model.heads.gaussian import GaussianHead as GaussianHead
+from dt.model.heads.kind import GuidableHead as GuidableHead
 from dt.model.heads.kind import Head as Head
 from dt.model.heads.kind import HeadInputs as HeadInputs
 from dt.model.heads.kind import HeadKind as HeadKind

@@ -14,7 +14,14 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from dt.data.batches.windows import Action
-from dt.model.heads import CategoriesHead, Head, HeadInputs, Sampling, make_number_head
+from dt.model.heads import (
+    CategoriesHead,
+    GuidableHead,
+    Head,
+    HeadInputs,
+    Sampling,
+    make_number_head,
+)
 from dt.model.recipe import Recipe
 from dt.spec.spec import PolicySpec
 
@@ -59,6 +66,33 @@ class ActionHead(nnx.Module):
         if prediction.categories is not None:
             losses.append(self.categories.loss(prediction.categories, actions.categories, key))
         return sum(losses[1:], losses[0])
+
+    @property
+    def is_guidable(self) -> bool:
+        """Whether all parts can be guided; a head from elsewhere may not know how."""
+        return not self.num_numbers or isinstance(self.numbers, GuidableHead)
+
+    def guide(
+        self, conditional: Prediction, unconditional: Prediction, weight: Float[Array, "*b"]
+    ) -> Prediction:
+        """Draw apart what is predicted with and without the condition, by a weight a step.
+
+        Raises:
+            ValueError: for a head of numbers that has no `guide`.
+        """
+        if not self.is_guidable:
+            raise ValueError(
+                f"head {type(self.numbers).__name__} cannot be guided: it has no method `guide`"
+            )
+        numbers, categories = unconditional
+        if conditional.numbers is not None and numbers is not None:
+            assert isinstance(self.numbers, GuidableHead)
+            numbers = self.numbers.guide(conditional.numbers, numbers, weight[..., None])
+        if conditional.categories is not None and categories is not None:
+            categories = self.categories.guide(
+                conditional.categories, categories, weight[..., None]
+            )
+        return Prediction(numbers, categories)
 
     def act(self, prediction: Prediction, key: Array, sampling: Sampling) -> Action:
         """Take the action of one step, in the model's units."""

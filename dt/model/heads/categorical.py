@@ -10,6 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
+from dt.model.heads.guidance import extrapolate
 from dt.model.heads.sampling import Sampling, draw
 from dt.model.recipe import Recipe
 
@@ -47,6 +48,15 @@ class CategoriesHead(nnx.Module):
         self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
     ) -> Int[Array, "*b C"]:
         return draw(self._logits(prediction), key, sampling)
+
+    def guide(
+        self,
+        conditional: Float[Array, "*b P"],
+        unconditional: Float[Array, "*b P"],
+        weight: Float[Array, "*b 1"],
+    ) -> Float[Array, "*b P"]:
+        """Add w times the difference of the logits: log p_u + w (log p_c - log p_u) - log Z."""
+        return extrapolate(conditional, unconditional, weight)
 
     def _logits(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b C n"]:
         """One row a category; shorter ones are filled with minus infinity, which nothing draws."""

@@ -7,6 +7,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
+from dt.model.heads.guidance import extrapolate
 from dt.model.heads.kind import HeadKind
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
@@ -50,6 +51,16 @@ class DeterministicHead(nnx.Module):
     ) -> Float[Array, "*b A"]:
         del key, sampling  # the head has no spread to sample from
         return prediction
+
+    def guide(
+        self,
+        conditional: Float[Array, "*b A"],
+        unconditional: Float[Array, "*b A"],
+        weight: Float[Array, "*b 1"],
+    ) -> Float[Array, "*b A"]:
+        """Extrapolate the action, and keep it inside the space; there is no density to weigh."""
+        action = extrapolate(conditional, unconditional, weight)
+        return jnp.where(np.array(self.bounded), jnp.clip(action, -1.0, 1.0), action)
 
 
 DETERMINISTIC = HeadKind(

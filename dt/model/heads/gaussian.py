@@ -111,6 +111,31 @@ class GaussianHead(nnx.Module):
             raw = raw + jnp.exp(log_std) * sampling.temperature**0.5 * noise
         return jnp.where(np.array(self.bounded), jnp.tanh(raw), raw)
 
+    def guide(
+        self,
+        conditional: Float[Array, "*b P"],
+        unconditional: Float[Array, "*b P"],
+        weight: Float[Array, "*b 1"],
+    ) -> Float[Array, "*b P"]:
+        """Multiply the densities p_u (p_c / p_u)^w: precisions and weighted means extrapolate.
+
+        The tanh is the same in both and cancels. Where the condition widens the spread, a large
+        weight leaves no density at all: the spread is kept to the wider of the two, and to what
+        the head can say.
+        """
+        (mean_c, log_std_c), (mean_u, log_std_u) = map(self._moments, (conditional, unconditional))
+        precision_c, precision_u = jnp.exp(-2.0 * log_std_c), jnp.exp(-2.0 * log_std_u)
+        low, high = LOG_STD_RANGE
+        precision = precision_u + weight * (precision_c - precision_u)
+        precision = jnp.maximum(precision, jnp.minimum(precision_c, precision_u))
+        precision = jnp.minimum(precision, np.exp(-2.0 * low))
+        mean = mean_u + weight * precision_c / precision * (mean_c - mean_u)
+        log_std = -0.5 * jnp.log(precision)
+        # What `_moments` turns into this log_std; at the range's ends tanh has no inverse.
+        share = jnp.clip(2.0 * (log_std - low) / (high - low) - 1.0, -1.0 + EDGE, 1.0 - EDGE)
+        guided = jnp.concatenate([mean, jnp.arctanh(share)], axis=-1)
+        return jnp.where(weight == 1, conditional, jnp.where(weight == 0, unconditional, guided))
+
     def _moments(
         self, prediction: Float[Array, "*b P"]
     ) -> tuple[Float[Array, "*b A"], Float[Array, "*b A"]]:

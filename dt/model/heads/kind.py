@@ -20,7 +20,7 @@ class Head(Protocol):
     """Maps vectors (..., D) to P numbers of its own, (..., P), which its other methods read.
 
     A head is an `nnx.Module`; axes before the last are any. One that has a likelihood has also
-    `log_prob(prediction, actions)`.
+    `log_prob(prediction, actions)`; one that guidance can be computed for is a `GuidableHead`.
     """
 
     def __call__(self, vectors: Float[Array, "*b D"], /) -> Float[Array, "*b P"]:
@@ -39,6 +39,20 @@ class Head(Protocol):
         self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling, /
     ) -> Float[Array, "*b A"]:
         """Take actions, in the model's units."""
+
+
+@runtime_checkable
+class GuidableHead(Protocol):
+    """A head whose predictions with and without the condition can be drawn apart."""
+
+    def guide(
+        self,
+        conditional: Float[Array, "*b P"],
+        unconditional: Float[Array, "*b P"],
+        weight: Float[Array, "*b 1"],
+        /,
+    ) -> Float[Array, "*b P"]:
+        """Predict u + w (c - u), as `dt.model.heads.guidance` has it: 0 gives u, 1 gives c."""
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     previous_return: Float[Array, " B"] | None = None
 
 
-class Window(NamedTuple):
+class RecomputedWindow(NamedTuple):
     """The last K timesteps of every row, the newest last; places not yet taken stand first."""
 
     # Embedded: they depend on nothing else, and to embed 30 pictures anew would cost more than all
@@ -44,7 +44,7 @@ class Window(NamedTuple):
     @classmethod
     def empty(
         cls, num_steps: int, width: int, action: Action, prefix: Prefix | None = None
-    ) -> Window:
+    ) -> RecomputedWindow:
         """Make a window that holds nothing yet.
 
         Args:
@@ -62,13 +62,13 @@ class Window(NamedTuple):
             prefix=prefix,
         )
 
-    def emptied(self, rows: Bool[Array, " B"]) -> Window:
+    def emptied(self, rows: Bool[Array, " B"]) -> RecomputedWindow:
         """Forget all of these rows. Zeros, not only the mask: a NaN would outlast masking."""
         steps = self._replace(prefix=None)
         emptied = jax.tree.map(lambda past: _zeroed(past, rows), steps)
         return emptied._replace(prefix=self.prefix)
 
-    def begun(self, rows: Bool[Array, " B"], prefix: Prefix) -> Window:
+    def begun(self, rows: Bool[Array, " B"], prefix: Prefix) -> RecomputedWindow:
         """Put before these rows what all of their tokens shall see."""
 
         def chosen(new: Array, old: Array) -> Array:
@@ -76,7 +76,7 @@ class Window(NamedTuple):
 
         return self._replace(prefix=jax.tree.map(chosen, prefix, self.prefix))
 
-    def advanced(self, moment: Moment, observed: Float[Array, "B D"]) -> Window:
+    def advanced(self, moment: Moment, observed: Float[Array, "B D"]) -> RecomputedWindow:
         """Go one timestep on: the oldest falls out, and the action taken completes the newest.
 
         The new timestep's own action is not known yet: a zero that nothing attends to stands for
@@ -91,7 +91,7 @@ class Window(NamedTuple):
             self.actions,
             moment.previous_action,
         )
-        return Window(
+        return RecomputedWindow(
             observations=_pushed(self.observations, observed),
             actions=_pushed(actions, jax.tree.map(jnp.zeros_like, moment.previous_action)),
             returns_to_go=_pushed(self.returns_to_go, moment.return_to_go),
