@@ -170,7 +170,7 @@ def load_ask_table(run_dir: Path) -> AskTable:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
     try:
-        return AskTable.from_json(json.loads(path.read_text()))
+        return AskTable.from_json(read_json(path))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: does not read as an ask table ({error}); measure it again with "

@@ -323,7 +323,7 @@ def test_a_folder_without_readable_weights_says_so(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"no such file \(but pytorch_model.bin\)"):
         load_hf(folder, STATISTICS)
     (folder / "config.json").write_text('{"model_type"')
-    with pytest.raises(ValueError, match="config.json: does not read as a JSON object"):
+    with pytest.raises(ValueError, match="config.json: is no JSON"):
         dt.load_policy(folder)
 
 
