@@ -204,6 +204,8 @@ def fault_of(kind: str, path: Path, sound: bool) -> str | None:
     """Read a file, and say what is wrong with how that went."""
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
+        # Of Orbax's after a read that failed, which has its line.
+        warnings.filterwarnings("ignore", ".*was never awaited")
         try:
             READERS[kind](path)
         except ValueError as error:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
@@ -41,13 +41,14 @@ def _hush_closed_loops() -> None:
 
     It is once a read or a write has failed, which is raised too, and has a line of its own.
     """
-    usual = sys.excepthook
+    warnings.filterwarnings("ignore", r"coroutine 'Store\..*' was never awaited", RuntimeWarning)
+    usual = sys.unraisablehook
 
-    def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        if kind is not RuntimeError or str(error) != "Event loop is closed":
-            usual(kind, error, trace)
+    def hook(raised: Any) -> None:  # what `sys.unraisablehook` is given
+        if str(raised.exc_value) != "Event loop is closed":
+            usual(raised)
 
-    sys.excepthook = hook
+    sys.unraisablehook = hook
 
 
 def _placed(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:
