@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from dt.data.formats import add_format as add_format
     from dt.data.formats.flat import from_arrays as from_arrays
     from dt.data.formats.format import Format as Format
-    from dt.data.frames import from_frame as from_frame
+    from dt.data.formats.frames import from_frame as from_frame
     from dt.data.summary import DatasetSummary as DatasetSummary
     from dt.evaluation.card import Card as Card
     from dt.evaluation.parts import Estimate as Estimate
@@ -76,7 +76,7 @@ _HOMES = {
     "evaluate": "dt.api",
     "export_policy": "dt.checkpoint.export",
     "from_arrays": "dt.data.formats.flat",
-    "from_frame": "dt.data.frames",
+    "from_frame": "dt.data.formats.frames",
     "load_data": "dt.api",
     "load_policy": "dt.checkpoint.load",
     "save_hf": "dt.checkpoint.hugging_face.folder",

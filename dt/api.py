@@ -21,8 +21,9 @@ from dt.config.presets import OWN_DATA, PRESETS, preset_for, preset_named
 from dt.data import Episode, EpisodeDataset, TrainingData, load_dataset
 from dt.data.card.card import DataCard, data_card
 from dt.data.default_environment import in_default_environment
+from dt.data.formats.dicts import from_dicts
 from dt.data.formats.flat import from_arrays
-from dt.data.frames import Frame, from_frame
+from dt.data.formats.frames import Frame, from_frame
 from dt.data.streams import EpisodeSource
 from dt.evaluation.card import AnyCard, Card
 from dt.evaluation.comparison import Comparison, compare_cards, read_card
@@ -45,10 +46,11 @@ Logged: TypeAlias = (
     | EpisodeDataset
     | TrainingData
     | Sequence[Episode]
+    | Sequence[Mapping[str, object]]
     | Mapping[str, np.ndarray | Sequence[Tree]]
     | Frame
 )
-"""Logged episodes: a path, glob, folder or id; arrays by name; a frame; or episodes themselves."""
+"""Logged episodes: a path, glob, folder or id; arrays by name; a frame; episodes; or dicts."""
 
 
 @says_arguments
@@ -58,7 +60,8 @@ def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") ->
     Args:
         data: a path, glob, folder, Minari id or "demo:" name; a mapping of arrays as in an .npz
             file (observations, actions, rewards, and terminations and truncations or
-            episode_lengths); a frame with a row a step; or episodes.
+            episode_lengths); a frame with a row a step; episodes; or a list of
+            dicts, of an episode or a step each.
         env_id: the environment that they come from, where the data do not say.
         name: what messages and cards call data that are in memory.
 
@@ -81,6 +84,9 @@ def load_data(data: Logged, env_id: str | None = None, *, name: str = "data") ->
             for key, values in data.items()
         }
         return from_arrays(name, arrays, env_id)
+    dicts = [each for each in data or () if isinstance(each, Mapping)]
+    if dicts and len(dicts) == len(data):
+        return from_dicts(name, dicts, env_id)
     return from_arrays(name, _arrays_of(name, data), env_id)
 
 

@@ -206,7 +206,7 @@ def small(**changes: object) -> dict[str, Any]:
         (lambda: dt.load_data(None), "data: is of type NoneType; give a path"),
         (lambda: dt.load_data("x.npz"), "^data x.npz: no such file"),
         (lambda: dt.load_data(small(observations=[[1], [1, 2]])), "observations holds rows of une"),
-        (lambda: dt.load_data(small(rewards=None, reward=[1, 1])), "'reward' may be it"),
+        (lambda: dt.load_data(small(rewards=None, rewardz=[1, 1])), "'rewardz' may be it"),
         (lambda: dt.load_data(Table({"obs": np.zeros(0)})), "data: has no rows"),
         (lambda: dt.train("x.npz", "hoper"), "preset 'hoper'; did you mean 'hopper'"),
         (lambda: dt.train("x.npz", config={"num_steps": 3}), "config is a dict; give dt.TrainCon"),

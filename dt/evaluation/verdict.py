@@ -1,4 +1,8 @@
-"""Verdicts in one line: whether achieved returns follow what was asked for, and where not."""
+"""Verdicts in one line: whether achieved returns follow what was asked for, and where not.
+
+Three words begin them, and the interval of the slope decides which: it lies above a tenth (steers),
+below (ignores the return), or holds it (undecided, so that more episodes are needed).
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,19 @@ from dt.evaluation.parts import Beyond, Estimate, Expectation
 ONE_TARGET = "one target: ask for two or more to see whether returns follow"
 NO_RETURN = "this model takes no return: it was played once, and cannot be steered"
 
+_DEAF = 0.1  # a slope up to here is none
+
+# How cards of earlier releases begin.
+_EARLIER = {
+    "steerable": "steers",
+    "saturates": "steers",
+    "stays": "steers",
+    "follows the return weakly": "steers weakly",
+    "one episode a target": "undecided",
+}
+
 # Shares of the span of the targets.
-_ON_TARGET = 0.05  # a mean error up to here is steerable, and a miss up to here none
+_ON_TARGET = 0.05  # a mean error up to here needs no word, and a miss up to here is none
 _SHORT = 0.10  # the top target missed by more than this is out of reach, if there it is also flat
 _FLAT = 1 / 3  # of what is asked for more: less than this share comes
 
@@ -41,9 +56,13 @@ def judge(
     if high - low <= MIN_SPREAD * (size or max(abs(low), abs(high))):
         return f"no coverage in the data: 90 % of its returns lie from {low:.5g} to {high:.5g}"
     if line.ci95 is None:
-        return "one episode a target: too few to say"
-    if line.ci95[0] <= 0 or line.value < 0.1:
-        return "ignores the return"
+        return "undecided: one episode a target is too few to say; play more"
+    least, most = line.ci95
+    between = f"slope {least:.2f} to {most:.2f}"
+    if most < _DEAF:
+        return f"ignores the return: {between}"
+    if least <= _DEAF:
+        return f"undecided: {between}; play more episodes"
     errors = returns.std(axis=1, ddof=1) / np.sqrt(returns.shape[1])
     return describe(targets, returns.mean(axis=1), errors)
 
@@ -76,7 +95,7 @@ def describe(
     errors: Float[np.ndarray, " T"],
     miss: float | None = None,
 ) -> str:
-    """Describe an agent that does follow its targets; both rise, and `errors` are standard.
+    """Describe an agent that steers, with where it does not; both rise, and `errors` are standard.
 
     An end of the range is out of reach where the last target is missed by more than a tenth of the
     span, and beyond the furthest return that ever came asking for more hardly changes anything.
@@ -92,21 +111,21 @@ def describe(
     if bottom is not None:
         below = f"stays at {-bottom[0]:.4g}, asked for {-bottom[1]:.4g} and less"
     if top is not None:
-        above = f"saturates at {top[0]:.4g}, asked for {top[1]:.4g} and more"
+        above = f"steers; saturates at {top[0]:.4g}, asked for {top[1]:.4g} and more"
         return "; ".join([above, below] if below else [above])
     within = targets > (-np.inf if bottom is None else -bottom[1])
     if within.sum() < 2:
-        return below
+        return f"steers; {below}"
     whole = bool(within.all())
     targets, means = targets[within], means[within]
     gain, error = slope(targets, means), np.abs(means - targets).mean() / span
     error = miss if miss is not None and whole else error
     if error <= _ON_TARGET:
-        follows = "steerable"
+        follows = "steers"
     elif gain < 0.5:
-        follows = f"follows the return weakly: {gain:.2f} for each 1 asked for"
+        follows = f"steers weakly: {gain:.2f} for each 1 asked for"
     else:
-        follows = f"steerable, roughly: off by {100 * error:.0f} % of the range on average"
+        follows = f"steers, but is off by {100 * error:.0f} % of the range on average"
     return "; ".join([follows, below] if below else [follows])
 
 
@@ -137,7 +156,7 @@ def beyond(
     gains = returns[last] - returns[first]
     gain = float(gains.mean())
     if len(gains) == 1:
-        interval, says = None, "one episode a target: too few to say"
+        interval, says = None, "one episode a target is too few to say"
     else:
         low, high = interval = tuple(mean_interval(gains, rng).tolist())
         if low <= 0 <= high:
@@ -156,7 +175,9 @@ def beyond(
 
 
 def _kind(verdict: str) -> str:
-    return re.split(r" at |[,:;]", verdict)[0]
+    """The words that a verdict begins with, those of an earlier release by the present ones."""
+    kind = re.split(r" at |[,:;]", verdict)[0]
+    return _EARLIER.get(kind, kind)
 
 
 def _limit(

@@ -98,8 +98,14 @@ def _kernel(
 def _noise_of_means(
     variances: Float[np.ndarray, " N"], counts: Int[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
-    """Variance of each mean; of few episodes the others' spread counts with that of four."""
+    """Variance of each mean; of few episodes the others' spread counts with that of four.
+
+    Spreads are averaged as logarithms: inputs that bring now this gait and now that one would
+    otherwise make all others look uncertain.
+    """
     freedom = counts - 1
-    pooled = (freedom * variances).sum() / max(freedom.sum(), 1)
-    own = (freedom * variances + 4.0 * pooled) / (freedom + 4.0)
-    return np.maximum(own / counts, 1e-12 + 1e-8 * pooled)
+    largest = max(float(variances.max()), 1e-12)
+    logs = np.log(np.maximum(variances, 1e-4 * largest))
+    usual = np.average(logs, weights=freedom) if freedom.any() else logs.mean()
+    own = (freedom * logs + 4.0 * usual) / (freedom + 4.0)
+    return np.exp(own) / counts

@@ -156,9 +156,8 @@ def _spec_of(preset: str, config: TrainConfig, data: TrainingData) -> PolicySpec
         max_episode_steps=time_limit(data.env_id, data.env_kwargs),
         reference=reference_of(preset, config.evaluation, data.env_id),
     )
-    if spec.is_guidable:
-        evaluation = config.evaluation
-        guidance = (evaluation.guidance, evaluation.guidance_enough)
+    guidance = (config.evaluation.guidance, config.evaluation.guidance_enough)
+    if spec.is_guidable and guidance != (1.0, 1.0):
         spec = dataclasses.replace(spec, guidance=guidance)
     own = named_or_newest(preset, config.run_dir) if config.resume else None
     if config.init_from:

@@ -15,6 +15,7 @@ import pytest
 from script_process import ROOT, Scripts, environment
 
 from dt.checkpoint.manifest import write_manifest
+from dt.cli import steer
 
 TINY = "--model.num-layers 1 --model.width 8 --model.context-length 3 --data.batch-size 8".split()
 SHORT = "--num-steps 4 --log-interval 2 --checkpoint-interval 2 --evaluation.episodes 2".split()
@@ -150,6 +151,50 @@ def test_runs_are_aggregated_calibrated_and_compared(
     reached = np.interp(request, request_map["requests"], request_map["achieved"])
     low, high = request_map["achieved"][0], request_map["achieved"][-1]
     assert reached == pytest.approx(np.clip(wanted, low, high))
+
+
+@pytest.mark.slow
+def test_a_run_is_asked_by_what_its_inputs_were_measured_to_bring(
+    script: Script, run_dir: Path, tmp_path: Path
+) -> None:
+    refused = script("evaluate.py", run_dir, "--asked", "--episodes", 1, cwd=tmp_path)
+    assert refused.returncode == 2 and "measure it with dt steer" in refused.stderr
+    weights = {path: path.read_bytes() for path in (run_dir / "checkpoints").rglob("*.json")}
+    done = script("steer.py", run_dir, "ask", "--budget", 150, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "can be brought about" in done.stdout
+    table = json.loads((run_dir / "ask.json").read_text())
+    assert 100 < table["measured"]["episodes"] <= 150
+    assert sum(row["episodes"] for row in table["inputs"]) == table["measured"]["episodes"]
+    assert (run_dir / "ask.png").stat().st_size > 10_000
+    assert {path: path.read_bytes() for path in weights} == weights
+    done = script("evaluate.py", run_dir, "--asked", "--episodes", 2, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "asked by a table from" in done.stdout and "unasked" in done.stdout
+    (card,) = (run_dir / "cards").glob("*-asked-e2-s0.json")
+    assert json.loads(card.read_text())["measured"]["steps"] == table["measured"]["steps"]
+    (run_dir / "ask.json").write_text(json.dumps(table | {"inputs": "none"}))
+    damaged = script("evaluate.py", run_dir, "--asked", "--episodes", 1, cwd=tmp_path)
+    (run_dir / "ask.json").unlink()
+    assert damaged.returncode == 2 and len(damaged.stderr.splitlines()) == 1
+    assert "ask.json" in damaged.stderr and "measure it again" in damaged.stderr
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (["ask"], "holds no checkpoint"),
+        (["aks"], "no verb 'aks'; there are ask"),
+        ([], "no verb ''"),
+        (["ask", "--budgets", "3"], "did you mean --budget?"),
+    ],
+)
+def test_wrong_words_to_steer_are_one_line(
+    args: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert steer.main([str(tmp_path / "none"), *args]) == 2
+    line = capsys.readouterr().err
+    assert named in line and line.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -72,9 +72,10 @@ def test_runs_that_learned_different_things_are_told_apart() -> None:
     cards, names = make_runs(0.0, 0.0)
     flat = make_card(gain=0.0, offset=5.0, seed=2)
     card = aggregate_cards([*cards, flat], [*names, "flat"])
-    assert card.verdict == "runs differ: 2 steerable, 1 ignores the return"
-    assert aggregate_cards(cards, names).verdict == "steerable (all 2 runs)"
-    assert [run.verdict for run in card.runs] == ["steerable"] * 2 + ["ignores the return"]
+    assert card.verdict == "runs differ: 2 steers, 1 ignores the return"
+    assert aggregate_cards(cards, names).verdict == "steers (all 2 runs)"
+    words = [run.verdict.partition(":")[0] for run in card.runs]
+    assert words == ["steers"] * 2 + ["ignores the return"]
 
 
 def test_targets_beyond_the_data_are_marked_and_judged_apart() -> None:
@@ -102,7 +103,7 @@ def test_the_card_is_strict_json_a_table_and_a_picture_of_every_run(tmp_path: Pa
     json.dumps(card.to_json(), allow_nan=False)
     text = shown(card)
     assert "Planted-v0, 3 runs (last), 4 episodes a target" in text
-    assert "IQM" in text and "std of runs" in text and "steerable" in text
+    assert "IQM" in text and "std of runs" in text and "steers" in text
     assert "runs: run0 (update 1234), run1 (update 1234), run2 (update 1234)" in text
     write_evaluation(card, tmp_path, "aggregate", folder="")
     assert "seed 0, 1, 2" in (tmp_path / "aggregate.md").read_text()

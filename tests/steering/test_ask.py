@@ -42,6 +42,9 @@ def test_an_input_of_one_episode_borrows_the_others_spread() -> None:
     response = Response.fit(inputs, means, variances, np.array([5, 1, 5]))
     assert response.noise[1] == pytest.approx(4.0)
     assert response.noise[0] == pytest.approx(4.0 / 5)
+    uneven = Response.fit(inputs, means, np.array([1.0, 0.0, 100.0]), np.array([5, 1, 5]))
+    assert uneven.noise[1] == pytest.approx(10.0)  # between the two in ratio, not in difference
+    assert 5 * uneven.noise[0] == pytest.approx(10**0.5)
 
 
 def test_features_put_requests_and_weights_in_comparable_units() -> None:

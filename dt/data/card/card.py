@@ -20,6 +20,7 @@ from dt.data.summary import histogram, whole_histogram
 from dt.spaces.environments import known_step_limit
 
 PERCENTILES = (0, 5, 25, 50, 75, 95, 100)
+CLUSTERED = 0.2  # of all episodes: so many that are one step after a terminal are no episodes
 
 
 class Histogram(TypedDict):
@@ -215,6 +216,14 @@ def _notes(card: Facts) -> list[str]:
         found.append(
             f"episodes longer than the environment's {endings['limit']} steps: "
             f"{endings['beyond_limit']}; play with a larger limit"
+        )
+    clustered = endings["one_step_in_clusters"]
+    if clustered >= CLUSTERED * card["episodes"] and card["lengths"]["percentiles"]["p100"] > 1:
+        found.append(
+            f"{clustered} of {card['episodes']} episodes are one step, right after another's "
+            f"terminal: terminals stand in clusters, as where an agent stays at its goal; keep the "
+            f"last of each: ends = terminals.astype(bool); "
+            f"terminals = ends & ~np.append(ends[1:], False)"
         )
     if endings["inside_episodes"]:
         count = endings["inside_episodes"]

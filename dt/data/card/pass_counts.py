@@ -48,6 +48,7 @@ class EndingFacts(TypedDict):
     cut_at_limit: float | None
     beyond_limit: int
     inside_episodes: int
+    one_step_in_clusters: int
 
 
 class DiscreteFacts(TypedDict):
@@ -185,6 +186,7 @@ class PassCounts:
             "cut_at_limit": float(((lengths == limit) & ~terminated).mean()) if limit else None,
             "beyond_limit": int((lengths > limit).sum()) if limit else 0,
             "inside_episodes": self.ends_inside,
+            "one_step_in_clusters": _in_clusters(lengths, terminated),
         }
 
     def action_facts(self) -> DiscreteFacts | ContinuousFacts:
@@ -206,6 +208,11 @@ class PassCounts:
             "saturation_share": float(np.mean(saturation)) if saturation is not None else None,
             "outside": int(self.actions.outside.sum()),
         }
+
+
+def _in_clusters(lengths: np.ndarray, terminated: np.ndarray) -> int:
+    """Count the episodes of one step that end as the one before them did: at a terminal."""
+    return int(((lengths[1:] == 1) & terminated[1:] & terminated[:-1]).sum())
 
 
 def _num_unknown(actions: np.ndarray, space: gymnasium.Space) -> int:

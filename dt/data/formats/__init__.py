@@ -9,7 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from dt.data.formats import d3rlpy, d4rl, dqn_replay, kzl, lerobot, minari, npz
+from dt.data.formats import (
+    d3rlpy,
+    d4rl,
+    dqn_replay,
+    kzl,
+    lerobot,
+    minari,
+    npz,
+    robomimic,
+    table,
+)
 from dt.data.formats.format import Format
 from dt.files import installed_packages
 
@@ -19,10 +29,13 @@ FORMATS = (
     lerobot.FORMAT,
     minari.FORMAT,
     minari.HUB,
+    robomimic.FORMAT,
     d3rlpy.FORMAT,
     d4rl.FORMAT,
     kzl.FORMAT,
     dqn_replay.FORMAT,
+    table.CSV,
+    table.PARQUET,
 )
 ENTRY_POINTS = "dt.formats"
 

@@ -21,6 +21,7 @@ import gymnasium
 import numpy as np
 
 from dt.data.episodes import Episode, EpisodeDataset, check_shapes, step_shapes
+from dt.data.formats.names import in_our_words
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeSource, cut_ends
 from dt.files import first_line
@@ -63,9 +64,13 @@ def from_arrays(
 ) -> EpisodeDataset:
     """Check the arrays and find their spaces; `env_id` overrides what they say.
 
+    Arrays of other libraries' names are understood, see `dt.data.formats.names`.
+
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
     """
+    arrays, understood = in_our_words(name, arrays)
+    notes = [*notes, *understood]
     own = _text(arrays["env_id"]) if "env_id" in arrays else None
     kwargs = kwargs_of(name, env_id, own, _logged_kwargs(name, arrays), env_kwargs)
     arrays = _joined(name, arrays, env_id, own, kwargs)
@@ -126,8 +131,13 @@ def from_steps(
     env_id: str | None = None,
     env_kwargs: EnvKwargs | None = None,
     notes: Sequence[str] = (),
+    stated: Spaces | None = None,
 ) -> EpisodeDataset:
-    """Join the episodes of a file that holds them apart, and go on as `from_arrays`."""
+    """Join the episodes of a file that holds them apart, and go on as `from_arrays`.
+
+    Args:
+        stated: the spaces that the file says it holds.
+    """
     for index, episode in enumerate(episodes):
         check_shapes(name, index, episode, step_shapes(episodes[0]))
     if not episodes:
@@ -141,6 +151,9 @@ def from_steps(
     finals = [e.observations[len(e) :] for e in episodes]
     if all(map(len, finals)):
         arrays["final_observations"] = np.concatenate(finals)
+    if stated is not None:
+        for key, space in zip(("observation_space", "action_space"), stated, strict=True):
+            arrays[key] = np.array(space_to_text(space))
     return from_arrays(name, arrays, env_id, env_kwargs, notes)
 
 

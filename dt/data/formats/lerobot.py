@@ -300,17 +300,10 @@ def _infer(
     return infer_spaces(np.zeros((0, width), np.float32), np.concatenate(extremes))
 
 
-def _explain(path: Path, head: bytes) -> str:
-    if not head.startswith(PARQUET_MAGIC):
-        return ""
-    return "is a part of a data set; give LeRobot's folder that holds meta/"
-
-
 FORMAT = Format(
     name="lerobot",
     folder="a LeRobot data set's folder",
     is_folder=is_lerobot_folder,
-    explain=_explain,
     files=lerobot_files,
     read=read_lerobot,
     takes_reward=True,

@@ -18,9 +18,11 @@ import numpy as np
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import ENDS, EXTRAS, STEPS, from_arrays, is_part, to_columns, to_extras
 from dt.data.formats.format import Format
+from dt.data.formats.names import OTHERS, named
 from dt.data.streams import EpisodeSource
 from dt.files import first_line, require_memory
 from dt.spaces.environments import EnvKwargs
+from dt.words import nearest
 
 
 def is_npz(path: Path) -> bool:
@@ -57,8 +59,9 @@ def read_npz(
             f"{path}: not a readable npz of plain arrays ({at}{first_line(error)}); save it anew, "
             f"with numbers alone"
         ) from error
-    for key in STEPS:
-        if key not in held and not any(part.startswith(f"{key}/") for part in held):
+    needed = ("observations", "actions", *(["rewards"] if nearest("rewards", held) else []))
+    for key in needed:
+        if key not in named(held) and not any(part.startswith(f"{key}/") for part in held):
             raise ValueError(f"{path}: has no key {key!r}; it holds {', '.join(sorted(held))}")
     return from_arrays(str(path), arrays, env_id, env_kwargs)
 
@@ -132,7 +135,7 @@ def check_array(path: str, name: str, content: IO[bytes] | BufferedIOBase, size:
 
 
 def _is_read(name: str) -> bool:
-    return name in (*STEPS, *ENDS, *EXTRAS) or is_part(name)
+    return name in (*STEPS, *ENDS, *EXTRAS, *OTHERS) or is_part(name)
 
 
 def write_npz(path: Path, source: EpisodeSource) -> None:

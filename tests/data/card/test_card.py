@@ -321,3 +321,21 @@ def test_a_space_is_written_on_one_line() -> None:
     space = spaces.Box(np.array([-1, -2, -3], np.float32), np.array([1, 2, 3], np.float32))
     assert "\n" not in make_card(observation_space=space)["observation_space"]
     assert make_card()["action_space"] == "Box(-1.0, 1.0, (2,), float32)"
+
+
+@pytest.mark.parametrize(("inside", "noted"), [(0, False), (29, True)])
+def test_terminals_that_stand_in_clusters_are_noted_with_a_remedy(inside: int, noted: bool) -> None:
+    """An agent that stays at its goal: each terminal of a cluster would be an episode of a step."""
+    ends = make_dataset().terminations
+    clustered = ends.copy()
+    clustered[len(ends) - 1 - inside : len(ends)] = True
+    offsets = np.concatenate([[0], np.flatnonzero(clustered) + 1])
+    card = make_card(terminations=clustered, offsets=offsets)
+    found = [note for note in card["notes"] if "clusters" in note]
+    assert bool(found) == noted
+    if noted:
+        remedy = found[0].partition(": ends = ")[2]
+        names = {"terminals": clustered, "np": np}
+        exec("ends = " + remedy, names)
+        mended = np.diff(np.concatenate([[0], np.flatnonzero(names["terminals"]) + 1]))
+        assert mended.min() > 1

@@ -196,7 +196,9 @@ def test_a_prefix_does_not_make_words_data(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_parquet_file_alone_is_no_data_set(tmp_path: Path) -> None:
-    (tmp_path / "file-000.parquet").write_bytes(b"PAR1....PAR1")
+    pq = pytest.importorskip("pyarrow.parquet")
+    columns = {name: [0] for name in ("episode_index", "frame_index", "task_index")}
+    pq.write_table(pytest.importorskip("pyarrow").table(columns), tmp_path / "file-000.parquet")
     with pytest.raises(ValueError, match="is a part of a data set; give LeRobot's folder"):
         open_source(str(tmp_path / "file-000.parquet"))
 

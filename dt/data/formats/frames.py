@@ -12,11 +12,13 @@ import numpy as np
 
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.flat import from_arrays
+from dt.spaces.environments import EnvKwargs
 
 EPISODES = ("episode", "episode_id", "episode_index")
-REWARDS = ("reward", "rewards")
-TERMINATIONS = ("terminated", "termination", "terminations", "terminal", "done")
-TRUNCATIONS = ("truncated", "truncation", "truncations", "timeout")
+REWARDS = ("reward", "rewards", "rew")
+DONES = ("done", "dones")
+TERMINATIONS = ("terminated", "termination", "terminations", "terminal", "terminals", *DONES)
+TRUNCATIONS = ("truncated", "truncation", "truncations", "timeout", "timeouts")
 OBSERVATION, ACTION = ("obs", "observation", "state"), ("action", "act")
 
 
@@ -38,6 +40,7 @@ def from_frame(
     episode: str | None = None,
     name: str = "frame",
     env_id: str | None = None,
+    env_kwargs: EnvKwargs | None = None,
 ) -> EpisodeDataset:
     """Cut a table of steps into episodes.
 
@@ -53,6 +56,7 @@ def from_frame(
         episode: the column whose value changes from one episode to the next.
         name: what messages and cards call the data.
         env_id: the environment that the steps come from.
+        env_kwargs: its arguments.
 
     Raises:
         ValueError: naming a column that is missing, or where nothing says where episodes end.
@@ -61,24 +65,37 @@ def from_frame(
     if there and len(np.asarray(frame[there[0]])) == 0:
         raise ValueError(f"{name}: has no rows; give one for each step")
     episode = episode or _first(there, EPISODES)
+    given = [actions] if isinstance(actions, str) else actions
+    seen = _chosen(name, there, observations, OBSERVATION, "observations")
+    acted = _chosen(name, there, given, ACTION, "actions")
+    reward = reward or _first(there, REWARDS) or "reward"
     arrays = {
-        "observations": _stacked(name, frame, there, observations, OBSERVATION, "observations"),
-        "actions": _stacked(
-            name,
-            frame,
-            there,
-            [actions] if isinstance(actions, str) else actions,
-            ACTION,
-            "actions",
-        ),
-        "rewards": _column(name, frame, there, reward or _first(there, REWARDS) or "reward"),
+        "observations": _stacked(name, frame, there, seen),
+        "actions": _stacked(name, frame, there, acted),
+        "rewards": _column(name, frame, there, reward),
     }
+    flags = {}
     for key, usual in (("terminations", TERMINATIONS), ("truncations", TRUNCATIONS)):
         found = _first(there, usual)
         if found is not None:
             arrays[key] = _column(name, frame, there, found).astype(bool)
+            flags[key] = found
+    ends = f"{episode} as episodes" if episode else f"ends at {_named([*flags.values()])}"
+    notes = [
+        f"understood: {_named(seen)} as observations, {_named(acted)} as actions, {reward} as "
+        f"rewards, {ends}"
+    ]
+    if flags.get("terminations") in DONES:
+        if "truncations" in flags:
+            arrays["terminations"] &= ~arrays["truncations"]
+        else:
+            notes.append(
+                f"{flags['terminations']} does not say which ends a time limit made, and is taken "
+                f"for terminated; to say it: frame['truncated'] = made_by_the_limit; "
+                f"frame['terminated'] = frame[{flags['terminations']!r}] & ~frame['truncated']"
+            )
     if episode is not None:
-        numbers = _column(name, frame, there, episode)
+        numbers = _column(name, frame, there, episode, numeric=False)
         begins = np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]]))
         if len(begins) != len(np.unique(numbers)):
             raise ValueError(
@@ -91,14 +108,23 @@ def from_frame(
             f"{name}: no column says where episodes end; name one with episode=, or give one of "
             f"{', '.join((*EPISODES, *TERMINATIONS[:1], *TRUNCATIONS[:1]))}"
         )
-    return from_arrays(name, arrays, env_id)
+    return from_arrays(name, arrays, env_id, env_kwargs, notes)
+
+
+def _named(columns: Sequence[str]) -> str:
+    """All of a few columns, or the first and the last."""
+    if len(columns) <= 3:
+        return ", ".join(columns)
+    return f"{columns[0]} to {columns[-1]} ({len(columns)} columns)"
 
 
 def _first(there: list[str], usual: Sequence[str]) -> str | None:
     return next((column for column in usual if column in there), None)
 
 
-def _column(name: str, frame: Frame, there: list[str], column: str) -> np.ndarray:
+def _column(
+    name: str, frame: Frame, there: list[str], column: str, numeric: bool = True
+) -> np.ndarray:
     if column not in there:
         raise ValueError(f"{name}: has no column {column!r}; it holds {', '.join(there)}")
     values = np.asarray(frame[column])
@@ -107,24 +133,29 @@ def _column(name: str, frame: Frame, there: list[str], column: str) -> np.ndarra
             values = np.stack([np.asarray(value) for value in values])
         except ValueError as error:
             raise ValueError(f"{name}: column {column!r} holds values of unequal shapes") from error
-    if values.dtype.kind not in "biuf":
+    if numeric and values.dtype.kind not in "biuf":
         raise ValueError(f"{name}: column {column!r} holds {values.dtype}; give numbers")
     return values
 
 
-def _stacked(
+def _chosen(
     name: str,
-    frame: Frame,
     there: list[str],
     columns: Sequence[str] | None,
     prefixes: tuple[str, ...],
     what: str,
-) -> np.ndarray:
-    """(steps, columns) of several columns; one column is taken as it is."""
+) -> list[str]:
+    """The columns that were named, or those that begin so."""
     chosen = list(columns or (c for c in there if c.lower().startswith(prefixes)))
     if not chosen:
         raise ValueError(
-            f"{name}: no column begins with {' or '.join(prefixes)}; name them with {what}=[...]"
+            f"{name}: no column begins with {' or '.join(prefixes)}; name them in Python: "
+            f"frame = pandas.read_csv(...); dt.train(dt.from_frame(frame, {what}=[...]))"
         )
+    return chosen
+
+
+def _stacked(name: str, frame: Frame, there: list[str], chosen: list[str]) -> np.ndarray:
+    """(steps, columns) of several columns; one column is taken as it is."""
     values = [_column(name, frame, there, column) for column in chosen]
     return values[0] if len(values) == 1 else np.stack(values, axis=1)
