@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,7 +27,7 @@ COLOURS = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#0
 LINES = ("-", "--", ":", "-.")
 PANEL_COLUMNS = 4  # calibrations side by side; of more than 16, as many as there are rows
 NAME_LENGTH = 24  # characters of a name in a line over a panel
-SPREAD = 20.0  # highest loss over lowest from which they are drawn on a logarithmic scale
+SPREAD = 10.0  # highest loss over lowest from which they are drawn on a logarithmic scale
 
 
 class Course(NamedTuple):
@@ -162,7 +163,7 @@ def _courses(contender: Contender, name: str) -> list[Curve]:
 
 
 def _draw_curves(axes: Axes, curves: list[Curve], factor: float, place: int) -> Line2D:
-    """Draw runs, and their mean where all logged the same updates.
+    """Draw runs, and their mean at the updates that all logged: an interrupted run has others too.
 
     Args:
         place: of the contender, which decides colour and line.
@@ -172,8 +173,8 @@ def _draw_curves(axes: Axes, curves: list[Curve], factor: float, place: int) -> 
     """
     colour = COLOURS[place % len(COLOURS)]
     line = LINES[place // len(COLOURS) % len(LINES)]
-    alike = all(np.array_equal(curve.steps, curves[0].steps) for curve in curves)
-    several = alike and len(curves) > 1
+    common = functools.reduce(np.intersect1d, [curve.steps for curve in curves])
+    several = len(curves) > 1 and len(common) > 1
     drawn = [
         axes.plot(
             curve.steps,
@@ -186,8 +187,10 @@ def _draw_curves(axes: Axes, curves: list[Curve], factor: float, place: int) -> 
         for curve in curves
     ]
     if several:
-        mean = factor * np.mean([curve.values for curve in curves], axis=0)
-        drawn = [axes.plot(curves[0].steps, mean, color=colour, linestyle=line, linewidth=2)]
+        rows = [np.searchsorted(curve.steps, common) for curve in curves]
+        shared = [curve.values[row] for curve, row in zip(curves, rows, strict=True)]
+        mean = factor * np.mean(shared, axis=0)
+        drawn = [axes.plot(common, mean, color=colour, linestyle=line, linewidth=2)]
     return drawn[0][0]
 
 

@@ -30,8 +30,10 @@ def contest_sheet(contest: Contest) -> Sheet:
         "top: the return at the highest target within the data",
     ]
     if any(contest.improvements):
-        notes.append(f"P: of more return than {first.name}, by bootstrap over {contest.unit}")
-        notes.append("   (Agarwal et al. 2021); of few runs its interval is too narrow")
+        notes.append(
+            f"P: of more return than {first.name}, by bootstrap over {contest.unit}\n"
+            f"   (Agarwal et al. 2021); of few runs its interval is too narrow"
+        )
     for contender, change in zip(contest.contenders, contest.improvements, strict=True):
         if change is not None:
             shown = f"{change.value:.2f} ({interval_text(change.ci95, '.2f')})"

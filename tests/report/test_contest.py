@@ -65,6 +65,7 @@ def test_all_files_are_written_and_none_is_another_card_s(tmp_path: Path) -> Non
     ]
     assert all(file.stat().st_size > 500 for file in written)
     assert (tmp_path / "calibration.png").read_text() == "of a run"
+    assert "over runs\n   (Agarwal" in written[1].read_text()  # one paragraph
     alone = contest([Contender("a", make_card())])  # without a log, and with nobody beside it
     assert [file.name for file in write_contest(alone, tmp_path / "new")] == [
         "compare.json",
@@ -84,6 +85,8 @@ def test_learning_curves_are_of_all_that_was_logged_more_than_once(
             for step in (2, 4)
         ]
         log = [{"step": step, "loss": 100.0**-step, "holdout_loss": 1.0} for step in (1, 2, 3, 4)]
+        evaluated += [{"step": 3, "evaluation/return_at_top": 9}] * seed  # it was interrupted
+        evaluated.sort(key=lambda line: line["step"])
         once = [{"step": 4, "evaluation/error_over_range": 0.5, "final/return_at_top": 1.0}]
         (tmp_path / str(seed)).mkdir()
         (tmp_path / str(seed) / "metrics.jsonl").write_text(
