@@ -290,8 +290,7 @@ def evaluate(
 
     Args:
         run: what `train` returned, or a run directory.
-        targets: returns (50.0), percentiles of the data's returns ("p50") or spans ("p5:p95:7");
-            one, or a list of them.
+        targets: returns (50.0), the data's percentiles ("p50"), spans ("p5:p95:7"); one or a list.
         episodes: episodes for each target.
         checkpoint: last, best or an update's number.
         env_id: the environment to play; empty: the one that the data came from.

@@ -23,6 +23,11 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.
 
 T = TypeVar("T")
 
+MOST_JSON = 1 << 28  # bytes of a file; no file of ours has a hundredth of it
+LARGEST = 1 << 63  # an integer of a file is below it
+MOST_FAULTS = 5  # fields that an error names
+MOST_SHOWN = 600  # characters of what is said about a file
+
 PART = ".part-"  # how the names begin of what is not yet whole, or was left by a killed process
 
 
@@ -58,6 +63,22 @@ def json_text(values: object) -> str:
     return json.dumps(values, indent=1) + "\n"
 
 
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ValueError: in one line that names the file, for one that is no JSON or no file.
+    """
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise ValueError(f"it has more than {MOST_JSON >> 20} MiB")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:  # deep in itself
+        raise ValueError(f"{path}: is no JSON ({shown(first_line(error))})") from None
+
+
 def structured(kind: type[T], values: object, where: str = "") -> T:
     """Make a dataclass of a JSON file's values; fields that have a default may be missing.
 
@@ -65,8 +86,8 @@ def structured(kind: type[T], values: object, where: str = "") -> T:
         where: the field of the file that holds the values, for errors.
 
     Raises:
-        ValueError: in one line, naming every field that is unknown, missing, or not of its type,
-            or with what the dataclass itself finds wrong.
+        ValueError: in one line, naming the first fields that are unknown, missing, or not of
+            their type, or with what the dataclass itself finds wrong.
     """
     try:
         return _CONVERTER.structure(values, kind)
@@ -74,7 +95,8 @@ def structured(kind: type[T], values: object, where: str = "") -> T:
         found = cattrs.transform_error(
             error, path=f".{where}" if where else "", format_exception=_fault
         )
-        raise ValueError("; ".join(map(_place_first, found))) from None
+        more = f"; and {len(found) - MOST_FAULTS} more" if len(found) > MOST_FAULTS else ""
+        raise ValueError("; ".join(map(_place_first, found[:MOST_FAULTS])) + more) from None
 
 
 def _fault(error: BaseException, kind: Any) -> str:
@@ -91,9 +113,11 @@ def _place_first(fault: str) -> str:
 
 def _as_it_is(value: object, kind: type[T]) -> T:
     """Take a value of this type alone: cattrs would make the number 3 of the text "3"."""
+    if type(value) is int and kind in (int, float) and abs(value) >= LARGEST:
+        raise ValueError(f"{str(value)[:20]}... is too large")
     if type(value) is kind or (kind is float and type(value) is int):
         return value  # type: ignore[return-value]
-    raise ValueError(f"{value!r} is no {kind.__name__}")
+    raise ValueError(f"{shown(repr(value)[:80])} is no {kind.__name__}")
 
 
 _CONVERTER = cattrs.Converter(forbid_extra_keys=True)
@@ -216,14 +240,80 @@ def require_memory(name: str, size: int) -> None:
 
 
 def free_memory() -> int:
-    """Find how many bytes this process can still take, of the machine's and of its own limit."""
-    free = psutil.virtual_memory().available
+    """Find how many bytes this process can still take, of the machine, its container, its limit."""
+    free = psutil.virtual_memory().available  # pages that are only cached are available too
+    for most, used in control_groups():
+        if most.exists() and used.exists() and most.read_text().strip() != "max":
+            free = min(free, int(most.read_text()) - int(used.read_text()))
     if hasattr(psutil, "RLIMIT_AS"):  # of Linux and FreeBSD
         process = psutil.Process()
         limit = process.rlimit(psutil.RLIMIT_AS)[0]
         if limit != psutil.RLIM_INFINITY:
             free = min(free, limit - process.memory_info().vms)
     return max(0, free)
+
+
+@contextmanager
+def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterator[None]:
+    """Turn whatever breaks off reading into a ValueError of one line that says what was read.
+
+    A ValueError that does so already is left as it is.
+
+    Args:
+        name: of what is read, as its errors name it.
+        remedy: what to do about what is damaged.
+    """
+    try:
+        yield
+    except Exception as error:  # a damaged file can break readers in many ways
+        line = _refusal(error, str(name), remedy)
+        if isinstance(error, ValueError) and line == str(error):
+            raise
+        raise ValueError(line) from error
+
+
+def _refusal(error: Exception, name: str, remedy: str) -> str:
+    words = str(error)
+    if isinstance(error, OSError):
+        line = (
+            f"{error.filename or name}: cannot be read ({error.strerror or first_line(error)}); "
+            f"change its permissions, or copy it where it can be read"
+        )
+    elif isinstance(error, MemoryError):
+        line = f"{name}: takes more memory than there is; check what it declares"
+    elif isinstance(error, UnicodeError) or not isinstance(error, ValueError):
+        what = f"{type(error).__name__}: {first_line(error)}"
+        line = f"{name}: cannot be read ({what}); {remedy}"
+    else:
+        line = words if name in words else f"{name}: {words or 'cannot be read'}"
+    line = shown(" ".join(line.splitlines()))
+    if len(line) > MOST_SHOWN:
+        line = f"{line[: MOST_SHOWN // 2]} ... {line[-MOST_SHOWN // 2 :]}"
+    return line
+
+
+def shown(text: str) -> str:
+    """Write out what would break a line or steer a terminal, such as its escape sequences."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def control_groups() -> Iterator[tuple[Path, Path]]:
+    """Find the files with memory limit and use of this process's group, in Linux's two versions."""
+    groups = Path("/proc/self/cgroup")
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, group = line.split(":", 2)
+        # Within a container the group's own folder may be mounted as the root.
+        for name in {group.strip("/"), ""}:
+            if controllers == "memory":
+                folder = Path("/sys/fs/cgroup/memory", name)
+                yield folder / "memory.limit_in_bytes", folder / "memory.usage_in_bytes"
+            elif not controllers:
+                folder = Path("/sys/fs/cgroup", name)
+                yield folder / "memory.max", folder / "memory.current"
 
 
 def first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 A hand in a plane shall be at a goal: it sees where it is and where the goal is, and how close it
 was is its reward. The log is made by a loop of one's own, of players with more and less skill.
+It takes five minutes of a core. Asked for -41.6, -21.7, -1.8 it brought -38.1, -21.3, -6.6.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The format: a text file whose lines are JSON, one a step, such as
 {"episode": 0, "saw": [0.1, 0.0, 0.2, 0.0], "did": 1, "got": 1.0}
+It takes two seconds of a core.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The head says of each number of an action where its middle lies and how far around it is likely: a
 Laplace distribution, whose middle is the median and which outliers in the data pull about less.
+It takes two minutes of a core.
 """
 
 from __future__ import annotations
@@ -72,9 +73,14 @@ def swing(episodes: int, length: int) -> list[dt.Episode]:
     return played
 
 
+# Small, and a rate to learn by in 3,000 updates: the preset's rises for the first thousand.
+MODEL = {"head": "laplace", "num_layers": 2, "width": 64}
+OPTIMIZER = {"learning_rate": 1e-3, "warmup_steps": 200}
+
+
 def main(episodes: int = 300, length: int = 200, num_steps: int = 3000, **changes: Any) -> dt.Card:
     """Train, and play three returns; `changes` as for `dt.train`."""
-    changes = {"model": {"head": "laplace"}, "evaluate": False, **changes}
+    changes = {"model": MODEL, "optimizer": OPTIMIZER, "evaluate": False, **changes}
     data = swing(episodes, length)
     run = dt.train(data, env_id="Pendulum-v1", num_steps=num_steps, **changes)
     card = dt.evaluate(run, ["p5:p95:3"], episodes=5, deterministic=False)

@@ -17,6 +17,8 @@ from filelock import FileLock
 from dt.files import (
     free_memory,
     locked,
+    read_json,
+    reading,
     refuse_links_out,
     require_memory,
     sha256_of,
@@ -165,3 +167,37 @@ def test_what_does_not_fit_in_memory_is_refused_by_name(monkeypatch: pytest.Monk
     require_memory("log.npz", 1 << 20)
     with pytest.raises(ValueError, match=r"log\.npz takes 1,073,741,824\.0 GiB of memory, and"):
         require_memory("log.npz", 1 << 60)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("log.npz: rewards are missing"), "log.npz: rewards are missing"),
+        (ValueError("rewards are missing"), "log.npz: rewards are missing"),
+        (
+            KeyError("rewards"),
+            "log.npz: cannot be read (KeyError: 'rewards'); fetch it",
+        ),
+        (
+            RecursionError("too deep"),
+            "log.npz: cannot be read (RecursionError: too deep)",
+        ),
+        (MemoryError(), "log.npz: takes more memory than there is"),
+        (OSError(13, "Permission denied", "x"), "x: cannot be read (Permission denied); change"),
+        (ValueError("log.npz: a\nb \x1b[31m\x07\u202e"), r"log.npz: a b \x1b[31m\x07\u202e"),
+    ],
+)
+def test_whatever_breaks_off_reading_is_one_plain_line(error: Exception, expected: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        with reading("log.npz"):
+            raise error
+    assert str(caught.value).startswith(expected) and str(caught.value).isprintable()
+    assert (caught.value is error) == (str(error) == expected)
+
+
+@pytest.mark.parametrize("content", [b"[" * 200_000, b"{", b"\xff", b"1" * 5000, b""])
+def test_a_file_that_is_no_json_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.json: is no JSON \(") as caught:
+        read_json(tmp_path / "a.json")
+    assert len(str(caught.value).splitlines()) == 1

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from dt.spaces.arrays import Tree
-from dt.spaces.parts import leaves
+from dt.spaces.parts import Leaf, leaves
 from dt.spaces.records import build, to_records
 
 # One number a row of a batch, or the number of one environment.
@@ -47,7 +47,7 @@ def number_a_row(name: str, values: Numbers, num_rows: int, is_single: bool) -> 
     """Check numbers of the rows, (B,), or of one environment, a scalar, and give them as (B,).
 
     Raises:
-        ValueError: for another shape.
+        ValueError: for another shape, and for NaN or infinity.
     """
     numbers = as_numbers(name, values)
     if is_single and numbers.ndim:
@@ -59,7 +59,11 @@ def number_a_row(name: str, values: Numbers, num_rows: int, is_single: bool) -> 
         raise ValueError(
             f"{name} have shape {numbers.shape}; give one for each row that was reset, {num_rows}"
         )
-    return numbers.reshape(num_rows)
+    numbers = numbers.reshape(num_rows)
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers)))
+        raise ValueError(f"{name} are not finite: row {row} has {numbers[row]}")
+    return numbers
 
 
 def observation_records(
@@ -68,7 +72,7 @@ def observation_records(
     """Check observations of all rows, or of one environment, and give them as (B, ...) records.
 
     Raises:
-        ValueError: for a part that is missing, and for other shapes.
+        ValueError: for a part that is missing, for other shapes, and for NaN or infinity.
     """
     try:
         given = with_axis(space, observations) if is_single else observations
@@ -86,6 +90,7 @@ def observation_records(
         ) from None
     for leaf, shape in shapes:
         if shape == (num_rows, *leaf.shape):
+            _check_finite(leaf, leaf.of(records))
             continue
         name = f"observations/{leaf.name}" if leaf.name else "observations"
         if is_single:
@@ -97,3 +102,12 @@ def observation_records(
         expected = (num_rows, *leaf.shape)
         raise ValueError(f"{name} have shape {shape}; this policy was reset for {expected}{hint}")
     return records
+
+
+def _check_finite(leaf: Leaf, values: np.ndarray) -> None:
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return
+    rows = values.reshape(len(values), -1)
+    row, place = (int(each[0]) for each in np.nonzero(~np.isfinite(rows)))
+    name = f"observations/{leaf.name}" if leaf.name else "observations"
+    raise ValueError(f"{name} are not finite: number {place} of row {row} is {rows[row, place]}")

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float
 
 from dt.acting.ask_table import Inputs
 from dt.acting.options import MEASURED_KEYS, ActingOptions
+from dt.files import structured
 
 REQUEST_MAP = "request_map.json"
 FORMAT = 2
@@ -41,6 +42,8 @@ class RequestMap:
                 f"a request map has {len(self.requests)} requests and {len(self.achieved)} "
                 f"achieved returns; it needs two or more of each"
             )
+        if not np.isfinite([*self.requests, *self.achieved]).all():
+            raise ValueError("a request map's requests and returns must be finite")
         if not (np.diff(self.requests) > 0).all() or not (np.diff(self.achieved) >= 0).all():
             raise ValueError("a request map's requests must rise, and its returns must not fall")
 
@@ -149,18 +152,35 @@ class RequestMap:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> RequestMap:
+    def from_json(cls, values: object) -> RequestMap:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ValueError: for another format, and for values of other types.
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"{REQUEST_MAP} does not read as a request map")
         if values.get("format") != FORMAT:
             raise ValueError(
-                f"{REQUEST_MAP} has format {values.get('format')}, this code reads {FORMAT}; fit "
-                f"it again with dt evaluate --fit-request-map"
+                f"{REQUEST_MAP} has format {str(values.get('format'))[:20]}, this code reads "
+                f"{FORMAT}; fit it again with dt evaluate --fit-request-map"
             )
-        return cls(
-            requests=np.asarray(values["requests"], np.float64),
-            achieved=np.asarray(values["achieved"], np.float64),
-            checkpoint_step=values["checkpoint_step"],
-            acting=values["acting"],
-            env_id=values["env_id"],
-            env_kwargs=values["env_kwargs"],
-            measured=values["measured"],
-        )
+        read = structured(_Stored, {key: values[key] for key in values if key != "format"})
+        arrays = {key: np.asarray(getattr(read, key), np.float64) for key in ARRAYS}
+        return cls(**{**vars(read), **arrays})
+
+
+ARRAYS = ("requests", "achieved")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What request_map.json holds."""
+
+    requests: list[float]
+    achieved: list[float]
+    checkpoint_step: int
+    acting: dict[str, Any]
+    env_id: str
+    env_kwargs: dict[str, Any]
+    measured: dict[str, Any]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from dt.acting.ask_table import ASK_TABLE, AskTable
@@ -19,12 +20,13 @@ from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
 from dt.checkpoint.manifest import best_step, complete_steps, verify
 from dt.config import ModelConfig
-from dt.files import require_memory
+from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
 from dt.model.params import Params
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
+UNTRUSTED = "this checkpoint cannot be trusted"
 MOST_PACKED = 64  # numbers in a byte of a checkpoint; those that were never trained pack well
 
 
@@ -74,7 +76,9 @@ def load_policy(
         request_map = load(Path(run_dir))
     params = nnx.state(abstract_model(spec))
     require_stored(folder, params)
-    trees = read(folder, {"params": nnx.to_pure_dict(params)})
+    with reading(folder, UNTRUSTED):
+        trees = read(folder, {"params": nnx.to_pure_dict(params)})
+    require_finite(folder, trees["params"])
     nnx.replace_by_pure_dict(params, trees["params"])
     policy = ReturnConditionedPolicy(params, spec, options, request_map)
     if request_map is not None:
@@ -90,12 +94,15 @@ def load_spec(folder: Path) -> PolicySpec:
             weights beside it.
     """
     verify(folder)
-    spec = spec_from_json(json.loads((folder / "spec.json").read_text()))
+    path = folder / "spec.json"
+    values = read_json(path)
+    with reading(path, UNTRUSTED):
+        spec = spec_from_json(values)
     model, stored = spec.model, bytes_of(folder)
     if model.num_layers * model.width**2 > stored:  # each layer has four times as many numbers
         raise ValueError(
             f"{folder}: spec.json declares {model.num_layers} layers of width {model.width}, and "
-            f"the checkpoint has {stored} bytes; this checkpoint cannot be trusted"
+            f"the checkpoint has {stored} bytes; {UNTRUSTED}"
         )
     require_cache_memory(folder, model)
     return spec
@@ -108,8 +115,24 @@ def require_stored(folder: Path, params: Params) -> None:
     if declared > MOST_PACKED * stored:
         raise ValueError(
             f"{folder}: spec.json declares a model of {declared} numbers, and the checkpoint has "
-            f"{stored} bytes; this checkpoint cannot be trusted"
+            f"{stored} bytes; {UNTRUSTED}"
         )
+
+
+def require_finite(folder: Path, params: Any) -> None:
+    """Refuse weights that are no numbers: actions computed with them would be none.
+
+    Raises:
+        ValueError: naming the folder and the parameter.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        values = np.asarray(leaf)
+        if jnp.issubdtype(values.dtype, jnp.floating) and not np.isfinite(values).all():
+            name = "/".join(str(getattr(key, "key", key)) for key in path)
+            raise ValueError(
+                f"{folder}: {name} holds NaN or infinity, and no action can be computed; take an "
+                f"older checkpoint"
+            )
 
 
 def require_cache_memory(folder: Path, model: ModelConfig) -> None:
@@ -132,13 +155,9 @@ def load_request_map(run_dir: Path) -> RequestMap:
     path = run_dir / REQUEST_MAP
     if not path.is_file():
         raise ValueError(f"{path}: no such file; fit it with dt evaluate --fit-request-map")
-    try:
-        return RequestMap.from_json(json.loads(path.read_text()))
-    except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path}: does not read as a request map ({error!r}); fit it again with "
-            f"dt evaluate --fit-request-map"
-        ) from None
+    values = read_json(path)
+    with reading(path, "fit it again with dt evaluate --fit-request-map"):
+        return RequestMap.from_json(values)
 
 
 def load_ask_table(run_dir: Path) -> AskTable:
@@ -151,7 +170,7 @@ def load_ask_table(run_dir: Path) -> AskTable:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
     try:
-        return AskTable.from_json(json.loads(path.read_text()))
+        return AskTable.from_json(read_json(path))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{path}: does not read as an ask table ({error}); measure it again with "

@@ -113,13 +113,22 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         text = (folder / MANIFEST).read_text()
         manifest = json.loads(text)
-    except (ValueError, OSError):
+    except (ValueError, OSError, RecursionError):
         return {}
     if not isinstance(manifest, dict) or json_text(manifest) != text:
         return {}
     # Manifests were not sealed at first; no flipped bit makes one that is look like those.
     sealed = set(manifest) != {"step", "metric", "files"}
-    return manifest if not sealed or _sealed(manifest) == manifest else {}
+    if sealed and _sealed(manifest) != manifest:
+        return {}
+    return manifest if _is_sound(manifest) else {}
+
+
+def _is_sound(manifest: dict[str, Any]) -> bool:
+    """Tell whether what it says is of the right kinds: whoever writes one can seal it, too."""
+    files, metric = manifest.get("files"), manifest.get("metric")
+    hashes = isinstance(files, dict) and all(isinstance(each, str) for each in files.values())
+    return hashes and (metric is None or isinstance(metric, float | int))
 
 
 def _kept(path: Path) -> str:

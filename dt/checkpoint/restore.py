@@ -11,6 +11,7 @@ from flax import nnx
 from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
+from dt.files import read_json
 from dt.parallel.processes import first_decides
 from dt.spec.serialize import spec_to_json
 from dt.spec.spec import PolicySpec
@@ -71,11 +72,13 @@ def with_weights_of(folder: Path, state: TrainState, where: TrainState) -> Train
 
 def _check_spec(folder: Path, spec: PolicySpec) -> None:
     """Refuse to go on with other units than the weights were trained in."""
-    before = json.loads((folder / "spec.json").read_text())
+    before = read_json(folder / "spec.json")
+    if not isinstance(before, dict) or not isinstance(before.get("dataset"), dict):
+        raise ValueError(f"{folder}: spec.json is none of ours; this checkpoint cannot be trusted")
     now = json.loads(json.dumps(spec_to_json(spec)))
     for name in ("env_id", "env_kwargs", "reference"):  # these decide no number of the model's
-        before.pop(name), now.pop(name)
-    before["dataset"].pop("name"), now["dataset"].pop("name")
+        before.pop(name, None), now.pop(name)
+    before["dataset"].pop("name", None), now["dataset"].pop("name")
     for name in now:
         if before.get(name) != now[name]:
             raise ValueError(

@@ -17,7 +17,7 @@ import tyro
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
-from dt.files import written_whole
+from dt.files import reading, written_whole
 
 PROG = "dt data"
 
@@ -103,7 +103,8 @@ def run_card(config: CardConfig) -> int:
             raise ValueError(f"{flag} {path}: is the data itself; give another name")
     console = Console(highlight=False)
     # What training refuses is what a card is asked about.
-    with unchecked_values(), console.status(f"reading {escape(config.source)}"):
+    status = console.status(f"reading {escape(config.source)}")
+    with unchecked_values(), status, reading(config.source):
         source = open_source(config.source, config.env or None, reward=config.reward)
         card, table = data_card(source)
     opened = safety_line(find_pieces(config.source), read, source, config.env)

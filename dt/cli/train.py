@@ -20,6 +20,7 @@ from dt.config.presets import (
     with_recipe,
     with_size,
 )
+from dt.files import read_json, shown
 from dt.training.run_directory import over, recorded
 
 if TYPE_CHECKING:
@@ -135,11 +136,9 @@ def _from_file(args: list[str]) -> tuple[dict[str, object], list[str]]:
     places = [i for i, word in enumerate(args) if word.partition("=")[0] == "--config"]
     taken = {i for i in places} | {i + 1 for i in places if "=" not in args[i]}
     try:
-        values = json.loads(Path(name).read_text())
-    except OSError as error:
-        raise ValueError(f"--config {name}: {error.strerror}; name a run's config.json") from None
+        values = read_json(Path(name))
     except ValueError as error:
-        raise ValueError(f"--config {name}: is no JSON ({error})") from None
+        raise ValueError(f"--config {error}; name a run's config.json") from None
     if not isinstance(values, dict):
         raise ValueError(f"--config {name}: holds no options by name, as a run's config.json does")
     values.pop("run_dir", None), values.pop("resume", None)
@@ -160,7 +159,7 @@ def _over_preset(preset: str, values: dict[str, object], file: str) -> TrainConf
     try:
         return from_json(over(json.loads(json.dumps(to_json(PRESETS[preset]))), values))
     except ValueError as error:
-        raise ValueError(f"--config {file}: {error}") from None
+        raise ValueError(shown(f"--config {file}: {error}")) from None
 
 
 def _last_value(args: list[str], *flags: str) -> str:

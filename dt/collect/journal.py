@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from dt.collect.packing import is_image_like, packed, unpacked
-from dt.data.episodes import Episode
-from dt.files import locked
+from dt.data.episodes import Episode, check_shapes, step_shapes
+from dt.data.formats.npz import check_array
+from dt.files import locked, reading
 
 # Of each record: the episode's number, the bytes that follow, and the checksum of both.
 _HEADER = struct.Struct("<QQI")
@@ -31,8 +32,10 @@ class Journal:
     def __init__(self, path: Path):
         """
         Raises:
-            ValueError: when another process has it open.
+            ValueError: when another process has it open, and for a record that is whole but
+                holds no episode.
         """
+        self.path = path
         self._held = ExitStack()
         try:
             # Not the log's own: Windows keeps a locked file from being read, too.
@@ -42,7 +45,11 @@ class Journal:
         self._file = self._held.enter_context(path.open("a+b"))
         self.num_steps = 0
         self._places: dict[int, int] = {}  # an episode's number -> where its record begins
-        self._recover()
+        try:
+            self._recover()
+        except BaseException:
+            self.close()
+            raise
 
     def __contains__(self, number: int) -> bool:
         return number in self._places
@@ -107,9 +114,23 @@ class Journal:
         payload = self._file.read(size)
         if len(payload) < size or _checksum(number, payload) != checksum:
             return None
-        content = io.BytesIO(unpacked(payload))
-        arrays = (np.lib.format.read_array(content, allow_pickle=False) for _ in _FIELDS)
-        return number, Episode(*arrays)
+        return number, self._episode(number, payload)
+
+    def _episode(self, number: int, payload: bytes) -> Episode:
+        """Read what a record holds whose checksum is right."""
+        arrays = []
+        with reading(self.path, f"remove {self.path.parent} to start over"):
+            whole = unpacked(payload)
+            content = io.BytesIO(whole)
+            for name in _FIELDS:
+                place = content.tell()
+                what = f"{name} of episode {number}"
+                check_array(str(self.path), what, content, len(whole) - place)
+                content.seek(place)
+                arrays.append(np.lib.format.read_array(content, allow_pickle=False))
+            episode = Episode(*arrays)
+            check_shapes(str(self.path), number, episode, step_shapes(episode))
+        return episode
 
 
 def _checksum(number: int, payload: bytes | memoryview) -> int:

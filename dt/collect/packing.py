@@ -13,7 +13,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from dt.files import written_whole
+from dt.files import free_memory, written_whole
 
 LEVEL = 1  # of deflate: higher ones take several times as long and save little
 CHUNK_BYTES = 1 << 20  # what a reader of a single step has to unpack
@@ -32,7 +32,13 @@ def packed(payload: bytes | memoryview) -> bytes:
 
 def unpacked(payload: bytes) -> bytes:
     """Give back what was packed; what was not, as it is."""
-    return zlib.decompress(payload) if payload[:1] == _ZLIB else payload
+    if payload[:1] != _ZLIB:
+        return payload
+    packer = zlib.decompressobj()
+    whole = packer.decompress(payload, free_memory() // 2)
+    if not packer.eof:
+        raise ValueError("it is cut short, or unpacks to more than half of the free memory")
+    return whole
 
 
 def pack_file(path: Path) -> None:

@@ -23,7 +23,7 @@ from minari.storage import get_dataset_path
 
 from dt.collect.journal import Journal
 from dt.data.formats.minari import is_minari_id
-from dt.files import write_json
+from dt.files import read_json, write_json
 from dt.spaces.environments import EnvKwargs
 
 PLAN, LOG = "collection.json", "episodes.log"
@@ -166,7 +166,7 @@ def _settle_plan(work: Path, plan: Plan, dataset_id: str, started: bool) -> None
 
 def _read_plan(folder: Path) -> dict[str, object] | None:
     try:
-        values = json.loads((folder / PLAN).read_text())
-    except (OSError, ValueError):
+        values = read_json(folder / PLAN)
+    except ValueError:
         return None
     return values if isinstance(values, dict) else None

@@ -12,6 +12,7 @@ import numpy as np
 from dt.data.checks import check_values
 from dt.data.episodes import Episode, EpisodeDataset, check_shapes, step_shapes
 from dt.data.reference import Reference
+from dt.files import reading
 from dt.spaces.environments import EnvKwargs
 
 PIECE_BYTES = 64 * 2**20  # episodes are written together until they fill this much
@@ -40,11 +41,15 @@ class EpisodeStream:
             ValueError: as `EpisodeDataset` does, when the pass comes to what cannot be right.
         """
         usual = None
-        for index, episode in enumerate(self.episodes()):
-            usual = usual or step_shapes(episode)
-            check_shapes(self.name, index, episode, usual)
-            self._check(index, episode)
-            yield episode
+        try:
+            for index, episode in enumerate(self.episodes()):
+                usual = usual or step_shapes(episode)
+                check_shapes(self.name, index, episode, usual)
+                self._check(index, episode)
+                yield episode
+        except Exception:  # of the log: what a caller's loop raises is not raised here
+            with reading(self.name):
+                raise
         if usual is None:
             raise ValueError(f"{self.name}: holds no episode; give a data set with at least one")
 

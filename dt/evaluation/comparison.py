@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from dt.evaluation.card import AggregateCard, AnyCard, Card, Json, card_from_json, flat, rising
 from dt.evaluation.intervals import improvement_interval, mean_interval, slope, welch_interval
 from dt.evaluation.parts import AnyTargetScore, Estimate
+from dt.files import read_json, reading
 
 # What a folder's card is, the first that is there: training's of a run, the newest evaluation's,
 # and an aggregate's as older versions wrote it.
@@ -112,17 +112,32 @@ def read_card(path: Path) -> AnyCard:
         file = next((each for each in there if each.exists()), path / "card.json")
     if not file.is_file():
         raise ValueError(f"{file}: no such card; make one with dt evaluate RUN_DIR")
-    try:
-        values = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file}: is no card: {error}") from None
+    values = read_json(file)
     values = values if isinstance(values, dict) else {}
-    if values.keys() == {"card"} and (file.parent / str(values["card"])).is_file():
-        return read_card(file.parent / str(values["card"]))  # what stands in for a link
-    try:
-        return card_from_json(values)
-    except ValueError as error:
-        raise ValueError(f"{file}: is no card of this version: {error}") from None
+    with reading(file):
+        if values.keys() == {"card"} and (file.parent / str(values["card"])).is_file():
+            return read_card(file.parent / str(values["card"]))  # what stands in for a link
+        try:
+            card = card_from_json(values)
+            _check_rows(card)
+        except ValueError as error:
+            raise ValueError(f"{file}: is no card of this version: {error}") from None
+    return card
+
+
+def _check_rows(card: AnyCard) -> None:
+    """Refuse rows that no table can show: of numbers that are none, or of unequal length.
+
+    Raises:
+        ValueError: naming the row, or the layout that is none.
+    """
+    card.takes_return  # noqa: B018 (raises for a layout that is none)
+    rows: tuple[AnyTargetScore, ...] = card.targets
+    for number, row in enumerate(rows):
+        if len(row.sample) != len(rows[0].sample) or not row.sample:
+            raise ValueError(f"targets[{number}] has {len(row.sample)} returns, others have more")
+        if not np.isfinite([row.target, row.centre, *row.sample]).all():
+            raise ValueError(f"targets[{number}] holds a return that is not finite")
 
 
 def compare_cards(a: AnyCard, b: AnyCard, names: tuple[str, str]) -> Comparison:

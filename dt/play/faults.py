@@ -61,7 +61,12 @@ class Watched:
         return observations
 
     def step(self, actions: Tree) -> tuple[Tree, np.ndarray, np.ndarray, np.ndarray, Infos]:
-        """Step all rows; observations, rewards, terminated, truncated and infos, as Gymnasium's."""
+        """Step all rows; observations, rewards, terminated, truncated and infos, as Gymnasium's.
+
+        Raises:
+            EnvironmentFault: as `Watched`, and for an action that is not finite.
+        """
+        self._check_actions(actions)
         observations, rewards, terminated, truncated, infos = self._call(
             lambda: self.envs.step(actions)
         )
@@ -129,6 +134,21 @@ class Watched:
                 row = int(np.argmax(bad))
                 place = int(np.argmin(np.isfinite(numbers[row])))
                 raise self._fault(f"observation{name} {place} is {numbers[row, place]}", row)
+
+    def _check_actions(self, actions: Tree) -> None:
+        """Refuse what no environment should be given: it might go on as if nothing had been."""
+        live = self.episodes >= 0
+        for name, _, part in _parts("", self.envs.action_space, actions):
+            if not isinstance(part, np.ndarray) or part.dtype.kind != "f" or not part.ndim:
+                continue
+            bad = live & ~np.isfinite(part.reshape(len(part), -1)).all(axis=1)
+            if bad.any():
+                row = int(np.argmax(bad))
+                raise self._fault(
+                    f"the policy's action{name} is {part[row]}; its weights, or what it was "
+                    f"shown, are beyond what can be computed with",
+                    row,
+                )
 
     def _running(self, frames: Iterable[FrameType]) -> int | None:
         """Find the row whose environment a call was in; None where rows are no objects."""

@@ -5,6 +5,7 @@ A space of several parts is a Dict or a Tuple, and may nest; any other is its ow
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from dt.spaces.arrays import AnyArray, Tree
 Kind: TypeAlias = Literal["numbers", "categories", "image"]
 Path: TypeAlias = tuple[str, ...]
 
+MOST_NUMBERS = 1 << 28  # of a step; no observation or action has as many
 MIN_SIDE = 3  # a byte matrix with a shorter side is numbers, not a picture
 
 
@@ -43,7 +45,7 @@ class Leaf:
     @cached_property
     def size(self) -> int:
         """Numbers, categories or bytes of a step."""
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
     @cached_property
     def counts(self) -> Int[np.ndarray, " n"]:
@@ -177,6 +179,8 @@ def leaves(space: gymnasium.Space, images: bool = True) -> tuple[Leaf, ...]:
         ValueError: naming the part that no model here reads or writes.
     """
     found = tuple(_walk(space, (), images))
+    if sum(leaf.size for leaf in found) > MOST_NUMBERS:
+        raise ValueError(f"space {space}: a step has more than {MOST_NUMBERS:,} numbers")
     names = [leaf.name for leaf in found]
     if len(set(names)) < len(names) or any("" in leaf.path for leaf in found):
         raise ValueError(f"space {space}: its keys must be words, and joined by '/' differ")

@@ -15,7 +15,8 @@ from dt.data.batches.windows import Batch, Steps, Windows, as_batch, map_arrays
 from dt.data.store.reading import RowFile, read_rows
 from dt.data.store.rows import TrainingData
 from dt.data.store.store import IMAGES, ROWS
-from dt.parallel.memory import free_bytes, free_host_bytes
+from dt.files import free_memory
+from dt.parallel.memory import free_bytes
 from dt.parallel.mesh import Mesh, along_rows, place, replicated
 from dt.parallel.processes import largest
 from dt.spec.spec import PolicySpec
@@ -177,5 +178,5 @@ def _fits(data: TrainingData, config: TrainConfig, mesh: Mesh) -> bool:
 
 def _exceeds_memory(data: TrainingData, config: TrainConfig) -> bool:
     if config.data.placement == "auto":
-        return data.num_bytes > free_host_bytes() // 2
+        return data.num_bytes > free_memory() // 2
     return config.data.placement == "disk"

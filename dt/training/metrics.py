@@ -75,5 +75,5 @@ def _step(line: str) -> float:
     """Read the step of a line; a line cut off by a crash belongs to none."""
     try:
         return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return float("inf")

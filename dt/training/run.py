@@ -187,8 +187,9 @@ def notes_on(data: TrainingData, task: Task | None) -> tuple[str, ...]:
             f"{task.env_kwargs['max_episode_steps']} steps, the longest that the model knows; "
             f"--evaluation.max-episode-steps sets another"
         )
-    if data.actions_out_of_reach:
-        notes.append(data.actions_out_of_reach)
+    for note in (data.actions_out_of_reach, data.outlying_reward):
+        if note:
+            notes.append(note)
     return tuple(notes)
 
 

@@ -8,13 +8,15 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dt import files
 from dt.checkpoint.manifest import complete_steps
 from dt.config import TrainConfig, to_json
-from dt.files import write_json, written_whole
+from dt.config.checks import Count, check_bounds
+from dt.files import read_json, reading, shown, structured, write_json, written_whole
 
 # May differ between a run and its continuation; everything else decides the weights. The log
 # interval does too: it shapes the compiled program, and other programs round differently.
@@ -87,8 +89,31 @@ def recorded(preset: str, run_dir: str) -> dict[str, Any]:
         run_dir: its directory; empty: the newest of the preset.
     """
     path = named_or_newest(preset, run_dir) / CONFIG
-    values: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return _read_config(path) if path.is_file() else {}
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    """Read what `write_config` wrote; what other versions know beside it is left there.
+
+    Raises:
+        ValueError: naming the file, and the option that is of another type.
+    """
+    values = read_json(path)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path}: holds no options by name; it is no run's")
+    with reading(path):
+        structured(_Recorded, {"num_steps": values.get("num_steps", TrainConfig.num_steps)})
     return values
+
+
+@dataclass(frozen=True)
+class _Recorded:
+    """What a resumed run takes from its configuration."""
+
+    num_steps: Count
+
+    def __post_init__(self) -> None:
+        check_bounds(self)
 
 
 def extend(run_dir: Path, config: TrainConfig) -> str:
@@ -97,7 +122,7 @@ def extend(run_dir: Path, config: TrainConfig) -> str:
     Returns:
         What there is to say of it; empty where the number is the same.
     """
-    values = json.loads((run_dir / CONFIG).read_text())
+    values = _read_config(run_dir / CONFIG)
     asked = values.get("num_steps", TrainConfig.num_steps)
     if config.num_steps == asked:
         return ""
@@ -159,15 +184,17 @@ def _check_same(run_dir: Path, config: TrainConfig) -> None:
     path = run_dir / CONFIG
     if not path.exists():
         raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
-    before = json.loads(path.read_text())
+    before = _read_config(path)
     before.pop("preset", None)
     before = over(json.loads(json.dumps(to_json(TrainConfig()))), before)
     now = json.loads(json.dumps(to_json(config)))
     for name, old, new in _differences(before, now):
         if name not in FREE_ON_RESUME and not name.startswith(FREE_PARTS):
             raise ValueError(
-                f"--resume with {name} {new}, but {run_dir} was trained with {old}; "
-                f"give the same value, or start another run"
+                shown(
+                    f"--resume with {name} {new}, but {run_dir} was trained with {str(old)[:80]}; "
+                    f"give the same value, or start another run"
+                )
             )
     _check_budget(run_dir, before["num_steps"], config.num_steps)
 

@@ -154,6 +154,18 @@ def test_one_environment_has_one_goal_and_one_prompt(
     np.testing.assert_array_equal(single.act(SEEN[0, 0]), batch.act(SEEN[0, :1])[0])
 
 
+def test_what_is_no_number_is_never_acted_on(tiny_dataset: EpisodeDataset) -> None:
+    policy = make_policy(tiny_dataset)
+    policy.reset([1.0, 2.0])
+    observations = np.zeros((2, 3), np.float32)
+    policy.act(observations)
+    with pytest.raises(ValueError, match="rewards are not finite: row 1 has inf"):
+        policy.observe([0.0, np.inf])
+    observations[1, 2] = np.nan
+    with pytest.raises(ValueError, match="observations are not finite: number 2 of row 1 is nan"):
+        policy.act(observations)
+
+
 def test_mixing_one_environment_and_a_batch_is_one_line(tiny_dataset: EpisodeDataset) -> None:
     policy = make_policy(tiny_dataset)
     with pytest.raises(ValueError, match="where chooses among rows"):

@@ -106,10 +106,10 @@ def test_a_map_comes_back_from_its_file(tmp_path: Path) -> None:
     ("content", "message"),
     [
         (None, "no such file; fit it with dt evaluate --fit-request-map"),
-        ("{", "does not read as a request map"),
+        ("{", "is no JSON"),
         ("[]", "does not read as a request map"),
         ('{"format": 9}', "has format 9"),
-        ('{"format": 2}', "does not read as a request map"),
+        ('{"format": 2}', "request_map.json: requests: required field missing"),
     ],
 )
 def test_a_file_that_is_no_map_is_named(tmp_path: Path, content: str | None, message: str) -> None:

@@ -280,6 +280,15 @@ def test_a_missing_an_unknown_and_a_misshapen_tensor_are_named(folder: Path) -> 
         load_hf(folder, STATISTICS)
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(folder: Path, value: float) -> None:
+    kernel = load_file(folder / "model.safetensors")["embed_state.weight"].copy()
+    kernel[0, 0] = value
+    change(folder, **{"embed_state.weight": kernel})
+    with pytest.raises(ValueError, match=r"embed_state\.weight holds NaN or infinity"):
+        load_hf(folder, STATISTICS)
+
+
 def test_tensors_that_no_action_reads_do_not_matter(folder: Path) -> None:
     """Older versions saved causal masks; some leave out heads that nobody trained."""
     before = play(load_hf(folder, STATISTICS), [250.0])
@@ -314,7 +323,7 @@ def test_a_folder_without_readable_weights_says_so(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"no such file \(but pytorch_model.bin\)"):
         load_hf(folder, STATISTICS)
     (folder / "config.json").write_text('{"model_type"')
-    with pytest.raises(ValueError, match="config.json: does not read as a JSON object"):
+    with pytest.raises(ValueError, match="config.json: is no JSON"):
         dt.load_policy(folder)
 
 

@@ -19,6 +19,13 @@ from dt.data.formats.npz import read_npz
 from dt.report.data_card import bars, print_data_card
 from dt.report.plots import plot_data_card
 
+# An object's array of eight bytes, whose type's pickled state denies that it holds objects.
+POINTER = (
+    b"\x80\x02]cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\x02\x00\x00\x00O8\x89\x88\x87R(K\x03"
+    b"X\x01\x00\x00\x00|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tbc_codecs\nencode\n"
+    b"X\x08\x00\x00\x00AAAAAAAAX\x06\x00\x00\x00latin1\x86R\x86Ra."
+)
+
 
 def write_npz(path: Path, **changes: Any) -> Path:
     """25 episodes of 4 steps that return 0, 4, ..., 96."""
@@ -297,10 +304,13 @@ def write_hostile(folder: Path) -> dict[str, str]:
             file.create_dataset("observations", dtype="f4", **how)
     # A call of a shell, which is refused by name.
     (folder / "call.pkl").write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    # Bytes that an array's type would take for an address.
+    (folder / "pointer.pkl").write_bytes(POINTER)
     return {
         "minari": "minari: metadata.json has no observation_space and action_space",
         "external.hdf5": "external.hdf5: observations is stored in another file",
         "huge.hdf5": "huge.hdf5: observations declares (1099511627776, 3) values",
+        "pointer.pkl": "pointer.pkl: holds a list; it needs a list of dicts",
         "call.pkl": "call.pkl: its pickle asks for os.system, which could run code",
     }
 

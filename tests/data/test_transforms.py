@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -111,3 +112,15 @@ def test_actions_that_no_policy_will_take_are_told() -> None:
     assert "--data.unit-actions" in (told(-0.4, 0.4) or "")
     discrete = TrainingData.of(make_dataset([5], spaces.Discrete(3)))
     assert discrete.actions_out_of_reach is None
+
+
+def test_a_reward_that_drowns_the_others_and_one_that_float32_lacks_are_named() -> None:
+    dataset = make_dataset([7, 2, 11])
+    assert TrainingData.of(dataset).outlying_reward is None
+    rewards = dataset.rewards.astype(np.float64)
+    rewards[8] = 1e30
+    note = TrainingData.of(dataclasses.replace(dataset, rewards=rewards)).outlying_reward
+    assert note is not None and note.startswith("the reward at episode 1, step 1 is 1e+30, where")
+    rewards[8] = 1e39
+    with pytest.raises(ValueError, match="the return to go at episode 1, step 0 cannot be held as"):
+        TrainingData.of(dataclasses.replace(dataset, rewards=rewards))

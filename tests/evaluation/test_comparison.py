@@ -173,7 +173,7 @@ def test_an_aggregate_s_folder_of_an_older_version_is_read(tmp_path: Path) -> No
     ("content", "message"),
     [
         (None, "no such card; make one with dt evaluate"),
-        ("{", "is no card: Expecting"),
+        ("{", "is no JSON"),
         ("[1]", "is no card of this version: it has no env_id"),
         ('{"env_id": "A-v0"}', "is no card of this version: it has no env_kwargs"),
     ],

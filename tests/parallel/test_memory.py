@@ -8,8 +8,9 @@ import jax
 import psutil
 import pytest
 
-import dt.parallel.memory
-from dt.parallel.memory import free_bytes, free_host_bytes
+import dt.files
+from dt.files import free_memory
+from dt.parallel.memory import free_bytes
 
 
 def test_devices_of_a_cpu_share_what_the_machine_has_free() -> None:
@@ -22,7 +23,7 @@ def test_a_container_s_limit_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     limit, used = tmp_path / "memory.max", tmp_path / "memory.current"
     limit.write_text("3000\n")
     used.write_text("1000\n")
-    monkeypatch.setattr(dt.parallel.memory, "_control_groups", lambda: iter([(limit, used)]))
-    assert free_host_bytes() == 2000
+    monkeypatch.setattr(dt.files, "control_groups", lambda: iter([(limit, used)]))
+    assert free_memory() == 2000
     limit.write_text("max\n")
-    assert free_host_bytes() > 2000
+    assert free_memory() > 2000

@@ -159,6 +159,20 @@ def test_an_idle_row_s_numbers_do_not_matter() -> None:
     assert len(steps) == LENGTHS[1]
 
 
+def test_an_action_that_is_no_number_reaches_no_environment() -> None:
+    envs = make_faulty("none", num_envs=2)
+
+    def act(observations: np.ndarray) -> np.ndarray:
+        actions = np.zeros((2, 2), np.float32)
+        actions[1, 0] = np.nan if observations[1, 0] == 2 else 0.0
+        return actions
+
+    steps = play(envs, np.array([0, 1]), lambda where, episodes: None, act)
+    place = r"row 1, episode 1, step 2: the policy's action is \[nan +0\.\]; its weights, or what"
+    with pytest.raises(EnvironmentFault, match=place):
+        list(steps)
+
+
 class Rows(VectorEnv):
     """Rows that are no environments of their own, of which the third observation is too long."""
 

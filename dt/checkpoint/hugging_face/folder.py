@@ -22,7 +22,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from gymnasium import spaces
-from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from dt.acting.options import AS_TRAINED, ActingOptions
@@ -30,7 +29,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.hugging_face.tensors import Tensors, to_params, to_tensors
 from dt.checkpoint.hugging_face.units import UNITS, ImportedUnits
 from dt.config import ModelConfig
-from dt.files import require_memory, sha256_of
+from dt.files import first_line, read_json, reading, require_memory, sha256_of, shown
 from dt.model.decision_transformer import abstract_model
 from dt.spec.spec import PolicySpec
 
@@ -89,10 +88,8 @@ def load_hf(
     _check_sizes(folder, config, tensors)
     cached = 8 * config["n_layer"] * config["hidden_size"] * known.context_length
     require_memory(f"{folder}: a context of {known.context_length} timesteps", cached)
-    try:
+    with reading(folder):
         spec = _spec_of(config, known)
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
     params = nnx.state(abstract_model(spec))
     nnx.replace_by_pure_dict(
         params, to_params(tensors, params, spec.model.num_heads, folder / WEIGHTS)
@@ -149,10 +146,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file; name a folder that save_pretrained wrote")
-    try:
-        given = dict(json.loads(path.read_text()))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: does not read as a JSON object ({error})") from None
+    given = read_json(path)
+    if not isinstance(given, dict):
+        raise ValueError(f"{path}: does not read as a JSON object")
     config = {**_DEFAULTS, **_NEEDED, "model_type": None, **given}
     needed = {"model_type": "decision_transformer", **_NEEDED}
     if config["n_inner"] is not None:
@@ -176,11 +172,19 @@ def _read_tensors(path: Path, sha256: str | None) -> Tensors:
             f"purpose, take sha256 out of {UNITS}"
         )
     try:
-        return load(path.read_bytes())
-    except (SafetensorError, KeyError) as error:  # KeyError: a type that NumPy does not have
+        tensors = load(path.read_bytes())
+    except Exception as error:  # KeyError: a type that NumPy does not have
         raise ValueError(
-            f"{path}: does not read ({error}); it must be whole, and of float32 or float16"
+            f"{path}: does not read ({shown(first_line(error))}); it must be whole, and of float32 "
+            f"or float16"
         ) from None
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(
+                f"{path}: {name} holds NaN or infinity, and no action can be computed; save the "
+                f"model again from weights that are sound"
+            )
+    return tensors
 
 
 def _check_sizes(folder: Path, config: dict[str, Any], tensors: Tensors) -> None:

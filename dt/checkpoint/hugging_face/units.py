@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from dt.data.reference import Reference
 from dt.data.store.origins import ROUNDED_OFF
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
-from dt.files import structured
+from dt.files import read_json, reading, structured
 from dt.spec.normalizer import Normalizer
 from dt.spec.spec import PolicySpec
 from dt.words import there_are
@@ -68,10 +67,10 @@ class ImportedUnits:
         path = folder / UNITS
         values: dict[str, Any] = {}
         if path.exists():
-            try:
-                values = dict(json.loads(path.read_text()))
-            except (ValueError, TypeError) as error:
-                raise ValueError(f"{path}: does not read as a JSON object ({error})") from None
+            read = read_json(path)
+            if not isinstance(read, dict):
+                raise ValueError(f"{path}: does not read as a JSON object")
+            values = dict(read)
         values |= given or {}
         known = [each.name for each in dataclasses.fields(cls)]
         for name in values:
@@ -83,10 +82,8 @@ class ImportedUnits:
                 f"{path}: {', '.join(missing)} not known; write them there, or give them to "
                 f"load_policy(statistics={{...}})"
             )
-        try:
+        with reading(path):
             return structured(cls, values)
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from None
 
     @classmethod
     def of(cls, spec: PolicySpec, sha256: str) -> ImportedUnits:

@@ -49,6 +49,9 @@ def network_behavior(
     Raises:
         ValueError: naming the file and the key that is missing or does not fit.
     """
+    for key, values in arrays.items():
+        if key not in ("kind", "activation") and values.dtype.kind not in "biuf":
+            raise ValueError(f"{path}: {key} is {values.dtype}; it must be numbers")
     layers = _layers(path, arrays)
     kind, activation = _word(path, arrays, "kind"), _word(path, arrays, "activation")
     if activation not in ACTIVATIONS:
@@ -191,6 +194,8 @@ def _continuous(kind: str, arrays: Arrays, space: gymnasium.Space, deterministic
 
 def _discrete(kind: str, space: spaces.Discrete, deterministic: bool) -> Decide:
     def decide(outputs: np.ndarray, hidden: np.ndarray, rngs: Generators) -> np.ndarray:
+        if not np.isfinite(outputs).all():
+            raise ValueError(f"an actor of kind {kind!r} computes NaN or infinity for its actions")
         if kind == "cat" and not deterministic:
             choices = sample_logits(outputs, rngs)
         else:

@@ -16,7 +16,7 @@ from dt.collect.behaviors.atari import atari_behavior, is_atari
 from dt.collect.behaviors.network import network_behavior
 from dt.collect.behaviors.own import own_behavior
 from dt.data.formats.npz import check_arrays
-from dt.files import sha256_of
+from dt.files import first_line, reading, sha256_of, shown
 
 if TYPE_CHECKING:
     from dt.acting.options import PastEnd  # JAX, which others do not need
@@ -59,7 +59,8 @@ def load_behavior(
         path = _existing(word, rest)
         arrays = _arrays(path)
         actor = atari_behavior if is_atari(arrays) else network_behavior
-        return replace(actor(path, arrays, *how), content=sha256_of(path))
+        with reading(path):
+            return replace(actor(path, arrays, *how), content=sha256_of(path))
     if kind == "sb3" and rest:
         from dt.collect.behaviors.sb3 import sb3_behavior
 
@@ -86,7 +87,18 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     check_arrays(str(path), path)
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
+            arrays = {key: archive[key] for key in archive.files}
     except Exception as error:  # a damaged file can break NumPy's reader in many ways
-        reason = str(error) or type(error).__name__
+        reason = shown(first_line(error))
         raise ValueError(f"{path}: not a readable npz of plain arrays ({reason})") from error
+    for key, values in arrays.items():
+        if values.dtype.kind == "c":
+            raise ValueError(f"{path}: {key} are complex numbers; save real ones")
+        with np.errstate(over="ignore"):
+            single = values.astype(np.float32) if values.dtype.kind == "f" else np.zeros(())
+        if not np.isfinite(single).all():
+            raise ValueError(
+                f"{path}: {key} holds NaN or infinity (as float32), and no action can be computed; "
+                f"save the actor again from weights that are sound"
+            )
+    return arrays

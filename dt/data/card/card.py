@@ -14,6 +14,7 @@ from dt.data.card.columns import ColumnFacts
 from dt.data.card.pass_counts import EndingFacts, EpisodeTable, PassCounts, RewardFacts
 from dt.data.card.steerability import Steerability, steerability
 from dt.data.reference import Reference
+from dt.data.store.rows import OUTLYING
 from dt.data.streams import EpisodeSource
 from dt.data.summary import histogram, whole_histogram
 from dt.spaces.environments import known_step_limit
@@ -242,6 +243,15 @@ def _notes(card: Facts) -> list[str]:
         found.append(f"exact copies of other episodes: {card['duplicate_episodes']}")
     if card["actions"].get("never_used"):
         found.append(f"actions never used: {_some(card['actions']['never_used'])}")
+    returns = card["returns"]
+    if returns is not None:
+        value, (episode, step) = card["rewards"]["largest"], card["rewards"]["largest_at"]
+        usual = max(abs(returns["percentiles"][p]) for p in ("p25", "p50", "p75"))
+        if usual and abs(value) > OUTLYING * usual:
+            found.append(
+                f"the reward at episode {episode}, step {step} is {value:.4g}: beside it all "
+                f"others are lost"
+            )
     if card["rewards"]["zero_share"] == 1:
         found.append("every reward is 0: no return to ask for")
     elif card["rewards"]["only_at_the_end"]:

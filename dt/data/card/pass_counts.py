@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 
 from dt.data.card.columns import ColumnCounts, ColumnFacts, box_bounds
 from dt.data.episodes import Episode, EpisodeDataset
+from dt.data.store.rows import MOST_VALUES
 from dt.data.streams import EpisodeSource, pieces
 from dt.spaces.parts import leaves
 
@@ -28,6 +29,8 @@ class EpisodeTable(NamedTuple):
 class RewardFacts(ColumnFacts):
     """What a card says of rewards."""
 
+    largest: float  # by its size
+    largest_at: list[int]  # episode and step
     zero_share: float
     only_at_the_end: bool
 
@@ -77,6 +80,11 @@ class PassCounts:
         self.actions = ColumnCounts(leaves(space, images=False), box_bounds(space))
         self.rewards = ColumnCounts()
         num_actions = int(space.n) if isinstance(space, spaces.Discrete) else 0
+        if num_actions > MOST_VALUES:
+            raise ValueError(
+                f"{source.name}: actions are of {space}, more than can be told apart; check "
+                f"whether they are numbers of another kind"
+            )
         self.action_counts = np.zeros(num_actions, np.int64)
         self.unknown_actions = 0
         self.lengths: list[np.ndarray] = []
@@ -84,6 +92,7 @@ class PassCounts:
         self.hashes: list[np.ndarray] = []
         self.terminated: list[np.ndarray] = []
         self.truncated: list[np.ndarray] = []
+        self.largest = (0, 0.0)  # the row of the reward of the largest size, and the reward
         self.early_rewards = 0  # rewards other than 0 before an episode's last step
         self.zero_rewards = 0
         self.ends_inside = 0  # terminations and truncations before an episode's last step
@@ -119,6 +128,9 @@ class PassCounts:
         self.terminated.append(terminations[last])
         self.truncated.append(truncations[last])
         self.zero_rewards += int((rewards == 0).sum())
+        row = int(np.argmax(np.abs(np.where(np.isfinite(rewards), rewards, 0.0))))
+        if abs(float(rewards[row])) > abs(self.largest[1]):
+            self.largest = (self.rewards.rows - len(rewards) + row, float(rewards[row]))
         self.early_rewards += int((rewards != 0).sum() - (rewards[last] != 0).sum())
         ends = terminations | truncations
         self.ends_inside += int(ends.sum() - ends[last].sum())
@@ -147,6 +159,8 @@ class PassCounts:
             **facts,
             # However small rewards are, returns are scaled by themselves: see `Normalizer`.
             "constant_columns": int(high - low <= 1e-6 * max(abs(low), abs(high))),
+            "largest": self.largest[1],
+            "largest_at": list(self.locate(self.largest[0])),
             "zero_share": self.zero_rewards / steps,
             "only_at_the_end": steps > episodes
             and self.early_rewards == 0

@@ -184,6 +184,11 @@ def _read_steps(shard: Shard, rows: int) -> dict[str, np.ndarray]:
         )
     if shard.counter.is_file() and rows:
         with _RowFile(shard.counter) as array:
+            if array.shape not in ((), (1,)) or array.dtype.kind not in "iu":
+                raise ValueError(
+                    f"{shard.counter}: holds {array.dtype} of shape {array.shape}; it needs one "
+                    f"integer"
+                )
             count = int(array.read(1).reshape(-1)[0])
         steps = {field: values[: count % rows or rows] for field, values in steps.items()}
     return steps
@@ -201,14 +206,14 @@ class _RowFile:
             version = np.lib.format.read_magic(self.file)
             read = np.lib.format.read_array_header_1_0
             header = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(self.file)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
+        except Exception as error:  # NumPy parses the header as Python's words
             self.file.close()
             raise ValueError(
                 f"{path}: not a gzipped NumPy array ({first_line(error)}); fetch it anew"
             ) from error
         self.shape, fortran, self.dtype = header
         size, packed = math.prod(self.shape) * self.dtype.itemsize, path.stat().st_size
-        if size > MOST_PACKED * packed:
+        if size > MOST_PACKED * packed or min(self.shape, default=0) < 0:
             self.file.close()
             raise ValueError(
                 f"{path}: declares {self.shape} values of {self.dtype}, more than gzip can hold in "

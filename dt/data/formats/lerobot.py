@@ -13,7 +13,6 @@ Actions of one integer are discrete. No environment is named in the files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line, refuse_links_out, require_memory
+from dt.files import first_line, read_json, refuse_links_out, require_memory, shown
 from dt.spaces.environments import EnvKwargs, environment_spaces
 from dt.spaces.infer import infer_spaces
 
@@ -43,6 +42,7 @@ REWARDS = {
 # Columns that are bookkeeping, so that leaving them out is no news.
 KEEPING = {"timestamp", "index", "task_index", "next.done", "next.success", "next.reward"}
 ROWS = 16384  # of a file held at once
+MOST_WIDTH = 1 << 28  # of one axis of a feature
 MOST_ROWS = 1000  # in a byte of a file, whose rows are numbered
 PARQUET_MAGIC = b"PAR1"
 
@@ -128,13 +128,17 @@ def _read_info(folder: Path) -> tuple[Features, int | None]:
     """The features by name, and the number of episodes."""
     path = folder / "meta" / "info.json"
     try:
-        info = json.loads(path.read_text())
+        info = read_json(path)
         features, count = dict(info["features"]), info.get("total_episodes")
-        if not all("dtype" in f and "shape" in f for f in features.values()):
-            raise KeyError("a feature without dtype or shape")
-    except (ValueError, KeyError, TypeError) as error:
+        for name, feature in features.items():
+            shape = feature["shape"]
+            if not isinstance(feature["dtype"], str) or not all(
+                type(size) is int and 0 <= size < MOST_WIDTH for size in shape
+            ):
+                raise ValueError(f"{name} has no dtype and shape")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: not LeRobot's list of features ({first_line(error)}); fetch it anew"
+            f"{path}: not LeRobot's list of features ({shown(first_line(error))}); fetch it anew"
         ) from error
     return features, count if isinstance(count, int) else None
 
@@ -142,8 +146,8 @@ def _read_info(folder: Path) -> tuple[Features, int | None]:
 def _width(feature: Feature) -> int | None:
     """Numbers a step; None for what is no vector of numbers."""
     shape = feature["shape"]
-    numbers = str(feature["dtype"]).startswith(("float", "int", "uint", "bool"))
-    return int(shape[0]) if numbers and len(shape) == 1 else None
+    numbers = feature["dtype"].startswith(("float", "int", "uint", "bool"))
+    return shape[0] if numbers and len(shape) == 1 else None
 
 
 def _check_feature(folder: Path, features: Features, key: str) -> None:
@@ -169,6 +173,11 @@ def _batches(file: Path, features: Features, columns: list[str]) -> Iterator[Col
             if rows > MOST_ROWS * size:
                 raise ValueError(
                     f"{file}: declares {rows} rows in {size} bytes, more than numbered steps take; "
+                    f"fetch it anew"
+                )
+            if parquet.metadata.num_row_groups > 1 + rows:
+                raise ValueError(
+                    f"{file}: declares {parquet.metadata.num_row_groups} groups of {rows} rows; "
                     f"fetch it anew"
                 )
             missing = set(columns) - set(parquet.schema_arrow.names)
@@ -212,13 +221,16 @@ def _episode_rows(
     done: set[int] = set()
     for file in files:
         for batch in _batches(file, features, columns):
+            for key in INDICES:
+                if batch[key].dtype.kind not in "iu" or batch[key].size != len(batch[key]):
+                    raise ValueError(f"{file}: {key} is no column of integers; repair the file")
             index = batch["episode_index"].reshape(-1)
             if not len(index):
                 continue
             cuts = np.flatnonzero(np.diff(index)) + 1
             for start, stop in zip([0, *cuts], [*cuts, len(index)], strict=True):
                 part = {key: values[start:stop] for key, values in batch.items()}
-                if held and int(held[-1]["episode_index"][0]) != int(index[start]):
+                if held and int(held[-1]["episode_index"].flat[0]) != int(index[start]):
                     yield _joined(file, held, done)
                     held = []
                 held.append(part)
@@ -237,7 +249,7 @@ def _episode_rows(
 
 def _joined(file: Path, parts: list[Columns], done: set[int]) -> Columns:
     rows = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    index, frames = int(rows["episode_index"][0]), rows["frame_index"].reshape(-1)
+    index, frames = int(rows["episode_index"].flat[0]), rows["frame_index"].reshape(-1)
     if index in done:
         raise ValueError(
             f"{file}: episode_index {index} comes back after other episodes; sort the rows"

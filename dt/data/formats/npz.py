@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from io import BufferedIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -100,18 +100,31 @@ def check_arrays(
 
 def _check_size(path: str, name: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     with archive.open(member) as content:
-        try:
-            version = np.lib.format.read_magic(content)
-            read = np.lib.format.read_array_header_1_0
-            shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
-                content
-            )
-        except (ValueError, EOFError, TypeError) as error:
-            raise ValueError(
-                f"{path}: not a readable npz of plain arrays ({name}: {first_line(error)}); save "
-                f"it anew, with numbers alone"
-            ) from error
-        held = member.file_size - content.tell()
+        check_array(path, name, content, member.file_size)
+
+
+def check_array(path: str, name: str, content: IO[bytes] | BufferedIOBase, size: int) -> None:
+    """Hold what an array declares, that `np.save` wrote here, against the bytes from here on.
+
+    Args:
+        path, name: of the file and of the array, for errors.
+
+    Raises:
+        ValueError: naming both.
+    """
+    begin = content.tell()
+    try:
+        version = np.lib.format.read_magic(content)
+        read = np.lib.format.read_array_header_1_0
+        shape, _, dtype = (read if version == (1, 0) else np.lib.format.read_array_header_2_0)(
+            content
+        )
+    except Exception as error:  # NumPy parses the header as Python's words
+        raise ValueError(
+            f"{path}: not a readable npz of plain arrays ({name}: {first_line(error)}); save it "
+            f"anew, with numbers alone"
+        ) from error
+    held = size - (content.tell() - begin)
     size = math.prod(shape) * dtype.itemsize
     if not dtype.hasobject and (size > held or min(shape, default=0) < 0):
         raise ValueError(

@@ -9,6 +9,7 @@ given what a file says: a type's pickled state can make it take bytes for addres
 from __future__ import annotations
 
 import math
+import os
 import pickle
 import re
 from collections.abc import Callable
@@ -92,7 +93,28 @@ def load_plain(file: BufferedIOBase) -> object:
         RefusedPickle: saying what it asked for.
         Exception: of many kinds, for bytes that are no pickle.
     """
-    return _plain(_PlainUnpickler(file).load(), top=True)
+    return _plain(_PlainUnpickler(_Held(file)).load(), top=True)
+
+
+class _Held:
+    """A file that is asked for no more than it holds: memory is taken for what is asked for."""
+
+    def __init__(self, file: BufferedIOBase):
+        self.file, self.size = file, file.seek(0, os.SEEK_END)
+        file.seek(0)
+        self.readline = file.readline
+
+    def read(self, size: int) -> bytes:
+        return self.file.read(self._held(size))
+
+    def readinto(self, into: bytearray) -> int:
+        self._held(len(into))
+        return self.file.readinto(into)
+
+    def _held(self, size: int) -> int:
+        if size > self.size - self.file.tell():
+            raise EOFError("it ends early")
+        return size
 
 
 def _plain(value: object, top: bool = False) -> object:
@@ -181,6 +203,7 @@ class _PlainUnpickler(pickle._Unpickler):
     stack: list[Any]  # of whatever was loaded
     append: Callable[[object], None]
     pop_mark: Callable[[], list[object]]
+    read: Callable[[int], bytes]
     dispatch = _Opcodes(
         (code[0], pickle._Unpickler.dispatch[code[0]])
         for code in (getattr(pickle, name) for name in _OPCODES)
@@ -202,6 +225,10 @@ class _PlainUnpickler(pickle._Unpickler):
             raise RefusedPickle("its pickle changes what is no array; only arrays are read")
         self.stack[-1].__setstate__(state)
 
+    def load_bytearray8(self) -> None:
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(size)))
+
     def load_dict(self) -> None:
         items = self.pop_mark()
         self.append(_words(items[::2], items[1::2]))
@@ -215,6 +242,7 @@ class _PlainUnpickler(pickle._Unpickler):
         self.stack[-1].update(_words(items[::2], items[1::2]))
 
     dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
     dispatch[pickle.DICT[0]] = load_dict
     dispatch[pickle.SETITEM[0]] = load_setitem
     dispatch[pickle.SETITEMS[0]] = load_setitems

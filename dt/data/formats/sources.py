@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from dt.data.formats import all_formats
 from dt.data.formats.format import HEAD_BYTES, Format
 from dt.data.formats.glob import Part, one_after_another
 from dt.data.streams import EpisodeSource, EpisodeStream
-from dt.files import first_line
+from dt.files import reading
 from dt.spaces.environments import EnvKwargs
 
 
@@ -50,7 +49,7 @@ def open_source(
     Raises:
         ValueError: when nothing is there, or no reader knows the content.
     """
-    with _one_line(source):
+    with reading(source):
         parts = [
             Part(str(piece.path), partial(_open, piece, env_id, env_kwargs, reward))
             for piece in find_pieces(source)
@@ -75,21 +74,9 @@ def source_files(source: str) -> list[Path]:
     Raises:
         ValueError: as `open_source`.
     """
-    with _one_line(source):
+    with reading(source):
         found = find_pieces(source)
         return sorted({file for piece in found for file in piece.format.files(piece.path)})
-
-
-@contextmanager
-def _one_line(source: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or first_line(error)
-        raise ValueError(
-            f"{error.filename or source}: cannot be read ({reason}); change its permissions, or "
-            f"copy it where it can be read"
-        ) from error
 
 
 def find_pieces(source: str) -> list[Piece]:
@@ -160,11 +147,11 @@ def _open(
     piece: Piece, env_id: str | None, env_kwargs: EnvKwargs | None, reward: str
 ) -> EpisodeSource:
     read = piece.format.read
-    if piece.format.takes_reward:
-        return read(piece.path, env_id, env_kwargs, reward=reward)
-    if reward:
+    if reward and not piece.format.takes_reward:
         raise ValueError(f"{piece.path}: has its own rewards; leave out reward {reward!r}")
-    return read(piece.path, env_id, env_kwargs)
+    chosen = {"reward": reward} if piece.format.takes_reward else {}
+    with reading(piece.path):
+        return read(piece.path, env_id, env_kwargs, **chosen)
 
 
 def _any_of(things: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ from dt.spaces.environments import EnvKwargs
 from dt.spaces.parts import Parts
 
 CHUNK_STEPS = 65_536  # steps that are held at once; part of the format, as sums depend on it
+OUTLYING = 1e6  # times the usual return: a float32 has seven digits
 MOST_VALUES = 2**24  # of a category
 
 
@@ -111,6 +112,26 @@ class TrainingData:
             f"(number {worst}: {least[worst]:.4g} to {most[worst]:.4g} in the data, "
             f"{low[worst]:.4g} to {high[worst]:.4g} in the space); the policy's stay within"
             f"{'; --data.unit-actions scales logs of [-1, 1] to the space' if unit else ''}"
+        )
+
+    @property
+    def outlying_reward(self) -> str | None:
+        """Say where a reward is so large that all others are lost beside it."""
+        sizes = np.abs(self.returns)
+        usual = float(np.median(sizes))
+        episode = int(sizes.argmax())
+        if not sizes[episode] > OUTLYING * max(usual, float(np.finfo(np.float32).tiny)):
+            return None
+        if not usual:
+            return None  # a goal that few episodes reach
+        begin, end = self.offsets[episode : episode + 2]
+        to_go = self.rows[begin:end, self.columns.return_to_go].astype(np.float64)
+        rewards = to_go - np.append(to_go[1:], 0.0)
+        step = int(np.abs(rewards).argmax())
+        return (
+            f"the reward at episode {episode}, step {step} is {rewards[step]:.4g}, where half of "
+            f"the episodes return less than {usual:.4g}: no return between them can be told apart; "
+            f"repair or remove the episode"
         )
 
     @property
@@ -272,16 +293,35 @@ def _chunk(
     num_steps = piece.num_steps
     rows = np.empty((num_steps, columns.return_to_go + 1), np.float32)
     parts = Parts.of(piece.observation_space)
-    rows[:, columns.observation] = parts.number_columns(
-        piece.observations, origins[columns.observation]
-    )
+    with np.errstate(over="ignore"):  # refused below
+        rows[:, columns.observation] = parts.number_columns(
+            piece.observations, origins[columns.observation]
+        )
     rows[:, columns.observation_categories] = parts.category_columns(piece.observations)
     images = parts.pixel_columns(piece.observations) if columns.num_pixels else None
     parts = Parts.of(piece.action_space, images=False)
     actions = transforms.actions(piece.actions, piece.action_space)
-    rows[:, columns.action] = parts.number_columns(actions, origins[columns.action])
+    with np.errstate(over="ignore"):
+        rows[:, columns.action] = parts.number_columns(actions, origins[columns.action])
     rows[:, columns.action_categories] = parts.category_columns(actions)
     rewards = transforms.rewards(piece.rewards)
-    rows[:, columns.return_to_go] = transforms.returns_to_go(rewards, piece.offsets)
+    with np.errstate(over="ignore"):
+        rows[:, columns.return_to_go] = transforms.returns_to_go(rewards, piece.offsets)
+    _refuse_beyond_float32(piece, rows, columns)
     own_returns = returns(piece.rewards, piece.offsets, transforms)
     return Chunk(rows, origins, images, piece.lengths, own_returns)
+
+
+def _refuse_beyond_float32(piece: EpisodeDataset, rows: np.ndarray, columns: Columns) -> None:
+    """Refuse numbers that a float32 does not hold, and returns that add up to none."""
+    if np.isfinite(rows).all():
+        return
+    row, column = (int(each[0]) for each in np.nonzero(~np.isfinite(rows)))
+    episode, step = piece.locate(row)
+    names = {columns.return_to_go: "the return to go"}
+    names |= dict.fromkeys(range(columns.action.start, columns.action.stop), "actions")
+    raise ValueError(
+        f"{piece.name}: {names.get(column, 'observations')} at episode {episode}, step {step} "
+        f"cannot be held as float32; repair or remove the episode, or scale what it holds "
+        f"(--data.reward-scale)"
+    )

@@ -27,7 +27,15 @@ from dt.data.store.moments import Moments
 from dt.data.store.rows import Columns, TrainingData, make_chunks, offsets_of
 from dt.data.streams import EpisodeSource
 from dt.data.transforms import Transforms
-from dt.files import flush_to_disk, locked, structured, written_whole
+from dt.files import (
+    flush_to_disk,
+    locked,
+    read_json,
+    reading,
+    shown,
+    structured,
+    written_whole,
+)
 from dt.spaces.environments import EnvKwargs
 from dt.spaces.text import space_from_text, space_to_text
 
@@ -51,22 +59,22 @@ class _Meta:
     reference: Reference | None
     transforms: Transforms
     notes: tuple[str, ...]
-    unplayable: str
     moments: tuple[int, list[float], list[float], list[float], list[float]]
     origins: list[float]
     checksums: dict[str, list[int]]
+    unplayable: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> _Meta:
         path = folder / META
         try:
-            values = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{path}: unreadable ({error}); remove {folder}") from error
-        if values.get("format") != FORMAT:
-            raise ValueError(
-                f"{folder}: store of format {values.get('format')}, not {FORMAT}; remove it"
-            )
+            values = read_json(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove {folder}") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else None
+            what = f"store of format {shown(str(found)[:20])}, not {FORMAT}"
+            raise ValueError(f"{folder}: {what}; remove it")
         try:
             return structured(cls, values)
         except ValueError as error:
@@ -111,7 +119,8 @@ def load_training_data(
         return in_default_environment(opened, default_env, env_kwargs or {}, opened_in)
 
     if cache_dir is None:
-        return TrainingData.of(read(), transforms)
+        with reading(source):
+            return TrainingData.of(read(), transforms)
     about = {
         "source": source,
         "env_id": env_id,
@@ -187,6 +196,9 @@ def build(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps:
                 f"{folder.parent}: the disk is full while building the training store of "
                 f"{source.name}; make room, or name another folder with --data.cache"
             ) from error
+        if isinstance(error, Exception) and not isinstance(error, OSError):
+            with reading(source.name):
+                raise
         raise
     _stamp(folder)
 
@@ -199,13 +211,21 @@ def open_store(folder: Path) -> TrainingData:
     """
     meta = _Meta.read(folder)
     _verify(folder, meta.checksums)
+    with reading(folder / META, f"remove {folder}"):
+        return _map(folder, meta)
+
+
+def _map(folder: Path, meta: _Meta) -> TrainingData:
     observation_space = space_from_text(meta.observation_space)
     action_space = space_from_text(meta.action_space)
     columns = Columns.of(observation_space, action_space)
     offsets = np.load(folder / OFFSETS, allow_pickle=False)
     num_steps = int(offsets[-1])
     num_rows, *moments = meta.moments
-    mean, deviations, low, high = (np.array(column) for column in moments)
+    mean, deviations, low, high = (np.array(column, np.float64) for column in moments)
+    for column in (mean, deviations, low, high, np.array(meta.origins, np.float64)):
+        if column.shape != (columns.return_to_go + 1,) or not np.isfinite(column).all():
+            raise ValueError(f"moments are not of {columns.return_to_go + 1} finite numbers each")
     images = None
     if columns.num_pixels:
         shape = (num_steps, columns.num_pixels)
@@ -279,8 +299,11 @@ def _write(folder: Path, source: EpisodeSource, transforms: Transforms, on_steps
 def _verify(folder: Path, checksums: dict[str, list[int]]) -> None:
     """Compare every block, once for each time that the files were touched."""
     stamp = folder / STAMP
-    if stamp.exists() and json.loads(stamp.read_text()) == _state_of(folder):
-        return
+    try:
+        if stamp.exists() and read_json(stamp) == _state_of(folder):
+            return
+    except ValueError:
+        pass  # no stamp that says anything: every block is compared
     for name, expected in checksums.items():
         damage = first_damage(folder / name, expected)
         if damage is not None:

@@ -291,6 +291,14 @@ def test_a_reward_at_the_end_alone_is_told_from_one_on_the_way() -> None:
     assert not make_card(rewards=rewards)["rewards"]["only_at_the_end"]
 
 
+def test_a_reward_that_drowns_the_others_is_noted_with_its_place() -> None:
+    rewards = np.ones(150)
+    rewards[13] = -1e30
+    card = make_card(rewards=rewards)
+    place = f"episode {card['rewards']['largest_at'][0]}, step {card['rewards']['largest_at'][1]}"
+    assert f"the reward at {place} is -1e+30: beside it all others are lost" in card["notes"]
+
+
 def test_episodes_of_one_step_have_no_reward_on_the_way() -> None:
     card = make_card(offsets=np.arange(151), terminations=np.ones(150, bool))
     assert not card["rewards"]["only_at_the_end"]
