@@ -281,6 +281,8 @@ def _refusal(error: Exception, name: str, remedy: str) -> str:
         )
     elif isinstance(error, MemoryError):
         line = f"{name}: takes more memory than there is; check what it declares"
+    elif isinstance(error, RuntimeError) and "can't start new thread" in words:
+        line = f"{name}: the process may take no more memory or threads; raise ulimit -v or -u"
     elif isinstance(error, UnicodeError) or not isinstance(error, ValueError):
         what = f"{type(error).__name__}: {first_line(error)}"
         line = f"{name}: cannot be read ({what}); {remedy}"

@@ -20,6 +20,7 @@ from flax import nnx
 from hypothesis import strategies as st
 from tiny import make_config, make_dataset
 
+from dt.acting.ask_table import AskTable, Inputs
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import RequestMap
@@ -138,6 +139,22 @@ def _request_map() -> dict[str, Any]:
     ).to_json()
 
 
+def _ask_table() -> dict[str, Any]:
+    count = 3
+    return AskTable.of(
+        Inputs(np.arange(count), np.ones((count, 3))),
+        achieved=np.arange(float(count)),
+        deviation=np.ones(count),
+        spread=np.ones(count),
+        episodes=np.full(count, 7),
+        checkpoint_step=7,
+        options=ActingOptions(),
+        env_id="A-v0",
+        env_kwargs={},
+        measured={"budget": 21},
+    ).to_json()
+
+
 @cache
 def store_files() -> Files:
     def write(folder: Path) -> None:
@@ -243,6 +260,10 @@ KINDS: dict[str, tuple[str, st.SearchStrategy[Any]]] = {
         "request map",
         odd_file(_request_map()).map(lambda f: {"request_map.json": f["log"]}),
     ),
+    "ask table": (
+        "ask table",
+        odd_file(_ask_table()).map(lambda f: {"ask.json": f["log"]}),
+    ),
     "store": ("store", stores()),
     "journal": ("journal", journals()),
     "hugging face": ("hugging face", hugging_face()),
@@ -262,6 +283,7 @@ def sound_files() -> dict[str, tuple[str, Files]]:
         "config": ("config", run),
         "card": ("card", {"log": json.dumps(make_card().to_json()).encode()}),
         "request map": ("request map", {"request_map.json": request_map}),
+        "ask table": ("ask table", {"ask.json": json.dumps(_ask_table()).encode()}),
         "store": ("store", store_files()),
         "journal": ("journal", {"log": journal_bytes()}),
         "hugging face": ("hugging face", hugging_face_files()),

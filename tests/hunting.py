@@ -65,12 +65,13 @@ def hunt(
 
 def place(folder: Path, files: Mapping[str, bytes]) -> Path:
     """Write the files in place of those before; the path of the one, or of their folder."""
+    for before in folder.glob("damaged*"):
+        shutil.rmtree(before) if before.is_dir() else before.unlink()
+    only = Path(next(iter(files)))
     path = folder / "damaged"
-    if path.is_dir():
-        shutil.rmtree(path)
-    path.unlink(missing_ok=True)
-    if files.keys() == {"log"}:
-        path.write_bytes(files["log"])
+    if only.stem == "log" and len(files) == 1:
+        path = path.with_suffix(only.suffix)
+        path.write_bytes(files[only.name])
         return path
     for name, content in files.items():
         (path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -151,6 +151,18 @@ def read_map(path: Path) -> None:
     load_request_map(path).request_for(np.array([1.0]))
 
 
+def read_ask_table(path: Path) -> None:
+    import numpy as np
+
+    from dt.acting.options import ActingOptions
+    from dt.checkpoint.load import load_ask_table
+
+    table = load_ask_table(path)
+    assert np.isfinite(table.inputs_for(np.array([1.0])).guidance).all()
+    with contextlib.suppress(ValueError):  # of another policy
+        table.check(7, ActingOptions())
+
+
 def read_store(path: Path) -> None:
     from dt.config import ModelConfig
     from dt.data.store.store import open_store
@@ -193,6 +205,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "config": read_config,
     "card": read_card,
     "request map": read_map,
+    "ask table": read_ask_table,
     "store": read_store,
     "journal": read_journal,
     "hugging face": read_hugging_face,

@@ -183,6 +183,7 @@ def test_what_does_not_fit_in_memory_is_refused_by_name(monkeypatch: pytest.Monk
             "log.npz: cannot be read (RecursionError: too deep)",
         ),
         (MemoryError(), "log.npz: takes more memory than there is"),
+        (RuntimeError("can't start new thread"), "log.npz: the process may take no more memory"),
         (OSError(13, "Permission denied", "x"), "x: cannot be read (Permission denied); change"),
         (ValueError("log.npz: a\nb \x1b[31m\x07\u202e"), r"log.npz: a b \x1b[31m\x07\u202e"),
     ],

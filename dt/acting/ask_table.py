@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from dt.acting.options import MEASURED_KEYS, ActingOptions
+from dt.files import structured
 
 ASK_TABLE = "ask.json"
 FORMAT = 1
@@ -41,7 +42,7 @@ class AskTable:
     spread: Float[np.ndarray, " N"]  # standard deviation of single episodes' returns
     episodes: Int[np.ndarray, " N"]  # played with this input
     checkpoint_step: int
-    acting: dict[str, bool | float]  # MEASURED_KEYS of the card that it was measured by
+    acting: dict[str, Any]  # MEASURED_KEYS of the card that it was measured by
     env_id: str
     env_kwargs: dict[str, Any]
     measured: dict[str, Any]  # where it comes from: budget, seed, versions, command
@@ -100,10 +101,10 @@ class AskTable:
         """
         have = {"checkpoint_step": checkpoint_step, **options.to_card()}
         for name, value in {"checkpoint_step": self.checkpoint_step, **self.acting}.items():
-            if have[name] != value:
+            if have.get(name) != value:
                 raise ValueError(
                     f"{ASK_TABLE} was measured on a policy whose {name} is {value}, this one's is "
-                    f"{have[name]}; measure again with dt steer RUN ask"
+                    f"{have.get(name)}; measure again with dt steer RUN ask"
                 )
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
@@ -169,22 +170,23 @@ class AskTable:
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> AskTable:
+    def from_json(cls, values: object) -> AskTable:
         """Read what `to_json` wrote.
 
         Raises:
-            ValueError: for another format, and as the table itself.
-            KeyError, TypeError: for what is not of this form.
+            ValueError: for another format, for values of other types, and as the table itself.
         """
+        if not isinstance(values, dict):
+            raise ValueError(f"{ASK_TABLE} does not read as an ask table")
         if values.get("format") != FORMAT:
             raise ValueError(
-                f"{ASK_TABLE} has format {values.get('format')}, this code reads {FORMAT}; measure "
-                f"again with dt steer RUN ask"
+                f"{ASK_TABLE} has format {str(values.get('format'))[:20]}, this code reads "
+                f"{FORMAT}; measure again with dt steer RUN ask"
             )
-        rows = values["inputs"]
+        read = structured(_Stored, {key: values[key] for key in values if key != "format"})
 
-        def column(name: str) -> np.ndarray:
-            return np.asarray([row[name] for row in rows], np.float64)
+        def column(name: str, kind: type = np.float64) -> np.ndarray:
+            return np.asarray([getattr(row, name) for row in read.inputs], kind)
 
         return cls(
             requests=column("request"),
@@ -192,10 +194,34 @@ class AskTable:
             achieved=column("achieved"),
             deviation=column("deviation"),
             spread=column("spread"),
-            episodes=column("episodes").astype(np.int64),
-            checkpoint_step=values["checkpoint_step"],
-            acting=values["acting"],
-            env_id=values["env_id"],
-            env_kwargs=values["env_kwargs"],
-            measured=values["measured"],
+            episodes=column("episodes", np.int64),
+            checkpoint_step=read.checkpoint_step,
+            acting=read.acting,
+            env_id=read.env_id,
+            env_kwargs=read.env_kwargs,
+            measured=read.measured,
         )
+
+
+@dataclass(frozen=True)
+class _Input:
+    """A row of ask.json."""
+
+    request: float
+    guidance: tuple[float, float, float]
+    achieved: float
+    deviation: float
+    spread: float
+    episodes: int
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """What ask.json holds."""
+
+    inputs: list[_Input]
+    checkpoint_step: int
+    acting: dict[str, Any]
+    env_id: str
+    env_kwargs: dict[str, Any]
+    measured: dict[str, Any]

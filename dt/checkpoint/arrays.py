@@ -21,7 +21,7 @@ def start_writing(folder: Path, trees: dict[str, Any]) -> Any:
     Raises:
         OSError, ValueError: when the disk does not take them; so does `result()`.
     """
-    _hush_closed_loops()
+    _hush_what_follows()
     # Orbax logs what it also raises, with the stacks of its threads; one line is ours to say.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     return ocp.save_checkpointables_async(folder, trees)
@@ -29,17 +29,17 @@ def start_writing(folder: Path, trees: dict[str, Any]) -> Any:
 
 def read(folder: Path, like: dict[str, Any], shardings: Any = None) -> dict[str, Any]:
     """Trees of arrays of these shapes and types, onto these devices, by default the first."""
-    _hush_closed_loops()
+    _hush_what_follows()
     if shardings is None:
         return ocp.load_checkpointables(folder, abstract_on_one_device(like))
     return ocp.load_checkpointables(folder, jax.tree.map(_placed, like, shardings))
 
 
 @cache
-def _hush_closed_loops() -> None:
-    """Keep threads of Orbax's from printing that the loop which they answer is closed.
+def _hush_what_follows() -> None:
+    """Keep threads of Orbax's from printing that others failed too, or that their loop is closed.
 
-    It is once a read or a write has failed, which is raised too, and has a line of its own.
+    Both follow a read or a write that failed, which is raised too, and has a line of its own.
     """
     warnings.filterwarnings("ignore", r"coroutine 'Store\..*' was never awaited", RuntimeWarning)
     usual = sys.unraisablehook
@@ -49,6 +49,16 @@ def _hush_closed_loops() -> None:
             usual(raised)
 
     sys.unraisablehook = hook
+    logging.getLogger("asyncio").addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Tell whether a line of asyncio's says more than the error that was raised with it.
+
+    Of arrays that are read together several may fail, and one of them is raised.
+    """
+    said = record.getMessage()
+    return not ("exception was never retrieved" in said and "orbax" in said)
 
 
 def _placed(leaf: Any, sharding: Any) -> jax.ShapeDtypeStruct:

@@ -18,7 +18,7 @@ from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
-from dt.checkpoint.manifest import best_step, complete_steps, verify
+from dt.checkpoint.manifest import best_step, checkpoints_of, complete_steps, verify
 from dt.config import ModelConfig
 from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
@@ -169,13 +169,9 @@ def load_ask_table(run_dir: Path) -> AskTable:
     path = run_dir / ASK_TABLE
     if not path.is_file():
         raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
-    try:
-        return AskTable.from_json(read_json(path))
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{path}: does not read as an ask table ({error}); measure it again with "
-            f"dt steer {run_dir} ask"
-        ) from None
+    values = read_json(path)
+    with reading(path, f"measure it again with dt steer {run_dir} ask"):
+        return AskTable.from_json(values)
 
 
 def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
@@ -184,7 +180,7 @@ def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:
     Raises:
         ValueError: saying which there are.
     """
-    directory = run_dir.resolve() / "checkpoints"
+    directory = checkpoints_of(run_dir)
     steps = complete_steps(directory)
     if not steps:
         why = "" if run_dir.is_dir() else ", for there is no such folder"

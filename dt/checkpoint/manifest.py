@@ -9,12 +9,25 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from dt.files import PART, flush_to_disk, json_text, sha256_of, write_json
+from dt.files import PART, flush_to_disk, json_text, refuse_links_out, sha256_of, write_json
 
 MANIFEST = "manifest.json"
+
+
+def checkpoints_of(run_dir: Path) -> Path:
+    """The folder of a run's checkpoints, which need not be there yet.
+
+    Raises:
+        ValueError: where it is a link out of the run: what lies there would be read as the run's,
+            and removed as what a killed process left of it.
+    """
+    directory = run_dir.resolve() / "checkpoints"
+    refuse_links_out(run_dir, [directory])
+    return directory
 
 
 def complete_steps(directory: Path) -> list[int]:
@@ -40,10 +53,15 @@ def is_complete(folder: Path) -> bool:
 def verify(folder: Path) -> None:
     """Hash every file again.
 
+    Args:
+        folder: RUN/checkpoints/STEP.
+
     Raises:
         ValueError: naming a file that is missing, added, unreadable or changed since it was
-            written.
+            written, or a link that leads out of the run.
     """
+    links = (path for path in folder.rglob("*") if path.is_symlink())
+    refuse_links_out(folder.parents[1], chain([folder], links))
     written = _read_manifest(folder).get("files")
     if not written:
         raise ValueError(

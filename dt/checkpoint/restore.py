@@ -9,7 +9,7 @@ from pathlib import Path
 from flax import nnx
 
 from dt.checkpoint.arrays import read
-from dt.checkpoint.manifest import complete_steps, set_aside, verify
+from dt.checkpoint.manifest import checkpoints_of, complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
 from dt.files import read_json
 from dt.parallel.processes import first_decides
@@ -34,7 +34,7 @@ def restore_state(
     Raises:
         ValueError: when there is none, or the run's data or model were others.
     """
-    directory = run_dir.resolve() / "checkpoints"
+    directory = checkpoints_of(run_dir)
     damaged: list[Path] = []
 
     def newest_sound() -> int:

@@ -18,6 +18,7 @@ from dt.checkpoint.arrays import start_writing
 from dt.checkpoint.manifest import (
     annotate,
     best_step,
+    checkpoints_of,
     complete_steps,
     is_complete,
     remove,
@@ -38,7 +39,7 @@ class Checkpointer:
     """
 
     def __init__(self, run_dir: Path, spec: PolicySpec, keep: int):
-        self.directory = run_dir.resolve() / "checkpoints"
+        self.directory = checkpoints_of(run_dir)
         if is_first():
             self.directory.mkdir(parents=True, exist_ok=True)
             remove_unfinished(self.directory)

@@ -13,6 +13,7 @@ from dt.data.card.card import ActionFacts, DataCard, Histogram, Spread
 from dt.data.card.columns import Range
 from dt.data.card.pass_counts import EndingFacts
 from dt.data.card.steerability import number_format
+from dt.files import shown
 
 BAR_ROWS = 5
 
@@ -55,9 +56,9 @@ def print_data_card(card: DataCard, console: Console, opened: str = "") -> None:
             console.print(Text(line, style="cyan"), no_wrap=True, crop=True)
     console.print()
     for problem in card["problems"]:
-        console.print(Text(f"problem: {problem}", style="red"))
+        console.print(Text(f"problem: {shown(problem)}", style="red"))
     for note in card["notes"]:
-        console.print(Text(f"note: {note}", style="yellow"))
+        console.print(Text(f"note: {shown(note)}", style="yellow"))
     console.print(Text(card["steerability"]["line"], style="bold"))
 
 

@@ -81,10 +81,19 @@ def write_evaluation(
 
     Returns:
         The files NAME.json, NAME.md and NAME.png, without the link.
+
+    Raises:
+        OSError: where nothing can be written, with what to do.
     """
     place = directory / folder
-    place.mkdir(parents=True, exist_ok=True)
-    files = _write(card, [place / f"{name}.{kind}" for kind in ("json", "md", "png")])
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        files = _write(card, [place / f"{name}.{kind}" for kind in ("json", "md", "png")])
+    except OSError as error:
+        raise OSError(
+            f"{place}: the card cannot be written there ({error.strerror or error}); name another "
+            f"folder with --out, or write nothing with --no-write"
+        ) from error
     if not latest:
         return files
     target = Path(os.path.relpath(files[0], directory)).as_posix()

@@ -16,6 +16,7 @@ from dt.config import DistributedConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import preset_named
 from dt.data import EpisodeDataset, TrainingData
+from dt.files import shown
 from dt.model.heads import head_kind
 from dt.parallel.processes import first_decides, is_first, start
 from dt.parallel.startup import use_compilation_cache, use_cpu_cores
@@ -87,7 +88,7 @@ class Run:
             f"{self.data.name}: {len(self.data)} episodes, {self.data.num_steps} steps, returns "
             f"{returns.percentile(5):.4g} (p5) to {returns.percentile(95):.4g} (p95)"
         )
-        return lines + [f"note: {note}" for note in self.notes]
+        return lines + [f"note: {shown(note)}" for note in self.notes]
 
 
 def prepare(

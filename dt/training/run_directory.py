@@ -16,7 +16,15 @@ from dt import files
 from dt.checkpoint.manifest import complete_steps
 from dt.config import TrainConfig, to_json
 from dt.config.checks import Count, check_bounds
-from dt.files import read_json, reading, shown, structured, write_json, written_whole
+from dt.files import (
+    read_json,
+    reading,
+    refuse_links_out,
+    shown,
+    structured,
+    write_json,
+    written_whole,
+)
 
 # May differ between a run and its continuation; everything else decides the weights. The log
 # interval does too: it shapes the compiled program, and other programs round differently.
@@ -46,6 +54,7 @@ def open_run(preset: str, config: TrainConfig) -> Path:
     if config.resume:
         run_dir = named_or_newest(preset, config.run_dir)
         _check_same(run_dir, config)
+        refuse_links_out(run_dir, run_dir.iterdir())  # metrics.jsonl and others are written to
         return run_dir
     if not config.run_dir:
         return _claim_run(preset)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dt.checkpoint.load import find_checkpoint, load_spec
-from dt.checkpoint.manifest import complete_steps
+from dt.checkpoint.manifest import checkpoints_of, complete_steps
 from dt.config import TrainConfig
 from dt.spaces.parts import Leaf, Parts, leaves
 from dt.spec.normalizer import Normalizer
@@ -138,7 +138,7 @@ def _own_spec(run_dir: Path | None) -> PolicySpec | None:
     """Read the spec of a run's newest sound checkpoint; None where there is none."""
     if run_dir is None:
         return None
-    directory = run_dir.resolve() / "checkpoints"
+    directory = checkpoints_of(run_dir)
     for step in reversed(complete_steps(directory)):
         try:
             return load_spec(directory / str(step))

@@ -105,6 +105,33 @@ def test_one_flipped_bit_is_found_and_an_older_step_taken(
     load_policy(tmp_path, 1)
 
 
+@pytest.mark.parametrize("part", ["checkpoints", "checkpoints/1", "checkpoints/1/params"])
+def test_links_out_of_the_run_are_refused_and_what_they_lead_to_is_left(
+    tmp_path: Path, learner: Learner, part: str
+) -> None:
+    run, other = tmp_path / "run", tmp_path / "other"
+    save(run, learner, {1: None})
+    (run / part).rename(other)
+    (run / part).symlink_to(other)
+    (other / "7").mkdir()  # as what a killed process leaves
+    with pytest.raises(ValueError, match=f"{part}: is a link to {other}, outside of "):
+        load_policy(run)
+    warnings: list[str] = []
+    with pytest.raises(ValueError, match="is a link|no sound checkpoint"):
+        restore_state(run, jax.eval_shape(learner.init), learner.spec, warnings.append)
+    assert all("is a link" in each for each in warnings)
+    if part == "checkpoints":
+        with pytest.raises(ValueError, match="is a link"):
+            Checkpointer(run, learner.spec, 1)
+    assert (other / "7").is_dir()
+
+
+def test_a_run_that_is_itself_a_link_is_read(tmp_path: Path, learner: Learner) -> None:
+    save(tmp_path / "run", learner, {1: None})
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    load_policy(tmp_path / "link")
+
+
 def test_missing_and_added_files_are_found(tmp_path: Path, learner: Learner) -> None:
     save(tmp_path, learner, {1: None})
     folder = tmp_path / "checkpoints" / "1"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 from damaged_logs import FORMATS
+from damaged_rows import FORMATS as ROWS
+from damaged_rows import sound_rows
 from damaged_runs import KINDS, sound_files
 from hunting import hunt, place
 from reading_process import Reader
@@ -18,7 +20,7 @@ from reading_process import Reader
 # Of a failure: the files' bytes are not shown, and left in the test's folder.
 pytestmark = pytest.mark.filterwarnings("ignore:Generating overly large repr")
 
-LOGS = {name: ("data", files) for name, files in FORMATS.items()}
+LOGS = {name: ("data", files) for name, files in {**FORMATS, **ROWS}.items()}
 EVERY = {**LOGS, **KINDS}
 SLOW = ("spec", "config", "weights", "hugging face")  # to read: a tenth of a second and more
 
@@ -33,7 +35,8 @@ def reader() -> Iterator[Reader]:
 
 @pytest.mark.slow
 def test_whole_files_are_read(tmp_path: Path, reader: Reader) -> None:
-    for kind, files in sound_files().values():
+    rows = [("data", files) for files in sound_rows().values()]
+    for kind, files in [*sound_files().values(), *rows]:
         assert reader.fault(kind, place(tmp_path, files), sound=True) is None
 
 
@@ -41,7 +44,7 @@ def test_whole_files_are_read(tmp_path: Path, reader: Reader) -> None:
 @pytest.mark.parametrize("name", EVERY)
 def test_damaged_files_are_read_or_refused(name: str, tmp_path: Path, reader: Reader) -> None:
     kind, files = EVERY[name]
-    hunt(kind, files, tmp_path, reader, examples=8 if name in SLOW else 30)
+    hunt(kind, files, tmp_path, reader, examples=6 if name in SLOW else 20)
 
 
 @pytest.mark.thorough

@@ -79,3 +79,9 @@ def test_markdown_is_a_table_with_the_same_numbers_and_where_they_come_from(
     assert table[4] == f"| 8.00 | 4.00 | {low:.2f} to {high:.2f} | {std:.2f} | 12 | 40.0 |"
     assert f"**{card.verdict}**" in text
     assert "`evaluate.py planted`, commit 0123456789ab, seed 0, python 3.11, numpy 2" in text
+
+
+def test_where_nothing_can_be_written_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "cards").write_text("in the way")
+    with pytest.raises(OSError, match="cards: the card cannot be written there .* with --out, or"):
+        write_evaluation(make_card(), tmp_path, "a")
