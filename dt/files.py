@@ -265,14 +265,16 @@ def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterat
     """
     try:
         yield
-    except Exception as error:  # a damaged file can break readers in many ways
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # damage breaks readers in many ways, and some are added ones
         line = _refusal(error, str(name), remedy)
         if isinstance(error, ValueError) and line == str(error):
             raise
         raise ValueError(line) from error
 
 
-def _refusal(error: Exception, name: str, remedy: str) -> str:
+def _refusal(error: BaseException, name: str, remedy: str) -> str:
     words = str(error)
     if isinstance(error, OSError):
         line = (
