@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import tyro
 from dt_envs.cartpole import collect_cartpole
@@ -141,7 +142,9 @@ def calibration(run_dir: Path) -> dict[str, Any]:
     data = TrainingData.of(collect_cartpole(seed=1), spec.transforms)
     windows = draw_windows(data.offsets, window, 1, 0, range(4096))
     batch = gather(spec.codec.encode(data.rows), windows, window)
-    probabilities, edges = policy.expected_returns(batch)
+    program, params = policy.program, policy.params
+    predict = jax.jit(lambda batch: program.return_probabilities(params, batch))
+    probabilities, edges = map(np.asarray, predict(batch))
     bins = np.searchsorted(edges, batch.returns_to_go, side="right") - 1
     bins = np.clip(bins, 0, len(edges) - 2)
     found = {}

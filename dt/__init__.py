@@ -40,6 +40,9 @@ if TYPE_CHECKING:
     from dt.evaluation.parts import Estimate as Estimate
     from dt.evaluation.scores import SCORES as SCORES
     from dt.evaluation.scores import Score as Score
+    from dt.model.embed.encoders import ENCODERS as ENCODERS
+    from dt.model.embed.encoders import EncoderInputs as EncoderInputs
+    from dt.model.embed.encoders import EncoderKind as EncoderKind
     from dt.model.heads import HEADS as HEADS
     from dt.model.heads import HeadInputs as HeadInputs
     from dt.model.heads import HeadKind as HeadKind
@@ -54,6 +57,9 @@ _HOMES = {
     "Card": "dt.evaluation.card",
     "DataConfig": "dt.config",
     "DatasetSummary": "dt.data.summary",
+    "ENCODERS": "dt.model.embed.encoders",
+    "EncoderInputs": "dt.model.embed.encoders",
+    "EncoderKind": "dt.model.embed.encoders",
     "Episode": "dt.data.episodes",
     "EpisodeDataset": "dt.data.episodes",
     "Estimate": "dt.evaluation.parts",

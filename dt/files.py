@@ -257,7 +257,7 @@ def free_memory() -> int:
 def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterator[None]:
     """Turn whatever breaks off reading into a ValueError of one line that says what was read.
 
-    A ValueError that does so already is left as it is.
+    A ValueError that does so already is left as it is, and so is a full disk.
 
     Args:
         name: of what is read, as its errors name it.
@@ -268,6 +268,8 @@ def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterat
     except (KeyboardInterrupt, GeneratorExit):
         raise
     except BaseException as error:  # damage breaks readers in many ways, and some are added ones
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # what is read is not at fault: whoever writes says where there is no room
         line = _refusal(error, str(name), remedy)
         if isinstance(error, ValueError) and line == str(error):
             raise

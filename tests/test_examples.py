@@ -37,7 +37,7 @@ def leave_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setattr(formats, "_added", [])
-    tables: tuple[dict[str, Any], ...] = (dt.HEADS, dt.SCORES, gymnasium.registry)
+    tables: tuple[dict[str, Any], ...] = (dt.HEADS, dt.ENCODERS, dt.SCORES, gymnasium.registry)
     before = [dict(table) for table in tables]
     yield
     for table, was in zip(tables, before, strict=True):
@@ -107,6 +107,21 @@ def test_a_head_from_outside_learns_and_acts(tmp_path: Path) -> None:
     del dt.HEADS["laplace"]
     with pytest.raises(ValueError, match="model.head is 'laplace'; there are deterministic"):
         dt.load_policy("run")
+
+
+@pytest.mark.slow
+def test_an_encoder_from_outside_learns_and_acts(tmp_path: Path) -> None:
+    card = main_of("own_encoder.py")(4, **SMALL, run_dir="run")
+    assert len(card.targets) == 3
+    assert json.loads(Path("run/config.json").read_text())["model"]["number_encoder"] == "grid"
+    policy = dt.load_policy("run")  # the encoder is found by its name again
+    policy.reset(20.0)
+    assert int(policy.act(np.zeros(4, np.float32))) in (0, 1)
+    del dt.ENCODERS["grid"]
+    with pytest.raises(ValueError, match="model.number_encoder is 'grid'; there are linear, wav"):
+        dt.load_policy("run")
+    with pytest.raises(ValueError, match="model.number_encoder is 'convolutions'"):
+        dt.train("demo:cartpole", "cartpole", run_dir="b", model={"number_encoder": "convolutions"})
 
 
 def test_a_format_from_outside_is_read_and_its_errors_name_the_line(tmp_path: Path) -> None:

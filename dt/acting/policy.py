@@ -329,21 +329,6 @@ class ReturnConditionedPolicy:
         requests, guidance = self.request_map.inputs_for(targets)
         return Inputs(requests.astype(np.float32), guidance)
 
-    def expected_returns(
-        self, batch: Batch
-    ) -> tuple[Float[np.ndarray, "B T K"], Float[np.ndarray, " K1"]]:
-        """Predict each step's return-to-go before it is shown: probabilities of bins, and edges.
-
-        Args:
-            batch: as `dt.data.gather` cuts it, in the model's units; so are the edges.
-
-        Raises:
-            ValueError: where the model does not predict returns as bins.
-        """
-        predict = jax.jit(lambda batch: self.program.return_probabilities(self.params, batch))
-        probabilities, edges = predict(batch)
-        return np.asarray(probabilities), np.asarray(edges)
-
     @property
     def _num_running(self) -> int:
         return 0 if self._state is None else len(self._pending.timesteps)

@@ -21,6 +21,7 @@ from dt.acting.options import ActingOptions
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
+from dt.model.heads.action import Prediction
 from dt.model.params import Params
 from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
@@ -151,12 +152,8 @@ class PolicyProgram:
             chosen_return = chosen_return[: len(timestep)]
             return_to_go = self.spec.return_normalizer.invert(chosen_return)
         if guidance is not None:
-            count = len(timestep)
-            told, untold = (
-                jax.tree.map(lambda both, half=half: both[half], prediction)
-                for half in (slice(None, count), slice(count, None))
-            )
-            prediction = model.head.guide(told, untold, self._weight(guidance, return_to_go))
+            weight = self._weight(guidance, return_to_go)
+            prediction = _guided(model, prediction, weight)
         sampling = self.options.sampling
         action = jax.vmap(lambda p, k: model.head.act(p, k, sampling))(prediction, keys)
         return action, PolicyState(cache, timestep + 1, return_to_go, action, seed, guidance)
@@ -239,3 +236,13 @@ class PolicyProgram:
             expected[: len(keys)], keys
         )
         return self._in_passes(chosen)
+
+
+def _guided(model: DecisionTransformer, both: Prediction, weight: Float[Array, " B"]) -> Prediction:
+    """Draw apart the predictions of rows that see the return, and of the same that do not."""
+    count = len(weight)
+    told, untold = (
+        jax.tree.map(lambda x, half=half: x[half], both)
+        for half in (slice(None, count), slice(count, None))
+    )
+    return model.head.guide(told, untold, weight)

@@ -81,6 +81,11 @@ class ModelConfig:
     head: str = "deterministic"
     """How an action's numbers are predicted: deterministic, gaussian, bins-uniform, bins-quantile,
     or by a head of another package; categories are drawn from probabilities always."""
+    number_encoder: str = ""
+    """How an observation's numbers become a vector: linear, waves, or by an encoder of another
+    package; empty: as the recipe has it, the default one by waves."""
+    image_encoder: str = ""
+    """How its pictures do: convolutions, or an encoder of another package; empty: convolutions."""
     num_bins: Bins = 100
     """Bins of each number, for the heads that have some (Janner et al. 2021)."""
 

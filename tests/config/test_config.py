@@ -243,7 +243,7 @@ def test_a_file_s_options_stand_in_place_of_the_preset_s(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (None, "No such file or directory; name a run's config.json"),
+        (None, "No such file or directory); name a run's config.json"),
         ("{", "is no JSON (Expecting property name"),
         ("[]", "holds no options by name"),
         ('{"model": {"widht": 1}}', "model: extra fields found (widht)"),

@@ -5,34 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import gymnasium
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from dt.data.batches.windows import Action, Observation
-from dt.model.embed.images import ImageEncoder
-from dt.model.layers import Linear
+from dt.model.embed.encoders import EncoderInputs, make_encoder
 from dt.model.recipe import Recipe
-from dt.spaces.parts import Parts
-
-
-class NumbersEmbedding(nnx.Module):
-    """Embeds numbers: a linear map of them and of learned waves of them.
-
-    What an expert does can turn about within a fraction of a standard deviation, as at a foot's
-    touchdown, and a linear map into layers of this width learns such edges last. Waves have them
-    from the start (Rahimi and Recht 2007; Tancik et al. 2020): on Hopper the distance to the
-    loggers' true mean actions after 2,500 updates fell by 14 %.
-    """
-
-    def __init__(self, num_numbers: int, width: int, *, rngs: nnx.Rngs):
-        self.waves = Linear(num_numbers, width, kernel_init=nnx.initializers.normal(0.5), rngs=rngs)
-        self.out = Linear(num_numbers + 2 * width, width, rngs=rngs)
-
-    def __call__(self, numbers: Float[Array, "*b O"]) -> Float[Array, "*b D"]:
-        phase = self.waves(numbers)
-        return self.out(jnp.concatenate([numbers, jnp.sin(phase), jnp.cos(phase)], axis=-1))
+from dt.spaces.parts import Leaf, Parts
 
 
 class PartsEmbedding(nnx.Module):
@@ -44,7 +24,8 @@ class PartsEmbedding(nnx.Module):
         width: int,
         recipe: Recipe,
         table: Callable[..., nnx.Embed],
-        waves: bool,
+        numbers: str = "linear",
+        images: str = "convolutions",
         *,
         rngs: nnx.Rngs,
     ):
@@ -52,14 +33,12 @@ class PartsEmbedding(nnx.Module):
 
         Args:
             table: makes the vectors of the categories' values, those of one after another's.
-            waves: embed numbers as waves too.
+            numbers, images: names of encoders.
         """
         self.has_numbers = parts.num_numbers > 0
-        self.numbers: NumbersEmbedding | Linear
-        if self.has_numbers and waves:
-            self.numbers = NumbersEmbedding(parts.num_numbers, width, rngs=rngs)
-        elif self.has_numbers:
-            self.numbers = recipe.linear(parts.num_numbers, width, rngs=rngs)
+        if self.has_numbers:
+            made_for = EncoderInputs((parts.num_numbers,), width, recipe)
+            self.numbers = make_encoder(numbers, "numbers", made_for, rngs=rngs)
         self.firsts = tuple(np.cumsum([0, *parts.counts[:-1]]).tolist())
         self.has_categories = len(parts.counts) > 0
         if self.has_categories:
@@ -68,7 +47,7 @@ class PartsEmbedding(nnx.Module):
         if self.num_bytes:
             self.images = nnx.List(
                 [
-                    ImageEncoder(leaf.shape, _highest(leaf.space), width, recipe, rngs=rngs)
+                    make_encoder(images, "images", _made_for(leaf, width, recipe), rngs=rngs)
                     for leaf in parts.images
                 ]
             )
@@ -88,7 +67,8 @@ class PartsEmbedding(nnx.Module):
         return sum(vectors[1:], vectors[0])
 
 
-def _highest(space: gymnasium.Space) -> int:
-    """The largest byte of a picture; 255 of most, but symbols may be fewer."""
-    assert isinstance(space, gymnasium.spaces.Box)
-    return max(1, int(space.high.max()))
+def _made_for(leaf: Leaf, width: int, recipe: Recipe) -> EncoderInputs:
+    """What the encoder of a picture is made for; the largest byte is 255 of most, but symbols may
+    be fewer."""
+    assert isinstance(leaf.space, gymnasium.spaces.Box)
+    return EncoderInputs(leaf.shape, width, recipe, max(1, int(leaf.space.high.max())))

@@ -35,12 +35,14 @@ class Embed(nnx.Module):
             init = nnx.initializers.normal(len(seen.counts) ** -0.5)
             return nnx.Embed(rows, width, embedding_init=init, rngs=rngs)
 
+        numbers = spec.model.number_encoder or ("waves" if recipe.number_waves else "linear")
+        images = spec.model.image_encoder or "convolutions"
         self.observation = PartsEmbedding(
-            seen, width, recipe, unit_variance_table, recipe.number_waves, rngs=rngs
+            seen, width, recipe, unit_variance_table, numbers, images, rngs=rngs
         )
         if layout.has("action"):
             acted = spec.action_parts
-            self.action = PartsEmbedding(acted, width, recipe, recipe.table, False, rngs=rngs)
+            self.action = PartsEmbedding(acted, width, recipe, recipe.table, rngs=rngs)
         self.adaptive = spec.model.conditioning == "adaln"
         self.returns: ReturnEmbedding | Linear
         if spec.conditional and recipe.hidden_returns:
