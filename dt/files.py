@@ -265,7 +265,9 @@ def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterat
     """
     try:
         yield
-    except Exception as error:  # a damaged file can break readers in many ways
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # damage breaks readers in many ways, and some are added ones
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise  # what is read is not at fault: whoever writes says where there is no room
         line = _refusal(error, str(name), remedy)
@@ -274,7 +276,7 @@ def reading(name: object, remedy: str = "fetch it anew, or repair it") -> Iterat
         raise ValueError(line) from error
 
 
-def _refusal(error: Exception, name: str, remedy: str) -> str:
+def _refusal(error: BaseException, name: str, remedy: str) -> str:
     words = str(error)
     if isinstance(error, OSError):
         line = (

@@ -13,9 +13,11 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import jax
 import numpy as np
 from gymnasium import spaces
@@ -35,20 +37,64 @@ from dt.training.hooks import Hooks
 from dt.training.loop import train
 from dt.training.run_directory import locked, open_run, write_config
 
+LENGTH = 40  # steps of the three episodes
 
-def dataset() -> EpisodeDataset:
+# What is learned, by name: observations and actions of every step, in spaces of three kinds.
+CONTINUOUS, CARTPOLE, PICTURES = "continuous", "cartpole", "pictures"
+
+
+def dataset(problem: str = CONTINUOUS) -> EpisodeDataset:
+    """Random episodes of a problem; CartPole's are its own numbers, a pole that falls and falls."""
     rng = np.random.default_rng(0)
+    observation_space, action_space, observations, actions = PROBLEMS[problem](rng)
     return EpisodeDataset(
         name="tiny",
-        observations=rng.normal(size=(40, 3)).astype(np.float32),
-        actions=rng.uniform(-2, 2, (40, 2)).astype(np.float32),
+        observations=observations,
+        actions=actions,
         rewards=rng.uniform(0, 1, 40).astype(np.float32),
         terminations=np.isin(np.arange(40), [3, 24, 39]),
         truncations=np.zeros(40, bool),
         offsets=np.array([0, 4, 25, 40]),
-        observation_space=spaces.Box(-np.inf, np.inf, (3,), np.float32),
-        action_space=spaces.Box(-2.0, 2.0, (2,), np.float32),
+        observation_space=observation_space,
+        action_space=action_space,
     )
+
+
+Steps = tuple[spaces.Space, spaces.Space, np.ndarray, np.ndarray]
+
+
+def continuous(rng: np.random.Generator) -> Steps:
+    observations = rng.normal(size=(LENGTH, 3)).astype(np.float32)
+    actions = rng.uniform(-2, 2, (LENGTH, 2)).astype(np.float32)
+    space = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    return space, spaces.Box(-2.0, 2.0, (2,), np.float32), observations, actions
+
+
+def cartpole(rng: np.random.Generator) -> Steps:
+    env = gymnasium.make("CartPole-v1")
+    actions = rng.integers(0, 2, LENGTH)
+    observations = []
+    observation, _ = env.reset(seed=0)
+    for action in actions:
+        observations.append(observation)
+        observation, _, over, _, _ = env.step(action)
+        if over:
+            observation, _ = env.reset()
+    env.close()
+    return env.observation_space, env.action_space, np.stack(observations), actions
+
+
+def pictures(rng: np.random.Generator) -> Steps:
+    observations = rng.integers(0, 256, (LENGTH, 5, 4), np.uint8)
+    space = spaces.Box(0, 255, (5, 4), np.uint8)
+    return space, spaces.Discrete(3), observations, rng.integers(0, 3, LENGTH)
+
+
+PROBLEMS: dict[str, Callable[[np.random.Generator], Steps]] = {
+    CONTINUOUS: continuous,
+    CARTPOLE: cartpole,
+    PICTURES: pictures,
+}
 
 
 def tiny_config(job: dict[str, Any]) -> TrainConfig:
@@ -142,7 +188,7 @@ def work(job: dict[str, Any]) -> int:
 
     try:
         start(config.distributed)
-        data = TrainingData.of(dataset())
+        data = TrainingData.of(dataset(job.get("problem", CONTINUOUS)))
         spec = PolicySpec.of(data, config.model, max_episode_steps=40)
         run_dir = Path(first_decides(lambda: str(open_run("tiny", config))))
         lock = locked(run_dir)
@@ -167,11 +213,12 @@ def work(job: dict[str, Any]) -> int:
         tell("stopped", str(interrupt))
         return 130
     params, optimizer, step = to_host(state)
-    leaves = [np.asarray(leaf) for leaf in jax.tree.leaves((params, optimizer))]
+    parts = [[np.asarray(leaf) for leaf in jax.tree.leaves(part)] for part in (params, optimizer)]
     # A fork leaves without the farewell that ends other processes, and the first one's end would
     # abort those that are still at work.
     jax.distributed.shutdown()
-    result = {"step": int(step), "digest": digest(leaves), "losses": losses}
+    hashes = {"digest": digest(sum(parts, [])), "parts": [digest(part) for part in parts]}
+    result = {"step": int(step), **hashes, "losses": losses}
     tell("result", {**result, "holdout_losses": holdout_losses})
     return 0
 

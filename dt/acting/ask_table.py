@@ -8,23 +8,17 @@ request that may be another than the wanted return, and the weights that the req
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from dt.acting.inputs import Inputs, refuse_other_environment, refuse_other_policy
 from dt.acting.options import MEASURED_KEYS, ActingOptions
 from dt.files import structured
 
 ASK_TABLE = "ask.json"
 FORMAT = 1
-
-
-class Inputs(NamedTuple):
-    """What a policy is given that wanted returns come about, a row an episode."""
-
-    requests: Float[np.ndarray, " B"]  # returns to ask for, in the units of targets
-    guidance: Float[np.ndarray, "B 3"] | None  # ActingOptions.guidance_numbers; None: the policy's
 
 
 @dataclass(frozen=True)
@@ -99,21 +93,18 @@ class AskTable:
         Raises:
             ValueError: naming what differs.
         """
-        have = {"checkpoint_step": checkpoint_step, **options.to_card()}
-        for name, value in {"checkpoint_step": self.checkpoint_step, **self.acting}.items():
-            if have.get(name) != value:
-                raise ValueError(
-                    f"{ASK_TABLE} was measured on a policy whose {name} is {value}, this one's is "
-                    f"{have.get(name)}; measure again with dt steer RUN ask"
-                )
+        measured = {"checkpoint_step": self.checkpoint_step, **self.acting}
+        again = "measure again with dt steer RUN ask"
+        refuse_other_policy(measured, options, checkpoint_step, f"{ASK_TABLE} was measured", again)
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
         """Refuse another environment than the one that the policy was measured in."""
-        if (env_id, env_kwargs) != (self.env_id, self.env_kwargs):
-            raise ValueError(
-                f"{ASK_TABLE} was measured in {self.env_id} {self.env_kwargs or ''}, not in "
-                f"{env_id} {env_kwargs or ''}; measure there with dt steer RUN ask --env {env_id}"
-            )
+        refuse_other_environment(
+            (self.env_id, self.env_kwargs),
+            (env_id, env_kwargs),
+            f"{ASK_TABLE} was measured",
+            "measure there with dt steer RUN ask",
+        )
 
     @classmethod
     def of(

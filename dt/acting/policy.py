@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.acting.ask_table import AskTable, Inputs
+from dt.acting.ask_table import AskTable
 from dt.acting.batch_axis import (
     Numbers,
     as_numbers,
@@ -20,6 +20,7 @@ from dt.acting.batch_axis import (
 )
 from dt.acting.describe import describe_policy
 from dt.acting.exemplars import given_prefixes, nearest_exemplars, replace_rows
+from dt.acting.inputs import Inputs
 from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.pending import Pending, check_seeds, chosen_rows, rows_to_reset
 from dt.acting.program import PolicyProgram, PolicyState, Start

@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from dt.acting.ask_table import Inputs
+from dt.acting.inputs import Inputs, refuse_other_environment, refuse_other_policy
 from dt.acting.options import MEASURED_KEYS, ActingOptions
 from dt.files import structured
 
 REQUEST_MAP = "request_map.json"
 FORMAT = 2
+AGAIN = "fit it again with dt evaluate --fit-request-map"
 
 
 @dataclass(frozen=True)
@@ -118,26 +119,17 @@ class RequestMap:
         Raises:
             ValueError: naming what differs.
         """
-        have = {"checkpoint_step": checkpoint_step, **options.to_card()}
-        want = {"checkpoint_step": self.checkpoint_step, "guidance": None, **self.acting}
-        for name, value in want.items():
-            if have.get(name) != value:
-                raise ValueError(
-                    f"{REQUEST_MAP} was fitted on a policy whose {name} is {value}, this one's is "
-                    f"{have.get(name)}; fit it again with dt evaluate --fit-request-map"
-                )
+        measured = {"checkpoint_step": self.checkpoint_step, "guidance": None, **self.acting}
+        refuse_other_policy(measured, options, checkpoint_step, f"{REQUEST_MAP} was fitted", AGAIN)
 
     def check_environment(self, env_id: str, env_kwargs: dict[str, Any]) -> None:
         """Refuse another environment than the one that the policy was measured in."""
-        if (env_id, env_kwargs) != (self.env_id, self.env_kwargs):
-            measured, here = (
-                f"{name} {kwargs}" if kwargs else name
-                for name, kwargs in ((self.env_id, self.env_kwargs), (env_id, env_kwargs))
-            )
-            raise ValueError(
-                f"the request map was fitted in {measured}, not in {here}; fit one there with "
-                f"dt evaluate --fit-request-map --env {env_id}"
-            )
+        refuse_other_environment(
+            (self.env_id, self.env_kwargs),
+            (env_id, env_kwargs),
+            "the request map was fitted",
+            "fit one there with dt evaluate --fit-request-map",
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {

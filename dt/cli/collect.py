@@ -116,6 +116,7 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
     from dt.collect.gather import check_spaces, play_plan
     from dt.collect.plan import Plan, new_dataset_folder, open_collection, share_out
     from dt.collect.publish import publish
+    from dt.play.faults import closing
     from dt.play.make import make_envs
 
     players = load_players()
@@ -137,8 +138,8 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
         for word in config.policy
     ]
     if any(behavior.watches for behavior in behaviors):
-        envs.close()
-        rendered = {**config.all_env_kwargs, "render_mode": "rgb_array"}
+        with closing(envs):  # it draws nothing
+            rendered = {**config.all_env_kwargs, "render_mode": "rgb_array"}
         envs = make_envs(config.env_id, num_envs, rendered)
     noisy = [with_noise(behavior, config.noise, spaces[1]) for behavior in behaviors]
     plan = Plan(
@@ -153,13 +154,10 @@ def _collect(config: CollectConfig, load_players: Callable[[], Players]) -> int:
         seed=config.seed,
         past_end=config.past_end,
     )
-    try:
-        with open_collection(config.out, plan) as collection:
-            with episode_progress(console, config.episodes) as on_step:
-                play_plan(collection, noisy, envs, on_step)
-            outcomes = publish(collection, envs)
-    finally:
-        envs.close()
+    with closing(envs), open_collection(config.out, plan) as collection:
+        with episode_progress(console, config.episodes) as on_step:
+            play_plan(collection, noisy, envs, on_step)
+        outcomes = publish(collection, envs)
     _print_outcomes(outcomes, console)
     console.print(f"wrote {config.out} ({target})", markup=False)
     return 0

@@ -12,6 +12,7 @@ from dt.collect.behaviors.acting import Behavior
 from dt.collect.journal import Journal
 from dt.collect.plan import Collection, episode_seeds
 from dt.data.episodes import Episode
+from dt.play.rendering import in_one_line
 from dt.play.turns import Step, play
 from dt.spaces.arrays import Tree
 from dt.spaces.parts import leaves
@@ -88,7 +89,8 @@ def gather(
 
 
 def _screens(envs: VectorEnv) -> np.ndarray:
-    rendered = envs.render()
+    with in_one_line():
+        rendered = envs.render()
     assert rendered is not None, "a behavior that watches needs render_mode rgb_array"
     return np.stack(rendered)
 

@@ -47,7 +47,9 @@ class EpisodeStream:
                 check_shapes(self.name, index, episode, usual)
                 self._check(index, episode)
                 yield episode
-        except Exception:  # of the log: what a caller's loop raises is not raised here
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException:  # of the log: what a caller's loop raises is not raised here
             with reading(self.name):
                 raise
         if usual is None:

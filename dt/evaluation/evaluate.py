@@ -35,6 +35,7 @@ from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, beyond, expected
 from dt.parallel.memory import free_bytes
+from dt.play.faults import closing
 from dt.play.make import Vectorization, make_groups
 from dt.spaces.environments import EnvKwargs
 from dt.spec.spec import PolicySpec
@@ -161,11 +162,8 @@ def play(
         return rollouts, time.perf_counter() - begin
     groups = make_groups(venue.env_id, num_envs, venue.env_kwargs, venue.vectorization)
     begin = time.perf_counter()
-    try:
+    with closing(*groups):
         rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout, guidance)
-    finally:
-        for envs in groups:
-            envs.close()
     return rollouts, time.perf_counter() - begin
 
 

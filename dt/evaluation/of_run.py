@@ -19,7 +19,7 @@ from dt.evaluation.card import Card
 from dt.evaluation.evaluate import FindTask, episode_seeds, evaluate_policy, targets_for
 from dt.evaluation.question import Question
 from dt.files import write_json
-from dt.play.faults import EnvironmentFault
+from dt.play.faults import EnvironmentFault, closing
 from dt.play.limits import cut_kwargs
 from dt.play.make import Vectorization, make_envs
 from dt.spaces.environments import EnvKwargs, refuse_untrusted
@@ -139,10 +139,8 @@ def film_run(
     env_id, env_kwargs = environment_of(run_dir, policy.spec, playing.env_id)
     targets = targets_for(policy.spec, targets)
     envs = make_envs(env_id, len(targets), {**env_kwargs, "render_mode": "rgb_array"})
-    try:
+    with closing(envs):
         return film(policy, envs, targets, int(episode_seeds(playing.seed, 1)[0]), directory)
-    finally:
-        envs.close()
 
 
 def environment_of(run_dir: Path, spec: PolicySpec, env_id: str = "") -> tuple[str, EnvKwargs]:

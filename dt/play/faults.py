@@ -32,8 +32,8 @@ class EnvironmentFault(ValueError):
 class Watched:
     """A vector environment whose faults are told apart, each with its place.
 
-    What an environment raises, an observation of another shape or a number that is not finite, and
-    a call that does not come back in time, all become an `EnvironmentFault`.
+    What an environment raises (SystemExit too), an observation of another shape or a number that
+    is not finite, and a call that does not come back in time, all become an `EnvironmentFault`.
 
     Args:
         timeout: seconds that a step or reset of all rows may take; 0: as long as it likes, in the
@@ -94,21 +94,40 @@ class Watched:
             with _quiet() if self._processes else nullcontext():
                 return self._worker.call(function, self.timeout) if self._worker else function()
         except Hung as hung:
-            # Closing it could hang as well, and so could Gymnasium, which closes what is left over.
-            self.envs.closed = True
-            for process in self._processes:
-                process.terminate()
+            self._give_up()
             raise self._fault(
                 f"did not come back within {self.timeout:g} seconds", self._running(hung.frames)
             ) from None
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # one that asks the process to exit would end it unsaid
             row = self._running(frame for frame, _ in traceback.walk_tb(error.__traceback__))
-            for number, pipe in enumerate(getattr(self.envs, "parent_pipes", ())):
+            pipes = getattr(self.envs, "parent_pipes", ())  # None where a row's process raised it
+            if pipes and None not in pipes and isinstance(error, EOFError | ConnectionError):
+                raise self._ended(row) from error
+            for number, pipe in enumerate(pipes):
                 row = number if pipe is None else row  # whose process has ended
             what = f"raised {type(error).__name__}: {first_line(error)}"
             if row is None:
                 row, what = self._misshapen(what)
             raise self._fault(what, row) from error
+
+    def _give_up(self) -> None:
+        """Let nobody close them, not even Gymnasium what is left over: it could hang as well."""
+        self.envs.closed = True
+        for process in self._processes:
+            process.terminate()
+
+    def _ended(self, row: int | None) -> EnvironmentFault:
+        """Say which row's process has ended without an answer; it closes its pipe, then ends."""
+        for number, process in enumerate(self._processes):
+            if number == row:
+                process.join(timeout=5.0)
+            elif row is None and not process.is_alive():
+                row = number
+        code = None if row is None else self._processes[row].exitcode
+        self._give_up()
+        return self._fault(f"its process ended with exit code {code}", row)
 
     @property
     def _processes(self) -> Sequence[BaseProcess]:
@@ -173,7 +192,7 @@ class Watched:
         return None, otherwise
 
     def _fault(self, what: str, row: int | None = None) -> EnvironmentFault:
-        name = self.envs.spec.id if self.envs.spec else type(self.envs).__name__
+        name = _name(self.envs)
         if row is None:
             return EnvironmentFault(f"{name}, row unknown: {what}")
         place = f"{name}, row {self.first_row + row}"
@@ -182,6 +201,40 @@ class Watched:
         return EnvironmentFault(
             f"{place}, episode {self.episodes[row]}, step {self.steps[row]}: {what}"
         )
+
+
+@contextmanager
+def closing(*groups: VectorEnv) -> Iterator[None]:
+    """Close environments in the end.
+
+    Raises:
+        EnvironmentFault: where one breaks as it closes. What has broken before is told instead.
+    """
+    try:
+        yield
+    except BaseException:
+        _close(groups)
+        raise
+    if faults := _close(groups):
+        raise faults[0]
+
+
+def _close(groups: Iterable[VectorEnv]) -> list[EnvironmentFault]:
+    faults = []
+    for envs in groups:
+        try:
+            envs.close()
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            envs.closed = True  # else Gymnasium tries again, and nobody hears of it
+            what = f"raised {type(error).__name__}: {first_line(error)}"
+            faults.append(EnvironmentFault(f"{_name(envs)}, as it closed: {what}"))
+    return faults
+
+
+def _name(envs: VectorEnv) -> str:
+    return envs.spec.id if envs.spec else type(envs).__name__
 
 
 def _parts(

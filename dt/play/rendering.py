@@ -38,7 +38,7 @@ def drawing(envs: VectorEnv) -> Iterator[Draw]:
     separate = list(envs.envs) if isinstance(envs, SyncVectorEnv) else []
     rows: list[Any] = [env.unwrapped for env in separate]
     if rows and all(hasattr(row, "mujoco_renderer") for row in rows):
-        with _one_line():
+        with in_one_line():
             renderer, draw = _simulations(rows)
         try:
             yield draw
@@ -47,7 +47,7 @@ def drawing(envs: VectorEnv) -> Iterator[Draw]:
         return
 
     def draw_row(row: int) -> np.ndarray:
-        with _one_line():
+        with in_one_line():
             picture: object = separate[row].render() if separate else (envs.render() or ())[row]
         if not isinstance(picture, np.ndarray) or picture.ndim != 3 or picture.shape[2] != 3:
             raise ValueError(
@@ -86,11 +86,13 @@ def _simulations(rows: list[Any]) -> tuple[Any, Draw]:
 
 
 @contextmanager
-def _one_line() -> Iterator[None]:
+def in_one_line() -> Iterator[None]:
     """Say in one line what a missing driver or package leads to, each library in its own way."""
     try:
         yield
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
         asked = os.environ.get("MUJOCO_GL") or "unset"
         raise ValueError(
             f"cannot draw the environment without a screen: {type(error).__name__}: "

@@ -29,7 +29,7 @@ class Worker:
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], object] | None] = queue.SimpleQueue()
         # What a call returned, or what it raised.
-        self._outcomes: queue.SimpleQueue[tuple[object, Exception | None]] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[object, BaseException | None]] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
@@ -58,5 +58,5 @@ class Worker:
         while (function := self._calls.get()) is not None:
             try:
                 self._outcomes.put((function(), None))
-            except Exception as error:
+            except BaseException as error:  # SystemExit would end the thread without a word
                 self._outcomes.put((None, error))

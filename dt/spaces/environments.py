@@ -151,13 +151,15 @@ def environment_spaces(
         try:
             return rows.single_observation_space, rows.single_action_space
         finally:
-            rows.close()
+            with making(env_id):
+                rows.close()
     with making(env_id):
         env = wrapping(kwargs)(gymnasium.make(env_id, **without_wrappers(kwargs)))
     try:
         return env.observation_space, env.action_space
     finally:
-        env.close()
+        with making(env_id):
+            env.close()
 
 
 def has_own_rows(env_id: str, env_kwargs: EnvKwargs) -> bool:
@@ -199,6 +201,13 @@ def making(env_id: str) -> Iterator[None]:
         ) from error
     except Exception as error:  # a constructor is anybody's code
         raise ValueError(f"cannot make environment {env_id!r}: {first_line(error)}") from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # SystemExit, whose text is a number at most
+        raise ValueError(
+            f"cannot make environment {env_id!r}: it raised {type(error).__name__}: "
+            f"{first_line(error)}"
+        ) from error
 
 
 def known_spaces(

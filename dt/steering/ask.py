@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from dt.acting.ask_table import Inputs
+from dt.acting.inputs import Inputs
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data.summary import DatasetSummary
 from dt.evaluation.evaluate import Venue, episode_seeds, play

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from guided import PARAMS, SPEC, played, policy_with
 
-from dt.acting.ask_table import AskTable, Inputs
+from dt.acting.ask_table import AskTable
+from dt.acting.inputs import Inputs
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gymnasium
 import minari
 import numpy as np
 import pytest
@@ -20,6 +21,17 @@ from dt.data.formats.minari import read_minari
 
 ROOT = Path(__file__).parents[2]
 CART = ("CartPole-v1", "--policy", "random", "--max-episode-steps", "20")
+
+LEAVES = """
+import gymnasium
+from gymnasium.envs.classic_control import CartPoleEnv
+
+class Leaves(CartPoleEnv):
+    def step(self, action):
+        raise SystemExit(0)
+
+gymnasium.register("Leaves-v0", Leaves, max_episode_steps=9)
+"""
 
 
 @pytest.fixture
@@ -176,6 +188,34 @@ def test_a_finished_id_is_refused_and_a_started_one_bound_to_its_command(
     np.testing.assert_array_equal(
         read_minari("cart/random-v0").load().observations, before.observations
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["loose:Leaves-v0", "--policy", "random"], "step 0: raised SystemExit: 0"),
+        (["CartPole-v1", "--policy", "ending:act"], "--policy ending:act: raised SystemExit: 0"),
+        (["CartPole-v1", "--policy", "leaving:act"], "cannot import leaving (SystemExit: no)"),
+    ],
+)
+def test_what_would_exit_is_one_line_and_exit_2(
+    collect: Callable[..., int],
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    why: str,
+) -> None:
+    (root / "loose.py").write_text(LEAVES)
+    (root / "ending.py").write_text("def act(observations, rngs):\n    raise SystemExit(0)\n")
+    (root / "leaving.py").write_text("raise SystemExit('no')")
+    monkeypatch.syspath_prepend(str(root))
+    assert collect(*words, "--episodes", "2", "--out", "leaves/log-v0") == 2
+    error = capsys.readouterr().err
+    assert why in error and len(error.strip().splitlines()) == 1
+    for module in "loose", "ending":
+        sys.modules.pop(module, None)
+    gymnasium.registry.pop("Leaves-v0", None)
 
 
 @pytest.mark.slow

@@ -289,14 +289,24 @@ class Breaks(CartPoleEnv):
     def step(self, action):
         raise OSError("the cable is loose")
 
+class Leaves(CartPoleEnv):
+    def step(self, action):
+        raise SystemExit(0)
+
 gymnasium.register("Breaks-v0", Breaks, max_episode_steps=9)
+gymnasium.register("Leaves-v0", Leaves, max_episode_steps=9)
 """
 
 
 @pytest.mark.slow
-def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "why"), [("Breaks-v0", "OSError: the cable is loose"), ("Leaves-v0", "SystemExit: 0")]
+)
+def test_an_environment_that_breaks_does_not_end_training(
+    tmp_path: Path, name: str, why: str
+) -> None:
     (tmp_path / "loose.py").write_text(BREAKS)
-    data = ["--data", write_npz(tmp_path / "good.npz"), "--evaluation.env", "loose:Breaks-v0"]
+    data = ["--data", write_npz(tmp_path / "good.npz"), "--evaluation.env", f"loose:{name}"]
     words = [*data, *TINY, *SHORT, "--evaluation.interval", "2", "--run-dir", "run"]
     done = subprocess.run(
         [sys.executable, str(ROOT / "train.py"), *map(str, words)],
@@ -305,12 +315,29 @@ def test_an_environment_that_breaks_does_not_end_training(tmp_path: Path) -> Non
         cwd=tmp_path,
         env={**environment(), "PYTHONPATH": str(tmp_path), "COLUMNS": "200"},
     )
-    assert "no card at update 2: Breaks-v0, row 0, episode 0, step 0: raised" in done.stdout
+    assert f"no card at update 2: {name}, row 0, episode 0, step 0: raised {why}" in done.stdout
     assert "training goes on" in done.stdout
     assert done.returncode == 2
-    assert "the cable is loose" in done.stderr and "the run is trained: dt eval" in done.stderr
+    assert why in done.stderr and "the run is trained: dt eval" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert (tmp_path / "run" / "checkpoints" / "4").is_dir()
+
+
+@pytest.mark.slow
+def test_an_environment_that_exits_does_not_end_evaluation_without_a_word(
+    run_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "loose.py").write_text(BREAKS)
+    done = subprocess.run(
+        [sys.executable, ROOT / "evaluate.py", run_dir, "--env", "loose:Leaves-v0"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**environment(), "PYTHONPATH": str(tmp_path)},
+    )
+    assert done.returncode == 2
+    assert "Leaves-v0, row 0, episode 0, step 0: raised SystemExit: 0" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.slow

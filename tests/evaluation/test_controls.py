@@ -11,7 +11,8 @@ from cards import make_card, shown
 from guided import PARAMS, SPEC
 from walk import Walk, make_policy
 
-from dt.acting.ask_table import AskTable, Inputs
+from dt.acting.ask_table import AskTable
+from dt.acting.inputs import Inputs
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.evaluation.card import Card

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,13 +24,17 @@ from dt.collect.journal import Journal
 from dt.collect.plan import episode_seeds
 from dt.config import TrainConfig
 from dt.evaluation.of_run import INCOMPLETE, Playing, card_of_run
-from dt.play.faults import EnvironmentFault
+from dt.play.faults import EnvironmentFault, closing
 from dt.play.turns import play
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
 
 LENGTHS = (3, 5, 9, 4)  # of the episodes with seeds 0 to 3; number 2 breaks in its 7th step
 released = threading.Event()
+
+
+class Leaving(BaseException):
+    """Which `except Exception` does not catch."""
 
 
 class Faulty(gymnasium.Env):
@@ -48,6 +53,8 @@ class Faulty(gymnasium.Env):
         self.seed, self.steps = seed % 4, 0
         if self.fault == "reset" and self.seed == 2:
             raise OSError("the server is gone\nand will not be back")
+        if self.fault == "reset exits" and self.seed == 2:
+            sys.exit("no more")
         return np.zeros(3, np.float32), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
@@ -57,6 +64,10 @@ class Faulty(gymnasium.Env):
             match self.fault:
                 case "raises":
                     raise ZeroDivisionError("division by zero")
+                case "exits":
+                    raise SystemExit(0)
+                case "leaves":
+                    raise Leaving("for good")
                 case "observation":
                     observation[1] = np.nan
                 case "reward":
@@ -70,10 +81,13 @@ class Faulty(gymnasium.Env):
 
 FAULTS = {
     "raises": "step 6: raised ZeroDivisionError: division by zero",
+    "exits": "step 6: raised SystemExit: 0",
+    "leaves": "step 6: raised Leaving: for good",
     "observation": "step 6: observation 1 is nan",
     "reward": "step 6: gave the reward inf",
     "shape": r"step 6: observation has shape \(4,\), not \(3,\)",
     "hangs": "step 6: did not come back within 0.3 seconds",
+    "reset exits": "step 0: raised SystemExit: no more",
     "reset": "step 0: raised OSError: the server is gone",
 }
 
@@ -104,7 +118,7 @@ def test_a_fault_has_a_place_and_finished_episodes_are_kept(fault: str, what: st
         )
     message = str(caught.value)
     assert "\n" not in message
-    ended = [0] if fault == "reset" else [0, 1, 3]
+    ended = [0] if "reset" in fault else [0, 1, 3]
     assert f"({len(ended)} of 4 episodes had ended)" in message
     kept = caught.value.finished
     np.testing.assert_array_equal(kept.targets, targets[ended])
@@ -132,16 +146,40 @@ def test_what_hangs_is_not_closed() -> None:
     assert envs.closed
 
 
-def test_a_worker_passes_on_who_raised() -> None:
+@pytest.mark.parametrize(("fault", "kind"), [("raises", "ZeroDiv"), ("exits", "SystemExit")])
+def test_a_worker_passes_on_who_raised(fault: str, kind: str) -> None:
     """With a time limit the calls come from another thread; the place must survive that."""
-    with pytest.raises(RolloutFault, match="row 1, episode 1, step 6: raised ZeroDivisionError"):
+    with pytest.raises(RolloutFault, match=f"row 1, episode 1, step 6: raised {kind}"):
         run_episodes(
             make_policy(),
-            make_faulty("raises", 2),
+            make_faulty(fault, 2),
             np.ones(2),
             np.array([1, 2]),
             step_timeout=60.0,
         )
+
+
+def test_who_interrupts_is_heard() -> None:
+    envs = Rows(KeyboardInterrupt("enough"))
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        run_episodes(make_policy(), envs, np.ones(2), np.arange(2))
+
+
+def test_what_breaks_as_it_closes_is_told_unless_something_broke_before() -> None:
+    class Stuck(Rows):
+        def close_extras(self, **kwargs: Any) -> None:
+            closed.append(self)
+            sys.exit()
+
+    closed: list[VectorEnv] = []
+    with pytest.raises(EnvironmentFault, match="^Stuck, as it closed: raised SystemExit: System"):
+        with closing(Stuck(), Stuck()):
+            pass
+    assert len(closed) == 2
+    with pytest.raises(EnvironmentFault, match="broke before"):
+        with closing(Stuck()):
+            raise EnvironmentFault("broke before")
+    assert len(closed) == 3
 
 
 def test_an_idle_row_s_numbers_do_not_matter() -> None:
@@ -183,7 +221,7 @@ class Rows(VectorEnv):
     action_space = spaces.Box(-2.0, 2.0, (2, 2), np.float32)
     metadata = {"autoreset_mode": AutoresetMode.DISABLED}
 
-    def __init__(self, error: Exception | None = None):
+    def __init__(self, error: BaseException | None = None):
         self.error = error
         self.count = 0
 

@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
 
-from dt.play.faults import EnvironmentFault
+from dt.play.faults import EnvironmentFault, closing
 from dt.play.make import make_envs
 from dt.play.turns import Group, play, play_in_turns
 
@@ -207,6 +207,27 @@ def test_a_fault_in_another_process_has_its_place_too() -> None:
     ):
         played(envs, 3)
     envs.close(terminate=True)
+
+
+class Leaving(Counter):
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        if self.episode == 2 and self.clock == 1:
+            raise SystemExit(3)
+        return super().step(action)
+
+
+def test_a_process_that_ends_is_named_with_its_exit_code() -> None:
+    envs = AsyncVectorEnv(
+        [Leaving] * 3, context="forkserver", autoreset_mode=AutoresetMode.DISABLED
+    )
+    with pytest.raises(
+        EnvironmentFault, match="row 2, episode 2, step 1: its process ended with exit code 3"
+    ):
+        with closing(envs):
+            played(envs, 3)
+    for process in envs.processes:  # those that played on were told to end
+        process.join(10)
+        assert not process.is_alive()
 
 
 def _returns(envs: VectorEnv, num_episodes: int) -> np.ndarray:

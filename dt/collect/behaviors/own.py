@@ -76,7 +76,9 @@ def _imported(word: str) -> ModuleType:
             f"--policy {word}: {first_line(error)}; put the folder that holds it on PYTHONPATH, or "
             f"install it"
         ) from error
-    except Exception as error:  # whatever the user's module does while it is imported
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # whatever the user's module does while it is imported
         kind = type(error).__name__
         raise ValueError(
             f"--policy {word}: cannot import {name} ({kind}: {first_line(error)})"
@@ -108,7 +110,13 @@ def _checked(word: str, act: Act, space: gymnasium.Space) -> Act:
 
     def checked(observations: Tree, rngs: Generators) -> Tree:
         nonlocal is_first
-        actions = act(observations, rngs)
+        try:
+            actions = act(observations, rngs)
+        except (Exception, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # SystemExit would end the collection without a word
+            kind = type(error).__name__
+            raise ValueError(f"--policy {word}: raised {kind}: {first_line(error)}") from error
         try:
             parts = {leaf.path: np.asarray(leaf.of(actions)) for leaf in leaves(space, False)}
         except (KeyError, IndexError, TypeError, ValueError) as error:

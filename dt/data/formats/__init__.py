@@ -80,7 +80,9 @@ def _installed() -> tuple[Format, ...]:
             where = f"entry point {entry.name!r} of the installed package {package.name}"
             try:
                 loaded = entry.load()
-            except Exception as error:  # a package is anybody's code
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # a package is anybody's code
                 raise ValueError(
                     f"{where}: the data format cannot be loaded ({error}); upgrade or uninstall it"
                 ) from error
