@@ -174,6 +174,10 @@ class AskTable:
                 f"{ASK_TABLE} has format {str(values.get('format'))[:20]}, this code reads "
                 f"{FORMAT}; measure again with dt steer RUN ask"
             )
+        if not isinstance(values.get("inputs"), list):
+            raise ValueError(
+                f"{ASK_TABLE}: inputs must be a list; measure again with dt steer RUN ask"
+            )
         read = structured(_Stored, {key: values[key] for key in values if key != "format"})
 
         def column(name: str, kind: type = np.float64) -> np.ndarray:

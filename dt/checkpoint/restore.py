@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from flax import nnx
 from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import checkpoints_of, complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
+from dt.config import ModelConfig
 from dt.files import read_json
 from dt.parallel.processes import first_decides
 from dt.spec.serialize import spec_to_json
@@ -76,8 +78,11 @@ def _check_spec(folder: Path, spec: PolicySpec) -> None:
     if not isinstance(before, dict) or not isinstance(before.get("dataset"), dict):
         raise ValueError(f"{folder}: spec.json is none of ours; this checkpoint cannot be trusted")
     now = json.loads(json.dumps(spec_to_json(spec)))
-    for name in ("env_id", "env_kwargs", "reference"):  # these decide no number of the model's
-        before.pop(name, None), now.pop(name)
+    # These decide no number of the model's.
+    for name in ("env_id", "env_kwargs", "reference", "guidance"):
+        before.pop(name, None), now.pop(name, None)
+    if isinstance(before.get("model"), dict):  # options that are younger are at their defaults
+        before["model"] = dataclasses.asdict(ModelConfig()) | before["model"]
     before["dataset"].pop("name", None), now["dataset"].pop("name")
     for name in now:
         if before.get(name) != now[name]:
