@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,8 @@ from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
 UNTRUSTED = "this checkpoint cannot be trusted"
+Measured = TypeVar("Measured", RequestMap, AskTable)
+
 MOST_PACKED = 64  # numbers in a byte of a checkpoint; those that were never trained pack well
 
 
@@ -152,12 +154,8 @@ def load_request_map(run_dir: Path) -> RequestMap:
     Raises:
         ValueError: when there is none, or it does not read.
     """
-    path = run_dir / REQUEST_MAP
-    if not path.is_file():
-        raise ValueError(f"{path}: no such file; fit it with dt evaluate --fit-request-map")
-    values = read_json(path)
-    with reading(path, "fit it again with dt evaluate --fit-request-map"):
-        return RequestMap.from_json(values)
+    how = "with dt evaluate --fit-request-map"
+    return _measured(run_dir / REQUEST_MAP, RequestMap.from_json, "fit it", how)
 
 
 def load_ask_table(run_dir: Path) -> AskTable:
@@ -166,12 +164,17 @@ def load_ask_table(run_dir: Path) -> AskTable:
     Raises:
         ValueError: when there is none, or it does not read.
     """
-    path = run_dir / ASK_TABLE
+    how = f"with dt steer {run_dir} ask"
+    return _measured(run_dir / ASK_TABLE, AskTable.from_json, "measure it", how)
+
+
+def _measured(path: Path, read: Callable[[Any], Measured], make: str, how: str) -> Measured:
+    """Read what was measured of a run; `make` and `how` say how it is made."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; measure it with dt steer {run_dir} ask")
+        raise ValueError(f"{path}: no such file; {make} {how}")
     values = read_json(path)
-    with reading(path, f"measure it again with dt steer {run_dir} ask"):
-        return AskTable.from_json(values)
+    with reading(path, f"{make} again {how}"):
+        return read(values)
 
 
 def find_checkpoint(run_dir: Path, checkpoint: str | int = "last") -> Path:

@@ -10,14 +10,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dt.model.heads.guidance import extrapolate
+from dt.model.heads.guidance import GuidedLogits
 from dt.model.heads.kind import HeadInputs, HeadKind
 from dt.model.heads.piecewise import Bins
 from dt.model.heads.sampling import Sampling
 from dt.model.recipe import Recipe
 
 
-class BinsHead(nnx.Module):
+class BinsHead(GuidedLogits, nnx.Module):
     """Logits over K bins for each of A numbers; cross-entropy."""
 
     def __init__(
@@ -58,15 +58,6 @@ class BinsHead(nnx.Module):
         self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
     ) -> Float[Array, "*b A"]:
         return self.bins.sample(self._logits(prediction), key, sampling)
-
-    def guide(
-        self,
-        conditional: Float[Array, "*b P"],
-        unconditional: Float[Array, "*b P"],
-        weight: Float[Array, "*b 1"],
-    ) -> Float[Array, "*b P"]:
-        """Add w times the difference of the logits: log p_u + w (log p_c - log p_u) - log Z."""
-        return extrapolate(conditional, unconditional, weight)
 
     def _logits(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b A K"]:
         return prediction.reshape(*prediction.shape[:-1], *self.bins.shape)

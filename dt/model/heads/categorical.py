@@ -10,12 +10,12 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from dt.model.heads.guidance import extrapolate
+from dt.model.heads.guidance import GuidedLogits
 from dt.model.heads.sampling import Sampling, draw
 from dt.model.recipe import Recipe
 
 
-class CategoriesHead(nnx.Module):
+class CategoriesHead(GuidedLogits, nnx.Module):
     """Logits over several categories of a step at once, sizes (n_1 .. n_C); cross-entropy."""
 
     def __init__(self, width: int, sizes: Sequence[int], recipe: Recipe, *, rngs: nnx.Rngs):
@@ -48,15 +48,6 @@ class CategoriesHead(nnx.Module):
         self, prediction: Float[Array, "*b P"], key: Array, sampling: Sampling
     ) -> Int[Array, "*b C"]:
         return draw(self._logits(prediction), key, sampling)
-
-    def guide(
-        self,
-        conditional: Float[Array, "*b P"],
-        unconditional: Float[Array, "*b P"],
-        weight: Float[Array, "*b 1"],
-    ) -> Float[Array, "*b P"]:
-        """Add w times the difference of the logits: log p_u + w (log p_c - log p_u) - log Z."""
-        return extrapolate(conditional, unconditional, weight)
 
     def _logits(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b C n"]:
         """One row a category; shorter ones are filled with minus infinity, which nothing draws."""

@@ -22,3 +22,16 @@ def extrapolate(
     """
     between = unconditional + weight * (conditional - unconditional)
     return jnp.where(weight == 1, conditional, jnp.where(weight == 0, unconditional, between))
+
+
+class GuidedLogits:
+    """A head whose prediction is logits, of one choice or of several side by side."""
+
+    def guide(
+        self,
+        conditional: Float[Array, "*b P"],
+        unconditional: Float[Array, "*b P"],
+        weight: Float[Array, "*b 1"],
+    ) -> Float[Array, "*b P"]:
+        """Add w times the difference of the logits: log p_u + w (log p_c - log p_u) - log Z."""
+        return extrapolate(conditional, unconditional, weight)
