@@ -16,13 +16,12 @@ from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.data.store.rows import TrainingData
-from dt.model.decision_transformer import abstract_model
-from dt.model.parameter_names import divided_names
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Evaluation, Hooks, Means, Measure, ignore
+from dt.training.learning import AnyFeed, AnyLearner
 from dt.training.metrics import MetricWriter
 from dt.training.program import (
     initial_state,
@@ -46,6 +45,27 @@ def train(
     hooks: Hooks | None = None,
     measure: Measure | None = None,
 ) -> TrainState:
+    """Train a decision transformer on episodes, as `train_learner` does.
+
+    Raises:
+        ValueError, OSError, KeyboardInterrupt: as `train_learner`.
+    """
+    learner = Learner(spec, config)
+
+    def feed(mesh: Mesh) -> Feed:
+        return Feed(data, spec, config, mesh)
+
+    return train_learner(learner, feed, run_dir, hooks=hooks, measure=measure)
+
+
+def train_learner(
+    learner: AnyLearner,
+    make_feed: Callable[[Mesh], AnyFeed],
+    run_dir: Path,
+    *,
+    hooks: Hooks | None = None,
+    measure: Measure | None = None,
+) -> TrainState:
     """Run the updates that are left, logging and saving on the way; the last state is saved.
 
     The result depends on the data, the configuration and the seed alone: not on where saves fall,
@@ -61,16 +81,15 @@ def train(
         ValueError: for a loss or gradient that is not finite, naming the update and its batch.
         OSError: when the disk is full; what was saved before stays.
     """
+    config = learner.config
     hooks = hooks or Hooks()
     hooks = hooks if is_first() else dataclasses.replace(hooks, on_message=ignore)
-    learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     shapes = jax.eval_shape(learner.init)
-    attends = abstract_model(spec).transformer.attends
-    state_sharding = shardings(shapes, mesh, divided_names(attends))
+    state_sharding = shardings(shapes, mesh, learner.divided)
     done, first_state = _first_state(learner, run_dir, state_sharding, hooks)
     with ExitStack() as stack:
-        feed = Feed(data, spec, config, mesh)
+        feed = make_feed(mesh)
         stack.callback(feed.close)
         if is_first():
             trackers = (*hooks.trackers, *trackers_of(run_dir, config))
@@ -79,7 +98,7 @@ def train(
             hooks = _written(hooks, writer)
         else:
             hooks = dataclasses.replace(hooks, on_round=ignore, on_evaluation=ignore)
-        checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
+        checkpointer = Checkpointer(run_dir, learner.spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
         train_steps = make_train_steps(learner, state_sharding)
         holdout_loss = make_holdout_loss(learner)
@@ -125,7 +144,7 @@ def _run(
 
 
 def _first_state(
-    learner: Learner, run_dir: Path, state_sharding: TrainState, hooks: Hooks
+    learner: AnyLearner, run_dir: Path, state_sharding: TrainState, hooks: Hooks
 ) -> tuple[int, Callable[[], TrainState]]:
     """Count the updates that are done already, and find what gives the state after them."""
     if not learner.config.resume:
@@ -138,7 +157,7 @@ def _first_state(
     return 0, _beginning(learner, state_sharding)
 
 
-def _beginning(learner: Learner, state_sharding: TrainState) -> Callable[[], TrainState]:
+def _beginning(learner: AnyLearner, state_sharding: TrainState) -> Callable[[], TrainState]:
     """Find what gives the state before the first update: random weights, or another run's."""
     fresh = initial_state(learner, state_sharding)
     if not learner.config.init_from:

@@ -12,8 +12,8 @@ import numpy as np
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.parallel.processes import largest
-from dt.training.feed import Feed
 from dt.training.hooks import Hooks, Means
+from dt.training.learning import AnyFeed
 from dt.training.program import HoldoutLoss, Measured, TrainSteps
 
 # A signal is answered when the calls of the compiled program are over that are under way, two at
@@ -47,7 +47,7 @@ class Updates:
         train_steps: TrainSteps,
         holdout_loss: HoldoutLoss,
         done: int,
-        feed: Feed,
+        feed: AnyFeed,
         config: TrainConfig,
         hooks: Hooks,
     ):
