@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from dt.checkpoint.state import TrainState
-from dt.config import TrainConfig
+from dt.config import RunConfig
 from dt.model.params import Params
 from dt.spec.serialize import Spec
 from dt.training.loss import LossFunction, Masked, loss_and_gradient
@@ -58,7 +58,7 @@ class AnyLearner(ABC):
     divided: Mapping[tuple[str, ...], int]
     """Parameters that a mesh divides over `model`; see `dt.model.parameter_names`."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: RunConfig):
         self.config = config
         self.optimizer = make_optimizer(config.optimizer, config.num_steps)
         self.schedule = make_schedule(config.optimizer, config.num_steps)
@@ -92,10 +92,8 @@ class AnyLearner(ABC):
         """
         key = jax.random.fold_in(jax.random.key(self.config.seed), state.step)
         null_key, dropout_key = jax.random.split(key)
-        is_null = jax.random.bernoulli(
-            null_key, self.config.model.return_dropout, (len(batch.mask),)
-        )
-        num_micro_batches = self.config.data.num_micro_batches
+        is_null = jax.random.bernoulli(null_key, self.config.return_dropout, (len(batch.mask),))
+        num_micro_batches = self.config.num_micro_batches
         loss, grads = loss_and_gradient(
             self.loss, state.params, batch, is_null, dropout_key, num_micro_batches
         )

@@ -14,7 +14,7 @@ from dt.checkpoint.manifest import complete_steps
 from dt.checkpoint.restore import restore_state, with_weights_of
 from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
-from dt.config import TrainConfig
+from dt.config import RunConfig, TrainConfig
 from dt.data.store.rows import TrainingData
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
@@ -123,7 +123,7 @@ def _run(
     while updates.done < config.num_steps and not largest(bool(signals.received)):
         if not updates.run_some():
             continue
-        interval = config.evaluation.interval
+        interval = config.card_interval
         if measure is not None and interval and updates.done % interval == 0:
             updates.settle()  # nothing is saved that is not known to be sound
             checkpointer.save(updates.state)
@@ -182,13 +182,13 @@ def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:
     return dataclasses.replace(hooks, on_round=on_round, on_evaluation=on_evaluation)
 
 
-def _mesh_of_all(config: TrainConfig) -> Mesh:
+def _mesh_of_all(config: RunConfig) -> Mesh:
     """Make the configured mesh; of several processes, each must have its part in it."""
-    rows = config.data.num_segments // config.data.num_micro_batches
+    rows = config.num_rows // config.num_micro_batches
     devices = usable_devices(rows, config.mesh)
     if several() and len(devices) < jax.device_count():
         raise ValueError(
-            f"data.batch_size {config.data.batch_size} is {rows} rows a micro-batch, which do not "
+            f"data.batch_size makes {rows} rows a micro-batch, which do not "
             f"divide over the {jax.device_count()} devices of {jax.process_count()} processes; "
             f"make the rows a multiple of that, or set --mesh.model"
         )

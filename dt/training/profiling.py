@@ -97,7 +97,7 @@ def measure_training(
     parts = _measure_parts(learner, state, feed.steps, draw)
     # The whole program last: it takes the state's memory for the next state's.
     seconds, costs = _measure_whole(learner, state, feed, draw, folder)
-    peak, source = _peak(devices, learner.config.model.dtype)
+    peak, source = _peak(devices, learner.spec.model.dtype)
     return Profile(
         devices=f"{len(devices)} x {devices[0].device_kind}",
         seconds=seconds,
@@ -129,7 +129,7 @@ def _measure_parts(
     """Time the parts of an update, each compiled by itself."""
     batch = jax.jit(lambda steps, draw: batch_at(learner, steps, draw, jnp.int32(0)))(steps, draw)
     is_null = jnp.zeros(len(batch.mask), bool)
-    num_micro_batches = learner.config.data.num_micro_batches
+    num_micro_batches = learner.config.num_micro_batches
 
     def loss_of(
         params: Params, batch: Masked, is_null: jax.Array, key: jax.Array

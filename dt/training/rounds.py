@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from dt.checkpoint.state import TrainState
-from dt.config import TrainConfig
+from dt.config import RunConfig
 from dt.parallel.processes import largest
 from dt.training.hooks import Hooks, Means
 from dt.training.learning import AnyFeed
@@ -48,7 +48,7 @@ class Updates:
         holdout_loss: HoldoutLoss,
         done: int,
         feed: AnyFeed,
-        config: TrainConfig,
+        config: RunConfig,
         hooks: Hooks,
     ):
         """
@@ -187,7 +187,7 @@ class Updates:
         intervals = (
             config.log_interval,
             config.checkpoint_interval,
-            config.evaluation.interval,
+            config.card_interval,
         )
         ends = [done + interval - done % interval for interval in intervals if interval]
         return min([*ends, config.num_steps, done + self.feed.updates_per_round])

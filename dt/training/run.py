@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
-from dt.config import DistributedConfig, TrainConfig
+from dt.config import DistributedConfig, RunConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import preset_named
 from dt.data import EpisodeDataset, TrainingData
@@ -219,7 +219,7 @@ def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None)
 
 @contextmanager
 def begun(
-    preset: str, config: TrainConfig, directory: Path, say: Callable[[str], None]
+    preset: str, config: RunConfig, directory: Path, say: Callable[[str], None]
 ) -> Iterator[None]:
     """Have a run's directory alone, and its configuration written there, while it is trained.
 

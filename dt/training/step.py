@@ -19,6 +19,7 @@ class Learner(AnyLearner):
     """What updates of a decision transformer are made of, for one optimiser and seed."""
 
     spec: PolicySpec
+    config: TrainConfig
 
     def __init__(self, spec: PolicySpec, config: TrainConfig):
         model = abstract_model(spec)
