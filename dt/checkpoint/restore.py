@@ -12,7 +12,6 @@ from flax import nnx
 from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import checkpoints_of, complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
-from dt.config import ModelConfig
 from dt.files import read_json
 from dt.parallel.processes import first_decides
 from dt.spec.serialize import Spec, spec_to_json
@@ -81,7 +80,7 @@ def _check_spec(folder: Path, spec: Spec) -> None:
     for name in ("env_id", "env_kwargs", "reference", "guidance"):
         before.pop(name, None), now.pop(name, None)
     if isinstance(before.get("model"), dict):  # options that are younger are at their defaults
-        before["model"] = dataclasses.asdict(ModelConfig()) | before["model"]
+        before["model"] = dataclasses.asdict(type(spec.model)()) | before["model"]
     before["dataset"].pop("name", None), now["dataset"].pop("name")
     for name in now:
         if before.get(name) != now[name]:

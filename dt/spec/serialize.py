@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from dt.config import ModelConfig
+from dt.config.language_model import LanguageModelConfig
 from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
@@ -50,7 +51,7 @@ class Spec(Protocol):
     """What a checkpoint holds of a model besides its weights."""
 
     @property
-    def model(self) -> ModelConfig: ...
+    def model(self) -> ModelConfig | LanguageModelConfig: ...
 
 
 @singledispatch
