@@ -115,6 +115,15 @@ def _read_config(path: Path) -> dict[str, Any]:
     return values
 
 
+def is_text_run(run_dir: Path) -> bool:
+    """Tell whether a run directory is one on text, by its configuration."""
+    path = run_dir / CONFIG
+    if not path.is_file():
+        return False
+    values = read_json(path)
+    return isinstance(values, dict) and "text" in values
+
+
 @dataclass(frozen=True)
 class _Recorded:
     """What a resumed run takes from its configuration."""

@@ -1,1 +1,1 @@
-"""Posts with votes: read, told apart into parts, tokenised, and their scores in the model's units."""
+"""Posts with votes: read, dealt into parts, tokenised, and their scores in the model's units."""

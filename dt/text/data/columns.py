@@ -61,6 +61,7 @@ class Columns:
     def rows(self, kept: Iterable[int]) -> Columns:
         """Take some rows."""
         kept = list(kept)
+        cells: dict[str, Sequence[Cell]]
         cells = {name: [column[row] for row in kept] for name, column in self.cells.items()}
         return Columns(self.path, cells)
 

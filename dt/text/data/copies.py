@@ -27,9 +27,7 @@ def first_of_each(texts: Sequence[str]) -> Int[np.ndarray, " n"]:
     return np.array(sorted(seen.values()))
 
 
-def like_one_of(
-    texts: Sequence[str], others: Sequence[str], share: float
-) -> Int[np.ndarray, " n"]:
+def like_one_of(texts: Sequence[str], others: Sequence[str], share: float) -> Int[np.ndarray, " n"]:
     """Number the texts that have a near copy among the others.
 
     Args:

@@ -1,4 +1,4 @@
-"""Posts: texts with a score each, and what else is known of them; pairs: which of two was chosen."""
+"""Posts, which are texts with a score each; and pairs of answers, of which one was chosen."""
 
 from __future__ import annotations
 

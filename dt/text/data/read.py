@@ -96,10 +96,14 @@ def _chosen_rejected(columns: Columns, source: str) -> Pairs:
         cut = 0 if named else len(prompt)
         found.append((prompt, one[cut:], other[cut:]))
     notes = (f"{alike} pairs whose answers are alike are left out",) if alike else ()
-    prompts, chosen, rejected = (tuple(part) for part in zip(*found, strict=True)) if found else (
-        (),
-        (),
-        (),
+    prompts, chosen, rejected = (
+        (tuple(part) for part in zip(*found, strict=True))
+        if found
+        else (
+            (),
+            (),
+            (),
+        )
     )
     return Pairs(source, prompts, chosen, rejected, groups=prompts, notes=notes)
 

@@ -58,8 +58,8 @@ def scaled(posts: Posts, transform: Transform) -> tuple[ScoreScale, Float[np.nda
     scores, name = posts.scores, posts.name
     if np.ptp(scores) == 0:
         raise ValueError(
-            f"{name}: every post scores {scores[0]:g}, so there is nothing to ask for; name another "
-            f"column with --text.score"
+            f"{name}: every post scores {scores[0]:g}, so there is nothing to ask for; name "
+            f"another column with --text.score"
         )
     knots: tuple[float, ...] = ()
     if transform == "log1p" and scores.min() <= -1:

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from dt.files import first_line, read_json, shown
@@ -26,6 +27,16 @@ END = "<|endoftext|>"
 ENDS = (END, "</s>", "<|end_of_text|>", "<|im_end|>", "<eos>", "[SEP]")
 BEGINS = ("<s>", "<|begin_of_text|>", "<bos>", "[CLS]")
 WORD = re.compile(r"\s?\w+|\s?[^\w\s]|\s")
+
+
+@dataclass(frozen=True)
+class RecordedTokenizer:
+    """What a checkpoint holds of a tokenizer."""
+
+    kind: str
+    words: tuple[str, ...] = ()
+    json: str = ""
+    end_token: str = ""
 
 
 class Tokenizer(ABC):
@@ -46,8 +57,8 @@ class Tokenizer(ABC):
         """Turn numbers into text; start and end are nothing."""
 
     @abstractmethod
-    def to_json(self) -> dict[str, object]:
-        """Write what `tokenizer_from_json` reads."""
+    def recorded(self) -> RecordedTokenizer:
+        """Give what `tokenizer_from_json` makes it of."""
 
 
 class Bytes(Tokenizer):
@@ -61,8 +72,8 @@ class Bytes(Tokenizer):
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode(errors="replace")
 
-    def to_json(self) -> dict[str, object]:
-        return {"kind": "bytes"}
+    def recorded(self) -> RecordedTokenizer:
+        return RecordedTokenizer("bytes")
 
 
 class Words(Tokenizer):
@@ -79,8 +90,8 @@ class Words(Tokenizer):
     def decode(self, tokens: Sequence[int]) -> str:
         return "".join(" ?" if token == 1 else self.words[token - 2] for token in tokens if token)
 
-    def to_json(self) -> dict[str, object]:
-        return {"kind": "words", "words": list(self.words)}
+    def recorded(self) -> RecordedTokenizer:
+        return RecordedTokenizer("words", words=self.words)
 
     @classmethod
     def of(cls, texts: Iterable[str], most: int) -> Words:
@@ -118,18 +129,8 @@ class FromPackage(Tokenizer):
         own = [token for token in tokens if token not in (self.start, self.end)]
         return self._own.decode(own, skip_special_tokens=True)
 
-    def to_json(self) -> dict[str, object]:
-        return {"kind": "file", "json": self._own.to_str(), "end_token": self.end_token}
-
-
-@dataclass(frozen=True)
-class _Recorded:
-    """What a checkpoint holds of a tokenizer."""
-
-    kind: str
-    words: tuple[str, ...] = ()
-    json: str = ""
-    end_token: str = ""
+    def recorded(self) -> RecordedTokenizer:
+        return RecordedTokenizer("file", json=self._own.to_str(), end_token=self.end_token)
 
 
 def make_tokenizer(
@@ -186,8 +187,8 @@ def read_tokenizer(path: Path, end_token: str = "") -> Tokenizer:
         raise ValueError(f"{file}: is no tokenizer that tokenizers reads ({reason})") from None
 
 
-def tokenizer_from_json(values: _Recorded) -> Tokenizer:
-    """Make a tokenizer of what `to_json` wrote."""
+def tokenizer_from_json(values: RecordedTokenizer) -> Tokenizer:
+    """Make a tokenizer of what `recorded` gave."""
     if values.kind == "bytes":
         return Bytes()
     if values.kind == "words":
@@ -226,7 +227,7 @@ def _of_merges(vocab: Path, merges: Path) -> tokenizers.Tokenizer:
     return own
 
 
-def _package(name: str):  # type: ignore[no-untyped-def]  # noqa: ANN202 (a module)
+def _package(name: str) -> ModuleType:
     if importlib.util.find_spec("tokenizers") is None:
         raise ValueError(
             f"{name} needs tokenizers; pip install 'dt-steer[text]', or take --text.tokenizer "
