@@ -63,8 +63,8 @@ def prepare_text(
         preset: names the directory where the configuration does not.
 
     Raises:
-        ValueError: for posts, a judge or a tokenizer that cannot be used, and for a directory that is
-            taken, missing or of another configuration.
+        ValueError: for posts, a judge or a tokenizer that cannot be used, and for a directory that
+            is taken, missing or of another configuration.
     """
     refuse_missing_trackers(config)
     if config.init_from:
