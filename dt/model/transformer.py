@@ -21,6 +21,7 @@ from dt.model.attention.mask import Before, Prefix, Reach
 from dt.model.attention.way import Drop
 from dt.model.block import Block
 from dt.model.dropout import dropout_in_training
+from dt.model.points import FINAL, FIRST, BlockPoints, Points
 from dt.model.recipe import recipe_of
 from dt.model.stack import run_stack
 
@@ -57,6 +58,8 @@ class Transformer(nnx.Module):
         newest: bool = False,
         prefix: Prefix | None = None,
         rngs: nnx.Rngs | None = None,
+        points: Points | None = None,
+        timesteps: Int[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B R D"], ...]:
         """Run a whole segment at once.
 
@@ -68,6 +71,9 @@ class Transformer(nnx.Module):
             newest: read the last timestep alone; R is then 1 instead of T.
             prefix: the tokens that stand before all others.
             rngs: for dropout; without them the model is deterministic.
+            points: what is read and edited inside; the last block then computes the outputs of
+                all tokens, not only of those that are wanted.
+            timesteps: of the segment, by which edits know theirs; given with `points`.
 
         Returns:
             The outputs of each of `reads`, in their order, float32.
@@ -83,6 +89,11 @@ class Transformer(nnx.Module):
             condition = jnp.repeat(condition, n, axis=1).astype(self.config.dtype)
             condition = jnp.pad(condition, ((0, 0), (self.num_prefix, 0), (0, 0)))
         wanted = self._positions(T, reads, newest)
+        watched = None
+        if points is not None:
+            assert timesteps is not None, "edits go by timesteps"
+            watched = points, points.where(*self._coordinates(timesteps))
+            x = points.at(FIRST, x, watched[1])
         attend_from = partial(
             _attend_in_segment,
             mask=mask,
@@ -90,19 +101,34 @@ class Transformer(nnx.Module):
             prefix=None if prefix is None else prefix.real,
         )
 
-        def run(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
+        def run(block: Block, x: Array, rngs: nnx.Rngs | None, here: BlockPoints | None) -> Array:
             attend = partial(attend_from, queries=np.arange(T * n))
-            return block(x, attend, condition, None, rngs)[0]
+            return block(x, attend, condition, None, rngs, here)[0]
 
-        def run_last(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
+        def run_last(
+            block: Block, x: Array, rngs: nnx.Rngs | None, here: BlockPoints | None
+        ) -> Array:
+            if here is not None:
+                return run(block, x, rngs, here)
             attend = partial(attend_from, queries=wanted)
             return block(x, attend, condition, wanted + self.num_prefix, rngs)[0]
 
-        remat, scan = self.config.remat, self.config.scan_layers
-        x = run_stack(list(self.blocks), x, run, run_last, rngs, remat=remat, scan=scan)
+        remat, scan, blocks = self.config.remat, self.config.scan_layers, list(self.blocks)
+        x = run_stack(blocks, x, run, run_last, rngs, remat=remat, scan=scan, watched=watched)
         x = self.norm(x).astype(jnp.float32)
+        if watched is not None:
+            x = watched[0].at(FINAL, x, watched[1])[:, wanted + self.num_prefix]
         order = sorted(reads)
         return tuple(x[:, order.index(read) :: len(reads)] for read in reads)
+
+    def _coordinates(
+        self, timesteps: Int[Array, "B T"]
+    ) -> tuple[Int[Array, "B L"], Int[np.ndarray, " L"]]:
+        """Timesteps and places of all tokens; -1 for those of a prefix."""
+        n, before = self.tokens_per_step, ((0, 0), (self.num_prefix, 0))
+        times = jnp.pad(jnp.repeat(timesteps, n, axis=1), before, constant_values=-1)
+        places = np.tile(np.arange(n), timesteps.shape[1])
+        return times, np.pad(places, before[1], constant_values=-1)
 
     def _positions(
         self, num_steps: int, reads: tuple[int, ...], newest: bool
