@@ -143,7 +143,7 @@ def draw_contexts(
     if windows.prefix is not None:
         batch = batch._replace(prefix=_cut(data, spec, windows.prefix, spec.prefix_steps))
     episodes = np.searchsorted(data.offsets, windows.start, side="right") - 1
-    last = np.asarray(windows.length) - 1
+    last: np.ndarray = np.asarray(windows.length - 1)
     return Contexts(batch, last, episodes, held_out is not None)
 
 
