@@ -142,8 +142,8 @@ def draw_contexts(
     batch = _cut(data, spec, windows._replace(prefix=None), model.context_length)
     if windows.prefix is not None:
         batch = batch._replace(prefix=_cut(data, spec, windows.prefix, spec.prefix_steps))
-    episodes = np.searchsorted(data.offsets, windows.start, side="right") - 1
-    last: np.ndarray = np.asarray(windows.length - 1)
+    episodes = np.searchsorted(data.offsets, np.asarray(windows.start), side="right") - 1
+    last = np.asarray(windows.length) - 1
     return Contexts(batch, last, episodes, held_out is not None)
 
 
