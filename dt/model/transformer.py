@@ -19,11 +19,11 @@ from dt.config import ModelConfig
 from dt.model.attention import attend, attend_within
 from dt.model.attention.mask import Before, Prefix, Reach
 from dt.model.attention.way import Drop
-from dt.model.block import Block
+from dt.model.block import Attend, Block
 from dt.model.dropout import dropout_in_training
 from dt.model.points import FINAL, FIRST, BlockPoints, Points
 from dt.model.recipe import recipe_of
-from dt.model.stack import run_stack
+from dt.model.stack import run_stack, run_watched
 
 
 class Transformer(nnx.Module):
@@ -89,11 +89,6 @@ class Transformer(nnx.Module):
             condition = jnp.repeat(condition, n, axis=1).astype(self.config.dtype)
             condition = jnp.pad(condition, ((0, 0), (self.num_prefix, 0), (0, 0)))
         wanted = self._positions(T, reads, newest)
-        watched = None
-        if points is not None:
-            assert timesteps is not None, "edits go by timesteps"
-            watched = points, points.where(*self._coordinates(timesteps))
-            x = points.at(FIRST, x, watched[1])
         attend_from = partial(
             _attend_in_segment,
             mask=mask,
@@ -101,25 +96,44 @@ class Transformer(nnx.Module):
             prefix=None if prefix is None else prefix.real,
         )
 
-        def run(block: Block, x: Array, rngs: nnx.Rngs | None, here: BlockPoints | None) -> Array:
+        def run(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
             attend = partial(attend_from, queries=np.arange(T * n))
-            return block(x, attend, condition, None, rngs, here)[0]
+            return block(x, attend, condition, None, rngs)[0]
 
-        def run_last(
-            block: Block, x: Array, rngs: nnx.Rngs | None, here: BlockPoints | None
-        ) -> Array:
-            if here is not None:
-                return run(block, x, rngs, here)
+        def run_last(block: Block, x: Array, rngs: nnx.Rngs | None) -> Array:
             attend = partial(attend_from, queries=wanted)
             return block(x, attend, condition, wanted + self.num_prefix, rngs)[0]
 
         remat, scan, blocks = self.config.remat, self.config.scan_layers, list(self.blocks)
-        x = run_stack(blocks, x, run, run_last, rngs, remat=remat, scan=scan, watched=watched)
-        x = self.norm(x).astype(jnp.float32)
-        if watched is not None:
-            x = watched[0].at(FINAL, x, watched[1])[:, wanted + self.num_prefix]
+        if points is None:
+            x = run_stack(blocks, x, run, run_last, rngs, remat=remat, scan=scan)
+            x = self.norm(x).astype(jnp.float32)
+        else:
+            assert timesteps is not None and rngs is None, "points have timesteps and no dropout"
+            attend = partial(attend_from, queries=np.arange(T * n))
+            x = self._watched(x, attend, condition, points, timesteps)
+            x = x[:, wanted + self.num_prefix]
         order = sorted(reads)
         return tuple(x[:, order.index(read) :: len(reads)] for read in reads)
+
+    def _watched(
+        self,
+        x: Float[Array, "B L D"],
+        attend: Attend[None],
+        condition: Float[Array, "B L D"] | None,
+        points: Points,
+        timesteps: Int[Array, "B T"],
+    ) -> Float[Array, "B L D"]:
+        """Compute the outputs of all tokens, while values inside are read and edited."""
+        where = points.where(*self._coordinates(timesteps))
+
+        def run(block: Block, x: Array, here: BlockPoints) -> Array:
+            return block(x, attend, condition, None, None, here)[0]
+
+        x = points.at(FIRST, x, where)
+        scan = self.config.scan_layers
+        x = run_watched(list(self.blocks), x, run, points, where, scan=scan)
+        return points.at(FINAL, self.norm(x).astype(jnp.float32), where)
 
     def _coordinates(
         self, timesteps: Int[Array, "B T"]
