@@ -1,4 +1,4 @@
-"""Do named points read what the model computes, and edit it where they are told and nowhere else?"""
+"""Do named points read what the model computes, and edit it where they are told, not elsewhere?"""
 
 from __future__ import annotations
 
