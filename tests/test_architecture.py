@@ -41,6 +41,7 @@ LINE = (
     "evaluation",  # returns -> numbers
     "steering",  # which input makes the wanted output
     "report",  # words and pictures
+    "text",  # texts whose votes are returns, by a language model
     "cli",  # command lines
     "api",  # the Python interface
     "__main__",

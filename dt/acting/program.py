@@ -71,8 +71,8 @@ class PolicyProgram:
         return jnp.array(self.options.guidance_numbers, jnp.float32)
 
     @cached_property
-    def graph(self) -> nnx.GraphDef[DecisionTransformer]:
-        """The model without its weights."""
+    def _model(self) -> DecisionTransformer:
+        """The model with shapes in place of weights, as these options have it act."""
         model = abstract_model(self.spec)
         model.embed.clamps_timesteps = self.options.past_end == "clamp"
         if self.is_guided and not model.head.is_guidable:
@@ -80,16 +80,20 @@ class PolicyProgram:
                 f"model.head {self.spec.model.head} cannot be guided: it has no method `guide`; "
                 f"leave guidance out"
             )
-        return nnx.split(model)[0]
+        return model
+
+    @cached_property
+    def graph(self) -> nnx.GraphDef[DecisionTransformer]:
+        """The model without its weights."""
+        return nnx.split(self._model)[0]
 
     def initial_state(self, batch_size: int) -> PolicyState:
         """Make the state of rows that have not started; `step` starts those that it is told to."""
-        model = abstract_model(self.spec)
         passes, guidance = 1, None
         if self.is_guided:
             passes, guidance = 2, jnp.tile(self._guidance_of_options, (batch_size, 1))
         return PolicyState(
-            cache=model.init_cache(passes * batch_size, self.options.recompute),
+            cache=self._model.init_cache(passes * batch_size, self.options.recompute),
             timestep=jnp.zeros(batch_size, jnp.int32),
             return_to_go=jnp.zeros(batch_size, jnp.float32),
             previous_action=Action(*map(jnp.asarray, self.spec.codec.no_action(batch_size))),

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from dt.model.block import Block
 from dt.model.params import Params
 
+Block = TypeVar("Block", bound=nnx.Module)
 # A block, what comes in, and randomness for its dropout -> what comes out.
 Apply: TypeAlias = Callable[[Block, Array, nnx.Rngs | None], Array]
 Layer: TypeAlias = Callable[[Array, Params, Array | None], Array]
@@ -21,8 +21,8 @@ Layer: TypeAlias = Callable[[Array, Params, Array | None], Array]
 def run_stack(
     blocks: Sequence[Block],
     x: Float[Array, "B L D"],
-    apply: Apply,
-    apply_last: Apply,
+    apply: Apply[Block],
+    apply_last: Apply[Block],
     rngs: nnx.Rngs | None,
     *,
     remat: bool,
@@ -39,7 +39,7 @@ def run_stack(
     graph, first = nnx.split(blocks[0])
     states = [first, *(nnx.state(block) for block in blocks[1:])]
 
-    def layer(apply: Apply) -> Layer:
+    def layer(apply: Apply[Block]) -> Layer:
         def run(x: Array, state: Params, key: Array | None) -> Array:
             rngs = None if key is None else nnx.Rngs(dropout=key)
             return apply(nnx.merge(graph, state), x, rngs)

@@ -16,8 +16,6 @@ from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.data.store.rows import TrainingData
-from dt.model.decision_transformer import abstract_model
-from dt.model.parameter_names import divided_names
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
@@ -66,8 +64,7 @@ def train(
     learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     shapes = jax.eval_shape(learner.init)
-    attends = abstract_model(spec).transformer.attends
-    state_sharding = shardings(shapes, mesh, divided_names(attends))
+    state_sharding = shardings(shapes, mesh, learner.divided)
     done, first_state = _first_state(learner, run_dir, state_sharding, hooks)
     with ExitStack() as stack:
         feed = Feed(data, spec, config, mesh)

@@ -14,6 +14,7 @@ from dt.checkpoint.state import TrainState
 from dt.config import TrainConfig
 from dt.data.batches.windows import Batch
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
+from dt.model.parameter_names import divided_names
 from dt.spec.spec import PolicySpec
 from dt.training.loss import loss_and_gradient, make_loss
 from dt.training.optimizer import make_optimizer, make_schedule
@@ -25,7 +26,10 @@ class Learner:
     """What updates are made of for one model, optimiser and seed."""
 
     def __init__(self, spec: PolicySpec, config: TrainConfig):
-        self.graph, _ = nnx.split(abstract_model(spec))
+        model = abstract_model(spec)
+        self.graph, _ = nnx.split(model)
+        # Which parameters are divided among devices, and along which axis.
+        self.divided = divided_names(model.transformer.attends)
         self.spec = spec
         self.config = config
         self.optimizer = make_optimizer(config.optimizer, config.num_steps)

@@ -12,7 +12,7 @@ from tiny import make_config, make_dataset
 
 from dt.data import Batch, EpisodeDataset, TrainingData, Windows, gather
 from dt.model.decision_transformer import DecisionTransformer
-from dt.model.layers import LayerNorm, Linear
+from dt.model.layers import LayerNorm, Linear, RMSNorm
 from dt.model.recomputed_window import Moment
 from dt.spec.layout import TokenLayout
 from dt.spec.spec import PolicySpec
@@ -272,7 +272,12 @@ def test_our_layers_equal_flax_in_value_and_gradient() -> None:
     x = jax.random.normal(jax.random.key(0), (2, 5, 8)) * 3 + 1
     for ours, theirs in (
         (Linear(8, 4, rngs=nnx.Rngs(1)), nnx.Linear(8, 4, rngs=nnx.Rngs(1))),
+        (
+            Linear(8, 4, use_bias=False, rngs=nnx.Rngs(1)),
+            nnx.Linear(8, 4, use_bias=False, rngs=nnx.Rngs(1)),
+        ),
         (LayerNorm(8, rngs=nnx.Rngs(1)), nnx.LayerNorm(8, epsilon=1e-6, rngs=nnx.Rngs(1))),
+        (RMSNorm(8, rngs=nnx.Rngs(1)), nnx.RMSNorm(8, epsilon=1e-6, rngs=nnx.Rngs(1))),
     ):
         np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-5, atol=1e-6)
 

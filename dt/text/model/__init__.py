@@ -1,0 +1,1 @@
+"""The causal language model: whole texts, one token at a time, and samples of it."""
