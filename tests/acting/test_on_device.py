@@ -256,7 +256,7 @@ def test_other_spaces_are_refused() -> None:
 
 
 class Far(Walk):
-    """Shows a number that no layer can multiply, once an episode of more than 8 steps has 2 left."""
+    """Shows a number that no layer can multiply, where 2 are left of more than 8 steps."""
 
     def initial(self, rng: Any, params: Any = None) -> WalkState:
         state = super().initial(rng)
