@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.data.batches.windows import Batch
 from dt.model.decision_transformer import DecisionTransformer, names_of_points
-from dt.model.edits import Edit
+from dt.model.edits import ALWAYS, Edit
 from dt.model.embed.returns import ReturnEmbedding
 from dt.model.heads.action import Prediction
 from dt.model.inputs import CATEGORIES, RETURN
