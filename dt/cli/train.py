@@ -152,9 +152,9 @@ def parse_text_args(args: list[str], prog: str = "train.py") -> TextConfig:
         default = _as_long_as_before(default, preset, rest)
     description = (
         f"{prog} {preset} [--data FILE] [--text.column NAME] [--text.score NAME] [--from FOLDER] "
-        f"[--run-dir DIR] [--resume] [--dotted.override V]: a language model that is told a text's score first. "
-        f"Without --data it learns sentences made up here. --config takes a run's config.json as "
-        f"defaults."
+        f"[--run-dir DIR] [--resume] [--dotted.override V]: a language model that is told a text's "
+        f"score first. Without --data it learns sentences made up here. --config takes a run's "
+        f"config.json as defaults."
     )
     return parse_args(TextConfig, rest, prog, default=default, description=description)
 

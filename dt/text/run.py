@@ -159,7 +159,11 @@ def pretrained_of(config: TextConfig) -> Pretrained | None:
     """
     if not config.start.source:
         return None
-    return open_pretrained(Path(config.start.source), config.model)
+    found = open_pretrained(Path(config.start.source), config.model)
+    blocks, held = config.start.blocks, found.config.num_layers
+    if config.start.trained == "blocks" and blocks > held:
+        raise ValueError(f"start.blocks is {blocks}; {config.start.source} has {held} blocks")
+    return found
 
 
 def _tokenizer_of(

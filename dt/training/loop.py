@@ -25,9 +25,9 @@ from dt.training.learning import AnyFeed, AnyLearner
 from dt.training.metrics import MetricWriter
 from dt.training.program import (
     initial_state,
-    state_of,
     make_holdout_loss,
     make_train_steps,
+    state_of,
     with_sharding,
 )
 from dt.training.rounds import Updates

@@ -187,7 +187,7 @@ def state_of(params: Params, learner: AnyLearner, state_sharding: TrainState) ->
     """Make the state before the first update of weights that are given."""
     params = place(params, state_sharding.params)
     init = jax.jit(learner.optimizer.init, out_shardings=state_sharding.optimizer)
-    step = place(np.zeros((), np.int32), state_sharding.step)
+    step = place(jnp.zeros((), jnp.int32), state_sharding.step)
     return TrainState(params, init(params), step)
 
 
