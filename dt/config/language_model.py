@@ -47,6 +47,8 @@ class LanguageModelConfig:
     """Biases in the linear layers of the blocks."""
     epsilon: Positive = 1e-5
     """Of every norm."""
+    num_positions: CountOrNone = 0
+    """Positions that the model was made for, of which `longest` are used; 0: these alone."""
     rope_theta: Positive = 10_000.0
     """Base of the wavelengths of rotary positions."""
     window: CountOrNone = 0
@@ -72,8 +74,16 @@ class LanguageModelConfig:
         needed = f"a divisor of num_heads={self.num_heads}"
         shared = self.num_heads % self.key_heads == 0
         require(shared, "model.num_key_heads", self.num_key_heads, needed)
+        needed = f"0, or at least longest={self.longest}"
+        enough = self.positions_held >= self.longest
+        require(enough, "model.num_positions", self.num_positions, needed)
         even = self.positions == "learned" or self.head_size % 2 == 0
         require(even, "model.head_width", self.head_size, "even, as rotary positions turn pairs")
+
+    @property
+    def positions_held(self) -> int:
+        """Positions that the weights are for."""
+        return self.num_positions or self.longest
 
     @property
     def key_heads(self) -> int:
