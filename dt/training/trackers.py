@@ -86,8 +86,8 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._folder.mkdir(exist_ok=True)
-        # tensorboardX names a file by the second, and would write over one of a clock that was set
-        # back; TensorBoard reads in the order of names, and "events.part" stands after "events.out".
+        # tensorboardX names a file by the second, and would write over one where a clock was set
+        # back; TensorBoard reads in the order of names: "events.part" stands after "events.out".
         part = sum("tfevents" in path.name for path in self._folder.iterdir())
         name = f"events.part-{part:04}" if part else "events"
         events: _Events = EventsWriter(str(self._folder / name))

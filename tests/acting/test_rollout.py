@@ -91,9 +91,7 @@ def test_an_evaluation_longer_than_any_episode_seen_is_a_line_or_goes_on_at_the_
     params = nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0)))
     venue: dict[str, Any] = {"env_id": "LongWalk-v0", "env_kwargs": {}, "seed": 0}
     with pytest.raises(ValueError, match="timestep 6 is past the longest.*--past-end clamp") as one:
-        evaluate_policy(
-            ReturnConditionedPolicy(params, spec), [5.0], 6, checkpoint_step=1, **venue
-        )
+        evaluate_policy(ReturnConditionedPolicy(params, spec), [5.0], 6, checkpoint_step=1, **venue)
     assert "\n" not in str(one.value)
     clamped = ReturnConditionedPolicy(params, spec, ActingOptions(past_end="clamp"))
     card = evaluate_policy(clamped, [5.0], 6, checkpoint_step=1, **venue)
