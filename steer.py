@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 
-from dt.cli.steer import main
+from dt.cli.steer import Demos, main
 
 
-def load_envs() -> None:
-    """Register environments, and threads for MuJoCo's."""
-    import envs  # noqa: F401
+def load_envs() -> Demos:
+    """Register environments, and threads for MuJoCo's; give what makes their demos."""
+    from envs import load_demo
+
+    return load_demo
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from dt.play.installed import environments
 from dt.words import there_are
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dt.cli.collect import Players
     from dt.data import EpisodeDataset
     from dt.evaluation.evaluate import FindTask
@@ -53,7 +55,7 @@ def main() -> int:
         "train": load_demo,
         "compare": load_demo,
         "evaluate": load_tasks,
-        "steer": load_tasks,
+        "steer": load_demos,
         "collect": load_players,
     }
     return run(args, brings[command], f"dt {command}") if command in brings else run(args)
@@ -79,6 +81,12 @@ def find_modules_here(command: str, args: list[str]) -> None:
 
 def load_demo(source: str) -> EpisodeDataset:
     return environments().load_demo(source)
+
+
+def load_demos() -> Callable[[str], EpisodeDataset]:
+    """Register environments; give what makes their demos."""
+    found: Callable[[str], EpisodeDataset] = environments().load_demo
+    return found
 
 
 def load_players() -> Players:

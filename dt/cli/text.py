@@ -59,6 +59,18 @@ class EvaluateTextConfig:
             raise ValueError("--targets wants two scores or more, each once")
 
 
+@dataclass(frozen=True)
+class ExportTextConfig:
+    """Write a run on text as a folder that transformers reads, and `train.py text --from`."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """Directory of a run on text."""
+    out: Annotated[Path, tyro.conf.Positional]
+    """The folder."""
+    checkpoint: str = "last"
+    """Which checkpoint is written: last, or an update's number."""
+
+
 def train_text(preset: str, config: TextConfig, command: str) -> int:
     """Train a run on text, and make its card.
 
@@ -135,6 +147,20 @@ def evaluate_text_run(args: list[str], prog: str) -> int:
         _show(card, asked.out or asked.run_dir / "cards", name, console)
     else:
         _print(card, console)
+    return 0
+
+
+def export_text_run(args: list[str], prog: str) -> int:
+    """Write a run on text as a folder of GPT-2's or Llama's kind.
+
+    Returns:
+        The exit code.
+    """
+    asked = parse_args(ExportTextConfig, args, prog)
+    from dt.text.export import export_text
+
+    for line in export_text(asked.run_dir, asked.out, asked.checkpoint):
+        print(line)
     return 0
 
 

@@ -146,14 +146,15 @@ def parse_text_args(args: list[str], prog: str = "train.py") -> TextConfig:
     preset, file = args[0], _last_value(args, "--config")
     values, rest = _from_file(args[1:])
     values.pop("preset", None)
-    default = _over(text_preset(preset, _source(rest, values)), values, file)
+    default = text_preset(preset, _source(rest, values), bool(_starts_from(rest, values)))
+    default = _over(default, values, file)
     if "--resume" in rest and not _last_value(rest, "--num-steps"):
         default = _as_long_as_before(default, preset, rest)
     description = (
-        f"{prog} {preset} [--data FILE] [--text.column NAME] [--text.score NAME] [--run-dir DIR] "
-        f"[--resume] [--dotted.override V]: a language model that is told a text's score first. "
-        f"Without --data it learns sentences made up here. --config takes a run's config.json as "
-        f"defaults."
+        f"{prog} {preset} [--data FILE] [--text.column NAME] [--text.score NAME] [--from FOLDER] "
+        f"[--run-dir DIR] [--resume] [--dotted.override V]: a language model that is told a text's "
+        f"score first. Without --data it learns sentences made up here. --config takes a run's "
+        f"config.json as defaults."
     )
     return parse_args(TextConfig, rest, prog, default=default, description=description)
 
@@ -186,6 +187,13 @@ def _source(args: list[str], values: dict[str, object]) -> str:
     part = values.get("data")
     default = part.get("source", "") if isinstance(part, dict) else ""
     return _last_value(args, "--data", "--data.source") or str(default)
+
+
+def _starts_from(args: list[str], values: dict[str, object]) -> str:
+    """Find whose weights a run on text begins with, by a flag or in a file's options."""
+    part = values.get("start")
+    default = part.get("source", "") if isinstance(part, dict) else ""
+    return _last_value(args, "--from", "--start.source") or str(default)
 
 
 def _over(preset: Run, values: dict[str, object], file: str) -> Run:

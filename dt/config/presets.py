@@ -168,13 +168,23 @@ POSTS = TextConfig(
 )
 
 
-def text_preset(name: str, source: str) -> TextConfig:
+def text_preset(name: str, source: str, pretrained: bool = False) -> TextConfig:
     """Look up a preset of runs on text, as it is for these posts.
 
     Args:
         source: as `data.source`; empty: the preset's own.
+        pretrained: whether the weights of another model are begun with, which want smaller steps
+            and whose own words are kept.
     """
-    return POSTS if name == TEXT and source not in ("", GRAMMAR) else TEXT_PRESETS[name]
+    own = POSTS if name == TEXT and source not in ("", GRAMMAR) else TEXT_PRESETS[name]
+    if not pretrained:
+        return own
+    return dataclasses.replace(
+        own,
+        text=dataclasses.replace(own.text, tokenizer="bpe"),
+        model=dataclasses.replace(own.model, dropout=0.0),
+        optimizer=dataclasses.replace(own.optimizer, learning_rate=2e-4),
+    )
 
 
 def preset_named(name: str) -> TrainConfig:

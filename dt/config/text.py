@@ -18,7 +18,7 @@ from dt.config.checks import (
     check_bounds,
     require,
 )
-from dt.config.language_model import LanguageModelConfig
+from dt.config.language_model import LanguageModelConfig, StartConfig
 from dt.config.run import RunConfig
 
 Transform = Literal["raw", "log1p", "quantile", "adjusted"]
@@ -124,7 +124,15 @@ class TextConfig(RunConfig):
     data: TextDataConfig = field(default_factory=TextDataConfig)
     text: PostsConfig = field(default_factory=PostsConfig)
     model: LanguageModelConfig = field(default_factory=LanguageModelConfig)
+    start: StartConfig = field(default_factory=StartConfig)
     evaluation: TextEvaluationConfig = field(default_factory=TextEvaluationConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        adapts = self.start.trained == "adapters"
+        needed = f"{'above 0' if adapts else '0'} with start.trained {self.start.trained}"
+        rank = self.model.adapter_rank
+        require((rank > 0) == adapts, "model.adapter_rank", rank, needed)
 
     @property
     def num_rows(self) -> int:

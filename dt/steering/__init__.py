@@ -1,1 +1,42 @@
-"""Steering: with the weights held fixed, which input makes the output that is wanted?"""
+"""Steering: with the weights held fixed, which input makes the output that is wanted?
+
+>>> from dt import steering
+>>> found = steering.ask("runs/hopper", budget=700)
+>>> found.outcome.verdict
+
+Every verb of `dt steer RUN VERB` is a function of that name here. It takes a run's directory (or a
+Hugging Face folder, or a loaded policy) and fields of its options, and returns what it found; its
+`outcome` has what every verb must say. Commands write files, functions return values.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dt.model.edits import Edit as Edit
+    from dt.steering.asking import ask as ask
+    from dt.steering.run import null as null
+    from dt.steering.run import points as points
+    from dt.steering.run import run as run
+
+# Where each verb is defined.
+_HOMES = {
+    "Edit": "dt.model.edits",
+    "ask": "dt.steering.asking",
+    "null": "dt.steering.run",
+    "points": "dt.steering.run",
+    "run": "dt.steering.run",
+}
+__all__ = [*_HOMES]  # noqa: PLE0604 (a list of strings)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dt.steering' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -11,10 +11,13 @@ from dt.config.text import TextConfig
 from dt.model.parameter_names import DIVIDED, KERNEL
 from dt.model.params import Params
 from dt.text.model.language_model import LanguageModel, abstract_model
+from dt.text.model.trained import hold, trained_mask
+from dt.text.pretrained.read import Pretrained
 from dt.text.rows import TextBatch, TextDraw, TextRows, batch_of
 from dt.text.spec import TextSpec
 from dt.training.learning import AnyLearner
 from dt.training.loss import LossFunction, Parts
+from dt.training.optimizer import only_where
 
 CHUNK = 1 << 24  # logits that are in memory at a time, at most; of one place there may be more
 
@@ -25,14 +28,24 @@ class TextLearner(AnyLearner):
     spec: TextSpec
     config: TextConfig
 
-    def __init__(self, spec: TextSpec, config: TextConfig):
-        self.graph, _ = nnx.split(abstract_model(spec.model))
-        self.spec = spec
+    def __init__(self, spec: TextSpec, config: TextConfig, pretrained: Pretrained | None = None):
+        """Make the learner.
+
+        Args:
+            pretrained: whose weights are the first; None: random ones are.
+        """
+        self.graph, shapes = nnx.split(abstract_model(spec.model))
+        self.spec, self.pretrained, start = spec, pretrained, config.start
+        self.trained = None
+        if start.trained != "all":
+            self.trained = trained_mask(shapes, start.trained, start.blocks)
         self.divided = {words: axis for words, axis in DIVIDED.items() if KERNEL in words}
         super().__init__(config)
+        if self.trained is not None:
+            self.optimizer = only_where(self.trained, self.optimizer)
 
     def make_loss(self, training: bool) -> LossFunction:
-        graph = self.graph
+        graph, trained = self.graph, self.trained
 
         def loss(
             params: Params,
@@ -41,6 +54,8 @@ class TextLearner(AnyLearner):
             key: Array,
             count: Int[Array, ""],
         ) -> tuple[Float[Array, ""], Parts]:
+            if trained is not None:
+                params = hold(params, trained)
             model = nnx.merge(graph, params)
             rngs = nnx.Rngs(dropout=key) if training else None
             # Padding stands last, where causality hides it.
@@ -52,6 +67,9 @@ class TextLearner(AnyLearner):
 
     def fresh(self) -> Params:
         return nnx.state(LanguageModel(self.spec.model, rngs=nnx.Rngs(self.config.seed)))
+
+    def given(self) -> Params | None:
+        return None if self.pretrained is None else self.pretrained.params(self.config.seed)
 
     def cut(self, steps: TextRows, draw: TextDraw) -> TextBatch:
         """Take the rows of these numbers."""

@@ -18,6 +18,8 @@ from dt.text.corpus import Corpus, load_corpus, told_scores
 from dt.text.data.tokenizers import Tokenizer, make_tokenizer
 from dt.text.judges import Judge, make_judge
 from dt.text.learner import TextLearner
+from dt.text.pretrained.read import Pretrained, open_pretrained
+from dt.text.pretrained.tokenizer import tokenizer_of
 from dt.text.rows import TextFeed, TextRows, tokenised
 from dt.text.spec import TextSpec, TextSummary, load_text_spec
 from dt.training.hooks import Hooks
@@ -41,6 +43,7 @@ class TextRun:
     """Who judges the card; made before training, which it would be late to fail after."""
     directory: Path
     notes: tuple[str, ...]
+    pretrained: Pretrained | None = None
 
     def describe(self) -> list[str]:
         """Say in lines what is trained on and what is to be known about it."""
@@ -73,9 +76,12 @@ def prepare_text(
             f"it out"
         )
     start_jax(config.distributed)
+    pretrained = pretrained_of(config)
     corpus = load_corpus(config)
-    tokenizer = _tokenizer_of(preset, config, corpus)
+    tokenizer = _tokenizer_of(preset, config, corpus, pretrained)
     model = dataclasses.replace(config.model, vocabulary=tokenizer.size)
+    if pretrained is not None:
+        model = pretrained.config
     own = corpus.posts.at(corpus.split.generator)
     told = corpus.scale.to_model(told_scores(corpus, config))
     rows, cut = tokenised(own.texts, own.prompts, told, tokenizer, model.longest)
@@ -103,6 +109,7 @@ def prepare_text(
         judge=make_judge(config.evaluation.judge, corpus),
         directory=Path(first_decides(lambda: str(open_run(preset, config)))),
         notes=tuple(notes),
+        pretrained=pretrained,
     )
 
 
@@ -122,7 +129,7 @@ def fit_text(run: TextRun, *, hooks: Hooks | None = None) -> TrainState:
         KeyboardInterrupt: as that.
     """
     hooks = hooks or Hooks()
-    learner = TextLearner(run.spec, run.config)
+    learner = TextLearner(run.spec, run.config, run.pretrained)
 
     def feed(mesh: Mesh) -> TextFeed:
         return TextFeed(run.rows, run.holdout, run.config, mesh)
@@ -148,14 +155,33 @@ def config_of_run(run_dir: Path) -> TextConfig:
         raise ValueError(shown(f"{path}: {error}")) from None
 
 
-def _tokenizer_of(preset: str, config: TextConfig, corpus: Corpus) -> Tokenizer:
-    """Take the tokenizer of the run that is resumed, or make one of the generator's posts."""
+def pretrained_of(config: TextConfig) -> Pretrained | None:
+    """Read the header of the weights that a run begins with; None for random ones.
+
+    Raises:
+        ValueError: in one line, for what cannot be begun with.
+    """
+    if not config.start.source:
+        return None
+    found = open_pretrained(Path(config.start.source), config.model)
+    blocks, held = config.start.blocks, found.config.num_layers
+    if config.start.trained == "blocks" and blocks > held:
+        raise ValueError(f"start.blocks is {blocks}; {config.start.source} has {held} blocks")
+    return found
+
+
+def _tokenizer_of(
+    preset: str, config: TextConfig, corpus: Corpus, pretrained: Pretrained | None
+) -> Tokenizer:
+    """Take the tokenizer of the run that is resumed, of the weights, or make one of the posts."""
     if config.resume:
         run_dir = named_or_newest(preset, config.run_dir)
         if run_dir.is_dir() and complete_steps(checkpoints_of(run_dir)):
             return load_text_spec(find_checkpoint(run_dir)).tokenizer
     own = corpus.posts.at(corpus.split.generator)
     text = config.text
+    if pretrained is not None:
+        return tokenizer_of(pretrained, text)
     return make_tokenizer(
         text.tokenizer, (*own.texts, *own.prompts), text.vocabulary, text.end_token
     )

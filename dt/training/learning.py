@@ -72,6 +72,10 @@ class AnyLearner(ABC):
     def fresh(self) -> Params:
         """Draw fresh weights from the seed."""
 
+    def given(self) -> Params | None:
+        """Read weights to begin with, arrays of the host; None: `fresh` ones are."""
+        return None
+
     @abstractmethod
     def cut(self, steps: OnDevice, draw: AnyDraw) -> Masked:
         """Make a batch of what a feed drew for one update, within the compiled program."""

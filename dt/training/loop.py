@@ -27,6 +27,7 @@ from dt.training.program import (
     initial_state,
     make_holdout_loss,
     make_train_steps,
+    state_of,
     with_sharding,
 )
 from dt.training.rounds import Updates
@@ -158,7 +159,10 @@ def _first_state(
 
 
 def _beginning(learner: AnyLearner, state_sharding: TrainState) -> Callable[[], TrainState]:
-    """Find what gives the state before the first update: random weights, or another run's."""
+    """Find what gives the state before the first update: random weights, given ones, a run's."""
+    given = learner.given()
+    if given is not None:
+        return lambda: state_of(given, learner, state_sharding)
     fresh = initial_state(learner, state_sharding)
     if not learner.config.init_from:
         return fresh

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from dt.checkpoint.state import TrainState
 from dt.model.params import Params
-from dt.parallel.mesh import keep
+from dt.parallel.mesh import keep, place
 from dt.parallel.processes import several
 from dt.training.learning import AnyDraw, AnyLearner, Metrics, OnDevice
 from dt.training.loss import Masked
@@ -181,6 +181,14 @@ def initial_state(learner: AnyLearner, state_sharding: TrainState) -> Callable[[
     compiled = pool.submit(lambda: init.lower().compile())
     pool.shutdown(wait=False)
     return lambda: compiled.result()()
+
+
+def state_of(params: Params, learner: AnyLearner, state_sharding: TrainState) -> TrainState:
+    """Make the state before the first update of weights that are given."""
+    params = place(params, state_sharding.params)
+    init = jax.jit(learner.optimizer.init, out_shardings=state_sharding.optimizer)
+    step = place(jnp.zeros((), jnp.int32), state_sharding.step)
+    return TrainState(params, init(params), step)
 
 
 def with_sharding(shapes: TrainState, state_sharding: TrainState) -> TrainState:

@@ -86,7 +86,11 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._folder.mkdir(exist_ok=True)
-        events: _Events = EventsWriter(str(self._folder / "events"))
+        # tensorboardX names a file by the second, and would write over one where a clock was set
+        # back; TensorBoard reads in the order of names: "events.part" stands after "events.out".
+        part = sum("tfevents" in path.name for path in self._folder.iterdir())
+        name = f"events.part-{part:04}" if part else "events"
+        events: _Events = EventsWriter(str(self._folder / name))
         if self._resume_at is not None:
             log = SessionLog(status=SessionLog.START)
             start = Event(step=self._resume_at, session_log=log, wall_time=time.time())

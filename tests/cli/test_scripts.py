@@ -166,7 +166,12 @@ def test_a_run_is_asked_by_what_its_inputs_were_measured_to_bring(
     table = json.loads((run_dir / "ask.json").read_text())
     assert 100 < table["measured"]["episodes"] <= 150
     assert sum(row["episodes"] for row in table["inputs"]) == table["measured"]["episodes"]
-    assert (run_dir / "ask.png").stat().st_size > 10_000
+    assert (run_dir / "steering" / "ask.png").stat().st_size > 10_000
+    found = json.loads((run_dir / "steering" / "ask.json").read_text())
+    assert found["weights"]["before"] == found["weights"]["after"]
+    assert found["cost"]["env_steps"] == table["measured"]["steps"]
+    assert found["cost"]["forward"] == 2 * found["cost"]["env_steps"]
+    assert found["verdict"] in done.stdout
     assert {path: path.read_bytes() for path in weights} == weights
     done = script("evaluate.py", run_dir, "--asked", "--episodes", 2, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -184,7 +189,7 @@ def test_a_run_is_asked_by_what_its_inputs_were_measured_to_bring(
     ("args", "named"),
     [
         (["ask"], "holds no checkpoint"),
-        (["aks"], "no verb 'aks'; there are ask"),
+        (["aks"], "no verb 'aks'; did you mean 'ask'? there are"),
         ([], "no verb ''"),
         (["ask", "--budgets", "3"], "did you mean --budget?"),
     ],

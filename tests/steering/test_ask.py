@@ -10,7 +10,7 @@ from walk import Walk, make_policy
 from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.evaluation.evaluate import Venue
-from dt.steering import ask
+from dt.steering import inverting
 from dt.steering.response import Response, features
 
 
@@ -65,23 +65,25 @@ def test_the_budget_is_kept_and_what_was_played_is_what_is_told(walk_registered:
     )
     steps: list[tuple[int, int]] = []
     venue = Venue(walk_registered, {})
-    found = ask.measure(policy, venue, 250, 0, lambda done, steps_: steps.append((done, steps_)))
-    first = ask.FIRST_REQUESTS * (len(ask.WEIGHTS) + 1)
-    rounds = (250 - first) // (ask.EPISODES * ask.LADDER)
-    assert found.num_episodes == first + rounds * ask.EPISODES * ask.LADDER <= 250
+    found = inverting.measure(
+        policy, venue, 250, 0, lambda done, steps_: steps.append((done, steps_))
+    )
+    first = inverting.FIRST_REQUESTS * (len(inverting.WEIGHTS) + 1)
+    rounds = (250 - first) // (inverting.EPISODES * inverting.LADDER)
+    assert found.num_episodes == first + rounds * inverting.EPISODES * inverting.LADDER <= 250
     assert found.episodes.sum() == found.num_episodes == steps[-1][0]
     assert found.num_steps == steps[-1][1] > 3 * found.num_episodes  # an episode has 3 or more
     assert np.isfinite(found.achieved).all() and (found.deviation > 0).all()
-    again = ask.measure(policy, venue, 250, 0)
+    again = inverting.measure(policy, venue, 250, 0)
     np.testing.assert_array_equal(again.inputs.requests, found.inputs.requests)
     np.testing.assert_allclose(again.achieved, found.achieved)
     with pytest.raises(ValueError, match="budget is 20 episodes"):
-        ask.measure(policy, venue, 20, 0)
+        inverting.measure(policy, venue, 20, 0)
 
 
 def test_inputs_are_the_data_s_returns_by_every_weight_and_not_asking_once() -> None:
     data = make_policy().spec.dataset
-    requests, guidance = ask.candidates(data)
-    assert len(requests) == ask.CANDIDATES * len(ask.WEIGHTS) + 1
+    requests, guidance = inverting.candidates(data)
+    assert len(requests) == inverting.CANDIDATES * len(inverting.WEIGHTS) + 1
     assert requests.min() == data.percentile(0) and requests.max() == data.percentile(100)
     assert (guidance[:, 0] == 0).sum() == 1

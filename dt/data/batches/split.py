@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dt.data.batches.prefixes import Kind, draw_prefixes, rank_by_return
-from dt.data.batches.windows import Windows, draw_windows
+from dt.data.batches.windows import ENDS, Windows, draw_ends, draw_windows
 
 HOLDOUT = 0x401D  # with the seed, of the random numbers that choose episodes
 
@@ -66,6 +66,29 @@ class EpisodePart:
             Windows of the data, whose `start` counts all of its steps.
         """
         windows = draw_windows(self.offsets, num_steps, seed, step, rows)
+        return self._with_prefixes(windows, seed, step, rows, prefix, prompt_length)
+
+    def draw_ends(
+        self,
+        num_steps: int,
+        seed: int,
+        rows: range,
+        prefix: Kind | None = None,
+        prompt_length: int = 1,
+    ) -> Windows:
+        """Draw windows as the function of that name does; prefixes are those of `draw`."""
+        windows = draw_ends(self.offsets, num_steps, seed, rows)
+        return self._with_prefixes(windows, seed, ENDS, rows, prefix, prompt_length)
+
+    def _with_prefixes(
+        self,
+        windows: Windows,
+        seed: int,
+        step: int,
+        rows: range,
+        prefix: Kind | None,
+        prompt_length: int,
+    ) -> Windows:
         if prefix is None:
             return self._in_data(windows)
         before = draw_prefixes(

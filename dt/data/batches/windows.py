@@ -10,6 +10,7 @@ from jaxtyping import Int, UInt64
 
 from dt.spaces.arrays import AnyArray
 
+ENDS = 2**32  # in place of a batch's number: windows to train on are never drawn by the same bits
 Tuples = TypeVar("Tuples")  # an array, None, or named tuples of such
 
 
@@ -79,6 +80,17 @@ def draw_windows(
     start = np.maximum(np.minimum(middle - place, end - num_steps), begin)
     length = np.minimum(end - start, num_steps)
     return Windows(start, length.astype(np.int32), (start - begin).astype(np.int32))
+
+
+def draw_ends(offsets: Int[np.ndarray, " E1"], num_steps: int, seed: int, rows: range) -> Windows:
+    """Draw windows that end at a step of the data, for each row one drawn uniformly.
+
+    Each holds the step and up to `num_steps` - 1 before it, as many as its episode has.
+    """
+    last = uniform(row_bits(seed, ENDS, rows), int(offsets[-1]))
+    begin = offsets[np.searchsorted(offsets, last, side="right") - 1]
+    start = np.maximum(last - num_steps + 1, begin)
+    return Windows(start, (last - start + 1).astype(np.int32), (start - begin).astype(np.int32))
 
 
 def gather(steps: Steps, windows: Windows, num_steps: int, prefix_steps: int = 0) -> Batch:

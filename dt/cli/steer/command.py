@@ -1,0 +1,50 @@
+"""The command line of `steer.py RUN_DIR VERB`: finds the verb, which parses its own words."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+
+from dt.cli.exit_code import exit_code
+from dt.cli.steer.call import Call, Demos
+from dt.words import there_are
+
+# What each verb does in a few words; dt/cli/steer/VERB.py runs it.
+VERBS = {
+    "ask": "measure which input brings which return, so that a wanted return comes about",
+}
+
+
+def main(
+    args: list[str], load_envs: Callable[[], Demos | None] = lambda: None, prog: str = "steer.py"
+) -> int:
+    """Run one verb on a run.
+
+    Args:
+        args: the words after the program's name: the run's directory, the verb and its flags.
+        load_envs: registers environments, and gives what makes the data of "demo:" sources; called
+            once JAX may start.
+        prog: what the user typed, for messages and files.
+
+    Returns:
+        The exit code: 2 for what cannot be done, 130 where it was stopped.
+    """
+    if not args or args[0] in ("-h", "--help"):
+        print(f"usage: {prog} RUN_DIR VERB ...; `{prog} RUN_DIR VERB --help` says what it takes")
+        for name, does in VERBS.items():
+            print(f"  {name:<10}{does}")
+        return 0
+    return exit_code(prog, lambda: _run(args, load_envs, prog), stopped="stopped, nothing written")
+
+
+def _run(args: list[str], load_envs: Callable[[], Demos | None], prog: str) -> int:
+    run_dir, verb, *words = [*args, ""] if len(args) == 1 else args
+    if verb not in VERBS:
+        raise ValueError(f"no verb {verb!r}; {there_are(verb, VERBS)}")
+    call = Call(
+        Path(run_dir), words, f"{prog} {run_dir} {verb}", " ".join([prog, *args]), load_envs
+    )
+    # Imported when it is chosen, and JAX only once its words are right.
+    code: int = importlib.import_module(f"dt.cli.steer.{verb}").run(call)
+    return code
