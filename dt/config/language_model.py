@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dt.config.checks import (
     BelowOne,
@@ -102,3 +104,25 @@ class LanguageModelConfig:
             return self.mlp_width
         # A multiple of 8, which processors multiply fast.
         return 4 * self.width if self.activation == "gelu" else -(-self.width // 3) * 8
+
+
+Trained = Literal["all", "blocks", "adapters", "return"]
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Which weights of others a run begins with, and which of them it trains."""
+
+    source: Annotated[str, tyro.conf.arg(aliases=["--from"])] = ""
+    """A GPT-2 or Llama folder of Hugging Face, or a .gguf file of Llama architecture, with its
+    tokenizer; empty: random weights. Its sizes stand in place of the model's options."""
+    trained: Trained = "all"
+    """What is trained: all; the last blocks; adapters of model.adapter_rank; or nothing but what
+    the return goes through, which the other three train too."""
+    blocks: Count = 2
+    """How many of the last blocks, with trained 'blocks'."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "start.")
+        needed = "all without start.source: random weights want training"
+        require(bool(self.source) or self.trained == "all", "start.trained", self.trained, needed)

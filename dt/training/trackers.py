@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from dt.config import TrainConfig, to_json
+from dt.config import RunConfig, to_json
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_PICTURES: Mapping[str, Path] = MappingProxyType({})
@@ -116,7 +116,7 @@ class WeightsAndBiases:
     left out by wandb.
     """
 
-    def __init__(self, run_dir: Path, config: TrainConfig, is_over: bool = False):
+    def __init__(self, run_dir: Path, config: RunConfig, is_over: bool = False):
         """
         Args:
             is_over: training is: what is written now stands behind its last record, of whatever
@@ -159,7 +159,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def refuse_missing_trackers(config: TrainConfig) -> None:
+def refuse_missing_trackers(config: RunConfig) -> None:
     """Refuse to log to what is not installed, before the data are read.
 
     Raises:
@@ -171,9 +171,7 @@ def refuse_missing_trackers(config: TrainConfig) -> None:
         )
 
 
-def trackers_of(
-    run_dir: Path, config: TrainConfig, *, is_over: bool = False
-) -> tuple[Tracker, ...]:
+def trackers_of(run_dir: Path, config: RunConfig, *, is_over: bool = False) -> tuple[Tracker, ...]:
     """Open the trackers that the configuration asks for.
 
     Args:
