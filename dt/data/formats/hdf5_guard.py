@@ -59,10 +59,11 @@ def _ask(path: Path) -> str | None:
     code = _stop()
     if code == 0:
         return None
-    if code == -signal.SIGPROF:
-        return "its structure keeps HDF5 busy without end"
     if code < 0:
-        return f"HDF5 ends the process that looks at it: {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
+        if name == "SIGPROF":
+            return "its structure keeps HDF5 busy without end"
+        return f"HDF5 ends the process that looks at it: {name}"
     return f"{WALK.name} ended with exit code {code}; is h5py whole?"
 
 

@@ -43,31 +43,24 @@ def walk(path: str) -> str:
 
 def main() -> None:
     """Walk through one file after another, within limits that the system keeps."""
-    import h5py  # noqa: F401, what follows counts from here
+    import h5py  # noqa: F401, what it takes is not a file's
+    import psutil
 
-    try:
-        import resource
-    except ImportError:  # of Windows, where whoever waits keeps the time
-        resource = None  # type: ignore[assignment]
-    while select.select([0], [], [], IDLE)[0] if os.name == "posix" else True:
+    process = psutil.Process()
+    while os.name != "posix" or select.select([0], [], [], IDLE)[0]:
         line = sys.stdin.buffer.readline()
         if not line:
             return
         path = json.loads(line)
-        if resource is not None:
-            with open(
-                "/proc/self/statm" if os.path.exists("/proc/self/statm") else os.devnull
-            ) as f:
-                pages = int((f.read().split() or ["0"])[0])
-            taken = pages * resource.getpagesize() or MEMORY
-            hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-            most = taken + MEMORY
-            if hard != resource.RLIM_INFINITY:
-                most = min(most, hard)
-            resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+        if hasattr(psutil, "RLIMIT_AS"):  # of Linux and FreeBSD
+            hard = process.rlimit(psutil.RLIMIT_AS)[1]
+            most = process.memory_info().vms + MEMORY
+            most = most if hard == psutil.RLIM_INFINITY else min(most, hard)
+            process.rlimit(psutil.RLIMIT_AS, (most, hard))
+        if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, SECONDS + os.path.getsize(path) / 2**20)
         wrong = walk(path)
-        if resource is not None:
+        if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, 0)
         sys.stdout.write(json.dumps(wrong) + "\n")
         sys.stdout.flush()
