@@ -17,6 +17,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dt.model.edits import Edit as Edit
     from dt.steering.asking import ask as ask
+    from dt.steering.explaining import explain as explain
+    from dt.steering.intervening import intervene as intervene
+    from dt.steering.patching import patch as patch
     from dt.steering.running import null as null
     from dt.steering.running import points as points
     from dt.steering.running import run as run
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 _HOMES = {
     "Edit": "dt.model.edits",
     "ask": "dt.steering.asking",
+    "explain": "dt.steering.explaining",
+    "intervene": "dt.steering.intervening",
+    "patch": "dt.steering.patching",
     "null": "dt.steering.running",
     "points": "dt.steering.running",
     "run": "dt.steering.running",
