@@ -63,7 +63,8 @@ SOLE_OWNERS = {
     "wandb": {"dt.training.trackers"},
     "imageio_ffmpeg": {"dt.acting.film"},
     "PIL": {"dt.acting.video", "dt.acting.film"},
-    "safetensors": {"dt.checkpoint.hugging_face"},
+    "safetensors": {"dt.checkpoint.hugging_face", "dt.text.pretrained"},
+    "gguf": {"dt.text.pretrained.gguf_file"},
 }
 
 
