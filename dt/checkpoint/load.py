@@ -113,6 +113,10 @@ def steered(
             f"{path}: was made for other weights ({header.source}, update "
             f"{header.checkpoint_step}) than {name or 'this policy'} has; make it anew for these"
         )
+    if steering.prefix is not None:
+        raise ValueError(
+            f"{path}: holds a soft prefix, which no model of this version has room for"
+        )
     options = dataclasses.replace(options, steer=str(path))
     if steering.guidance is not None:
         if options.is_guided or options.null:
