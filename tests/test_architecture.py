@@ -62,7 +62,7 @@ SOLE_OWNERS = {
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},
     "imageio_ffmpeg": {"dt.acting.film"},
-    "PIL": {"dt.acting.video", "dt.acting.film"},
+    "PIL": {"dt.data.formats.minari_checks", "dt.acting.video", "dt.acting.film"},
     "safetensors": {"dt.checkpoint.hugging_face", "dt.text.pretrained"},
     "gguf": {"dt.text.pretrained.gguf_file"},
 }
