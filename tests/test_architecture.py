@@ -53,7 +53,12 @@ SOLE_OWNERS = {
     "optax": {"dt.training"},
     "jax.sharding": {"dt.parallel"},
     "tyro": {"dt.cli", "dt.config"},
-    "matplotlib": {"dt.report.plots", "dt.report.contest_plots", "dt.report.steering_plots"},
+    "matplotlib": {
+        "dt.report.plots",
+        "dt.report.contest_plots",
+        "dt.report.steering_plots",
+        "dt.report.explain_plots",
+    },
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},
     "imageio_ffmpeg": {"dt.acting.film"},

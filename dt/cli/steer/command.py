@@ -16,6 +16,8 @@ from dt.words import there_are
 # What each verb does in a few words; dt/cli/steer/VERB.py runs it.
 VERBS = {
     "ask": "measure which input brings which return, so that a wanted return comes about",
+    "explain": "find what an action is owed to, and the smallest edit that would change it",
+    "intervene": "put something else at an input or inside the model, and play with it",
 }
 
 
