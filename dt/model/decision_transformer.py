@@ -58,9 +58,14 @@ class DecisionTransformer(nnx.Module):
         batch: Batch,
         null_returns: Bool[Array, " B"] | None = None,
         *,
+        action_vectors: Float[Array, "B T D"] | None = None,
         rngs: nnx.Rngs | None = None,
     ) -> tuple[Prediction, Float[Array, "B T P"] | None]:
         """Predict every action, and every return before it is told.
+
+        Args:
+            action_vectors: in place of those of the batch's actions: a mixture of several actions'
+                can then be asked about, or a slope taken by them.
 
         Returns:
             What the heads of actions and of returns say; None in place of the latter where the
@@ -68,7 +73,7 @@ class DecisionTransformer(nnx.Module):
         """
         if null_returns is None:
             null_returns = jnp.zeros(len(batch.timesteps), bool)
-        tokens, condition = self.embed(batch, null_returns)
+        tokens, condition = self.embed(batch, null_returns, action_vectors)
         action_place, return_place = self.layout.action_predictor, self.layout.return_predictor
         outputs = self.transformer(
             tokens,

@@ -16,10 +16,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dt.steering.asking import ask as ask
+    from dt.steering.guiding import guide as guide
+    from dt.steering.optimizing import optimize as optimize
+    from dt.steering.optimizing_rollouts import optimize_rollouts as optimize_rollouts
+    from dt.steering.reaching import reach as reach
 
 # Where each verb is defined.
 _HOMES = {
     "ask": "dt.steering.asking",
+    "guide": "dt.steering.guiding",
+    "optimize": "dt.steering.optimizing",
+    "optimize_rollouts": "dt.steering.optimizing_rollouts",
+    "reach": "dt.steering.reaching",
 }
 __all__ = [*_HOMES]  # noqa: PLE0604 (a list of strings)
 
