@@ -62,8 +62,9 @@ SOLE_OWNERS = {
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},
     "imageio_ffmpeg": {"dt.acting.film"},
-    "PIL": {"dt.acting.video", "dt.acting.film"},
-    "safetensors": {"dt.checkpoint.hugging_face"},
+    "PIL": {"dt.data.formats.minari_checks", "dt.acting.video", "dt.acting.film"},
+    "safetensors": {"dt.checkpoint.hugging_face", "dt.text.pretrained"},
+    "gguf": {"dt.text.pretrained.gguf_file"},
 }
 
 

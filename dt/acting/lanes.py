@@ -16,6 +16,7 @@ from gymnasium.experimental.functional import FuncEnv
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dt.acting.program import PolicyProgram, PolicyState, Start
+from dt.model.heads.action import could_be_computed
 from dt.model.params import Params
 from dt.parallel.rows import WHOLE, device_index
 from dt.spaces.arrays import Tree
@@ -79,7 +80,8 @@ class StepCounts(NamedTuple):
     timesteps: Array  # int32
     rewards: Array  # float32, the environment's
     ended: Array  # bool
-    finite: Array  # bool
+    finite: Array  # bool: what the environment gave
+    computed: Array  # bool: the action
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +175,14 @@ class LaneProgram:
             episodes=episodes,
             upcoming=state.upcoming + num_lanes * ended.sum(dtype=jnp.int32),
         )
-        return going_on, StepCounts(state.episodes, agent.timestep - 1, rewards, ended, finite)
+        return going_on, StepCounts(
+            episodes=state.episodes,
+            timesteps=agent.timestep - 1,
+            rewards=rewards,
+            ended=ended,
+            finite=finite,
+            computed=could_be_computed(chosen),
+        )
 
 
 def _restart(

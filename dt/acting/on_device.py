@@ -24,7 +24,7 @@ from dt.acting.lanes import LaneProgram, Lanes, LaneState, Queue, StepCounts
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault, Rollouts, Tally, action_seeds, check_spaces
 from dt.parallel.rows import WHOLE, on_all, on_each, row_mesh
-from dt.play.faults import EnvironmentFault
+from dt.play.faults import BEYOND, EnvironmentFault
 
 CHUNK = 64  # steps of all rows in one call: a few milliseconds that no host waits for
 
@@ -128,8 +128,9 @@ def run_on_device(
     that Gymnasium's `FunctionalJaxEnv` would draw when reset with that seed.
 
     Raises:
-        RolloutFault: when the environment gives numbers that are not finite, with the episodes
-            that had ended.
+        RolloutFault: when the environment gives numbers that are not finite, or the policy can
+            compute no action, with the episodes that had ended. What the rows do in the rest of
+            the chunk is not counted.
         ValueError: for other spaces than the policy's, and for an episode that outlasts the
             timesteps which the model knows, where the policy's options say so.
     """
@@ -140,10 +141,10 @@ def _count(
     counts: StepCounts, tally: Tally, policy: ReturnConditionedPolicy, task: FunctionalTask
 ) -> None:
     """Tally a chunk, or what of it came before the first thing that may not be."""
-    episodes, timesteps, rewards, ended, finite = map(np.asarray, counts)
+    episodes, timesteps, rewards, ended, finite, computed = map(np.asarray, counts)
     live, longest = episodes >= 0, policy.spec.max_timesteps
     ends = policy.options.past_end == "error"
-    outlasts, broken = live & ends & (timesteps >= longest), live & ~finite
+    outlasts, broken = live & ends & (timesteps >= longest), live & ~(finite & computed)
     wrong = outlasts | broken
     sound = int(wrong.any(axis=1).argmax()) if wrong.any() else len(wrong)
     tally.add(episodes[:sound], timesteps[:sound], rewards[:sound], ended[:sound])
@@ -152,8 +153,8 @@ def _count(
     if outlasts[sound].any():
         policy.options.check_timestep(longest, longest)
     row = int(broken[sound].argmax())
-    fault = EnvironmentFault(
-        f"{task.name} on the device, row {row}, episode {episodes[sound, row]}, step "
-        f"{timesteps[sound, row]}: gave a number that is not finite (reward {rewards[sound, row]})"
-    )
-    raise RolloutFault(fault, tally)
+    place = f"row {row}, episode {episodes[sound, row]}, step {timesteps[sound, row]}"
+    what = f"gave a number that is not finite (reward {rewards[sound, row]})"
+    if not computed[sound, row]:
+        what = f"the policy's action is no number or choice; {BEYOND}"
+    raise RolloutFault(EnvironmentFault(f"{task.name} on the device, {place}: {what}"), tally)

@@ -239,7 +239,9 @@ class PolicyProgram:
         chosen = jax.vmap(lambda e, key: head.choose(e, jax.random.fold_in(key, 1), choice))(
             expected[: len(keys)], keys
         )
-        return self._in_passes(chosen)
+        # Drawn from what is not finite it would be a return like any other.
+        sound = jnp.isfinite(expected[: len(keys)]).all(axis=-1)
+        return self._in_passes(jnp.where(sound, chosen, jnp.nan))
 
 
 def _guided(model: DecisionTransformer, both: Prediction, weight: Float[Array, " B"]) -> Prediction:

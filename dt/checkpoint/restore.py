@@ -12,17 +12,15 @@ from flax import nnx
 from dt.checkpoint.arrays import read
 from dt.checkpoint.manifest import checkpoints_of, complete_steps, set_aside, verify
 from dt.checkpoint.state import TrainState, from_trees, to_trees
-from dt.config import ModelConfig
 from dt.files import read_json
 from dt.parallel.processes import first_decides
-from dt.spec.serialize import spec_to_json
-from dt.spec.spec import PolicySpec
+from dt.spec.serialize import Spec, spec_to_json
 
 
 def restore_state(
     run_dir: Path,
     like: TrainState,
-    spec: PolicySpec,
+    spec: Spec,
     warn: Callable[[str], None],
     where: TrainState | None = None,
 ) -> TrainState:
@@ -72,7 +70,7 @@ def with_weights_of(folder: Path, state: TrainState, where: TrainState) -> Train
     return state._replace(params=params)
 
 
-def _check_spec(folder: Path, spec: PolicySpec) -> None:
+def _check_spec(folder: Path, spec: Spec) -> None:
     """Refuse to go on with other units than the weights were trained in."""
     before = read_json(folder / "spec.json")
     if not isinstance(before, dict) or not isinstance(before.get("dataset"), dict):
@@ -82,7 +80,7 @@ def _check_spec(folder: Path, spec: PolicySpec) -> None:
     for name in ("env_id", "env_kwargs", "reference", "guidance"):
         before.pop(name, None), now.pop(name, None)
     if isinstance(before.get("model"), dict):  # options that are younger are at their defaults
-        before["model"] = dataclasses.asdict(ModelConfig()) | before["model"]
+        before["model"] = dataclasses.asdict(type(spec.model)()) | before["model"]
     before["dataset"].pop("name", None), now["dataset"].pop("name")
     for name in now:
         if before.get(name) != now[name]:

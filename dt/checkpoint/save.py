@@ -27,8 +27,7 @@ from dt.checkpoint.manifest import (
 )
 from dt.checkpoint.state import TrainState, to_trees
 from dt.parallel.processes import barrier, first_decides, is_first, largest
-from dt.spec.serialize import spec_to_json
-from dt.spec.spec import PolicySpec
+from dt.spec.serialize import Spec, spec_to_json
 
 
 class Checkpointer:
@@ -38,7 +37,7 @@ class Checkpointer:
     process left unfinished in the directory is removed.
     """
 
-    def __init__(self, run_dir: Path, spec: PolicySpec, keep: int):
+    def __init__(self, run_dir: Path, spec: Spec, keep: int):
         self.directory = checkpoints_of(run_dir)
         if is_first():
             self.directory.mkdir(parents=True, exist_ok=True)

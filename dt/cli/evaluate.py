@@ -11,6 +11,8 @@ import tyro
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
+from dt.cli.text import evaluate_text_run
+from dt.training.run_directory import is_text_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,6 +217,8 @@ def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evalua
     """
 
     def command() -> int:
+        if any(is_text_run(Path(word)) for word in args if not word.startswith("-")):
+            return evaluate_text_run(args, prog)
         config = parse_args(EvaluateConfig, args, prog)
         if config.compare is not None:
             return _compare(config, *config.compare)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,6 +14,8 @@ from dt.checkpoint.export import PLATFORMS, Platform, check_export, export_polic
 from dt.checkpoint.load import load_policy
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
+from dt.cli.text import export_text_run
+from dt.training.run_directory import is_text_run
 
 PROG = "dt export"
 
@@ -51,7 +54,14 @@ class ExportConfig:
 
 
 def main(args: list[str] | None = None) -> int:
-    return exit_code(PROG, lambda: _export(parse_args(ExportConfig, args, PROG)))
+    words = sys.argv[1:] if args is None else args
+
+    def command() -> int:
+        if any(is_text_run(Path(word)) for word in words if not word.startswith("-")):
+            return export_text_run(words, PROG)
+        return _export(parse_args(ExportConfig, words, PROG))
+
+    return exit_code(PROG, command)
 
 
 def _export(config: ExportConfig) -> int:

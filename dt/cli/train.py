@@ -6,26 +6,32 @@ import dataclasses
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
-from dt.config import TrainConfig, from_json, to_json
+from dt.cli.text import train_text
+from dt.config import RunConfig, TrainConfig, to_json
 from dt.config.presets import (
     DEMO,
     OWN_DATA,
     PRESETS,
+    TEXT_PRESETS,
     preset_for,
     preset_named,
+    text_preset,
     with_recipe,
     with_size,
 )
-from dt.files import read_json, shown
+from dt.config.text import TextConfig
+from dt.files import read_json, shown, structured
 from dt.training.run_directory import over, recorded
 
 if TYPE_CHECKING:
     from dt.data import EpisodeDataset
     from dt.evaluation.card import Card
+
+Run = TypeVar("Run", bound=RunConfig)
 
 
 def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "train.py") -> int:
@@ -41,6 +47,8 @@ def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "t
     """
 
     def command() -> int:
+        if args and args[0] in TEXT_PRESETS:
+            return train_text(args[0], parse_text_args(args, prog), " ".join([prog, *args]))
         preset, config = parse_train_args(args, prog)
         return _train(preset, config, " ".join([prog, *args]), demos)
 
@@ -111,21 +119,50 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
     of_file = str(values.pop("preset", ""))
     preset = preset or of_file or preset_for(_source(args, values))
     preset_named(preset)
+    known = [*PRESETS, *TEXT_PRESETS]
     description = (
         f"{prog} [PRESET] [--data SOURCE] [--run-dir DIR] [--num-steps N] [--seed S] [--resume] "
-        f"[--config FILE] [--dotted.override V]. Presets: {', '.join(PRESETS)}; without one, "
+        f"[--config FILE] [--dotted.override V]. Presets: {', '.join(known)}; without one, "
         f"{OWN_DATA} where --data is given, else {DEMO}, which makes its own data. --config takes "
         "a run's config.json, or a file with some of its keys, as defaults, but for run_dir and "
         "resume. The defaults below are the preset's, or those of its --model.recipe and "
         "--model.size."
     )
-    default = _over_preset(preset, values, file)
+    default = _over(PRESETS[preset], values, file)
     default = with_recipe(default, _last_value(args, "--model.recipe"))
     default = with_size(default, _last_value(args, "--model.size"))
     if "--resume" in args and not _last_value(args, "--num-steps"):
-        before = recorded(preset, _last_value(args, "--run-dir"))
-        default = dataclasses.replace(default, num_steps=before.get("num_steps", default.num_steps))
+        default = _as_long_as_before(default, preset, args)
     return preset, parse_args(TrainConfig, args, prog, default=default, description=description)
+
+
+def parse_text_args(args: list[str], prog: str = "train.py") -> TextConfig:
+    """Parse `PRESET [--flags]` of a run on text.
+
+    Raises:
+        ValueError: for flags and values that are not allowed.
+        SystemExit: after --help.
+    """
+    preset, file = args[0], _last_value(args, "--config")
+    values, rest = _from_file(args[1:])
+    values.pop("preset", None)
+    default = text_preset(preset, _source(rest, values), bool(_starts_from(rest, values)))
+    default = _over(default, values, file)
+    if "--resume" in rest and not _last_value(rest, "--num-steps"):
+        default = _as_long_as_before(default, preset, rest)
+    description = (
+        f"{prog} {preset} [--data FILE] [--text.column NAME] [--text.score NAME] [--from FOLDER] "
+        f"[--run-dir DIR] [--resume] [--dotted.override V]: a language model that is told a text's "
+        f"score first. Without --data it learns sentences made up here. --config takes a run's "
+        f"config.json as defaults."
+    )
+    return parse_args(TextConfig, rest, prog, default=default, description=description)
+
+
+def _as_long_as_before(default: Run, preset: str, args: list[str]) -> Run:
+    """Keep the number of updates of a run that is resumed."""
+    before = recorded(preset, _last_value(args, "--run-dir"))
+    return dataclasses.replace(default, num_steps=before.get("num_steps", default.num_steps))
 
 
 def _from_file(args: list[str]) -> tuple[dict[str, object], list[str]]:
@@ -152,12 +189,19 @@ def _source(args: list[str], values: dict[str, object]) -> str:
     return _last_value(args, "--data", "--data.source") or str(default)
 
 
-def _over_preset(preset: str, values: dict[str, object], file: str) -> TrainConfig:
+def _starts_from(args: list[str], values: dict[str, object]) -> str:
+    """Find whose weights a run on text begins with, by a flag or in a file's options."""
+    part = values.get("start")
+    default = part.get("source", "") if isinstance(part, dict) else ""
+    return _last_value(args, "--from", "--start.source") or str(default)
+
+
+def _over(preset: Run, values: dict[str, object], file: str) -> Run:
     """Lay the options of a file over the preset's."""
     if not values:
-        return PRESETS[preset]
+        return preset
     try:
-        return from_json(over(json.loads(json.dumps(to_json(PRESETS[preset]))), values))
+        return structured(type(preset), over(json.loads(json.dumps(to_json(preset))), values))
     except ValueError as error:
         raise ValueError(shown(f"--config {file}: {error}")) from None
 

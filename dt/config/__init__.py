@@ -4,7 +4,7 @@ from dt.config.data import DataConfig, cache_home
 from dt.config.evaluation import EvaluationConfig
 from dt.config.model import ModelConfig, RecipeName, SizeName
 from dt.config.optimizer import OptimizerConfig
-from dt.config.run import DistributedConfig, LogConfig, MeshConfig, TrainConfig
+from dt.config.run import DistributedConfig, LogConfig, MeshConfig, RunConfig, TrainConfig
 from dt.config.serialize import from_json, to_json
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "ModelConfig",
     "OptimizerConfig",
     "RecipeName",
+    "RunConfig",
     "SizeName",
     "TrainConfig",
     "cache_home",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from dt.config.checks import (
     BelowOne,
@@ -47,6 +49,8 @@ class LanguageModelConfig:
     """Biases in the linear layers of the blocks."""
     epsilon: Positive = 1e-5
     """Of every norm."""
+    num_positions: CountOrNone = 0
+    """Positions that the model was made for, of which `longest` are used; 0: these alone."""
     rope_theta: Positive = 10_000.0
     """Base of the wavelengths of rotary positions."""
     window: CountOrNone = 0
@@ -72,8 +76,16 @@ class LanguageModelConfig:
         needed = f"a divisor of num_heads={self.num_heads}"
         shared = self.num_heads % self.key_heads == 0
         require(shared, "model.num_key_heads", self.num_key_heads, needed)
+        needed = f"0, or at least longest={self.longest}"
+        enough = self.positions_held >= self.longest
+        require(enough, "model.num_positions", self.num_positions, needed)
         even = self.positions == "learned" or self.head_size % 2 == 0
         require(even, "model.head_width", self.head_size, "even, as rotary positions turn pairs")
+
+    @property
+    def positions_held(self) -> int:
+        """Positions that the weights are for."""
+        return self.num_positions or self.longest
 
     @property
     def key_heads(self) -> int:
@@ -92,3 +104,25 @@ class LanguageModelConfig:
             return self.mlp_width
         # A multiple of 8, which processors multiply fast.
         return 4 * self.width if self.activation == "gelu" else -(-self.width // 3) * 8
+
+
+Trained = Literal["all", "blocks", "adapters", "return"]
+
+
+@dataclass(frozen=True)
+class StartConfig:
+    """Which weights of others a run begins with, and which of them it trains."""
+
+    source: Annotated[str, tyro.conf.arg(aliases=["--from"])] = ""
+    """A GPT-2 or Llama folder of Hugging Face, or a .gguf file of Llama architecture, with its
+    tokenizer; empty: random weights. Its sizes stand in place of the model's options."""
+    trained: Trained = "all"
+    """What is trained: all; the last blocks; adapters of model.adapter_rank; or nothing but what
+    the return goes through, which the other three train too."""
+    blocks: Count = 2
+    """How many of the last blocks, with trained 'blocks'."""
+
+    def __post_init__(self) -> None:
+        check_bounds(self, "start.")
+        needed = "all without start.source: random weights want training"
+        require(bool(self.source) or self.trained == "all", "start.trained", self.trained, needed)

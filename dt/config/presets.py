@@ -13,6 +13,8 @@ from dt.config import (
     SizeName,
     TrainConfig,
 )
+from dt.config.language_model import LanguageModelConfig
+from dt.config.text import GRAMMAR, PostsConfig, TextConfig, TextDataConfig
 from dt.words import there_are
 
 
@@ -133,6 +135,58 @@ PRESETS: dict[str, TrainConfig] = {
 }
 
 
+TEXT = "text"  # the preset of posts and their votes
+
+TEXT_PRESETS: dict[str, TextConfig] = {
+    # Without --data: sentences of a small grammar, whose exact distribution is known.
+    TEXT: TextConfig(
+        data=TextDataConfig(source=GRAMMAR, batch_size=64),
+        text=PostsConfig(tokenizer="words", judge_fraction=0.0, test_fraction=0.05),
+        model=LanguageModelConfig(longest=16, width=64, num_layers=2, dropout=0.0),
+        optimizer=OptimizerConfig(
+            learning_rate=3e-3,
+            warmup_steps=100,
+            final_fraction=0.0,
+            betas=(0.9, 0.98),
+            clip_norm=1.0,
+        ),
+        num_steps=6000,
+    ),
+}
+# The same preset where --data names posts.
+POSTS = TextConfig(
+    model=LanguageModelConfig(longest=64, width=128, num_layers=4, dropout=0.2),
+    optimizer=OptimizerConfig(
+        learning_rate=2e-3,
+        warmup_steps=100,
+        final_fraction=0.05,
+        weight_decay=0.1,
+        betas=(0.9, 0.98),
+        clip_norm=1.0,
+    ),
+    num_steps=2000,
+)
+
+
+def text_preset(name: str, source: str, pretrained: bool = False) -> TextConfig:
+    """Look up a preset of runs on text, as it is for these posts.
+
+    Args:
+        source: as `data.source`; empty: the preset's own.
+        pretrained: whether the weights of another model are begun with, which want smaller steps
+            and whose own words are kept.
+    """
+    own = POSTS if name == TEXT and source not in ("", GRAMMAR) else TEXT_PRESETS[name]
+    if not pretrained:
+        return own
+    return dataclasses.replace(
+        own,
+        text=dataclasses.replace(own.text, tokenizer="bpe"),
+        model=dataclasses.replace(own.model, dropout=0.0),
+        optimizer=dataclasses.replace(own.optimizer, learning_rate=2e-4),
+    )
+
+
 def preset_named(name: str) -> TrainConfig:
     """Look up a preset.
 
@@ -140,7 +194,10 @@ def preset_named(name: str) -> TrainConfig:
         ValueError: for a name that there is not, with the nearest that is.
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown preset {name!r}; {there_are(name, PRESETS)}")
+        if name in TEXT_PRESETS:
+            raise ValueError(f"preset {name} is of text, and only `train` takes it")
+        known = [*PRESETS, *TEXT_PRESETS]
+        raise ValueError(f"unknown preset {name!r}; {there_are(name, known)}")
     return PRESETS[name]
 
 

@@ -58,13 +58,10 @@ class LogConfig:
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a run."""
+class RunConfig:
+    """What every run has, whatever it learns: optimiser, budget, directory and devices."""
 
-    data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     mesh: MeshConfig = field(default_factory=MeshConfig)
     distributed: DistributedConfig = field(default_factory=DistributedConfig)
     log: LogConfig = field(default_factory=LogConfig)
@@ -94,7 +91,55 @@ class TrainConfig:
     def __post_init__(self) -> None:
         check_finite(self)
         check_bounds(self)
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of a batch."""
+        raise NotImplementedError(f"{type(self).__name__} says nothing of batches")
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Parts whose gradients are summed one after the other."""
+        return 1
+
+    @property
+    def card_interval(self) -> int:
+        """Updates between the cards that choose a checkpoint; 0: none are made."""
+        return 0
+
+    @property
+    def return_dropout(self) -> float:
+        """Share of a batch's rows whose return is the null token."""
+        return 0.0
+
+
+@dataclass(frozen=True)
+class TrainConfig(RunConfig):
+    """Everything that decides a run on episodes."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if self.model.recipe != "default":
             value = self.data.windows_per_segment
             needed = f"1 with recipe {self.model.recipe}, which acts on single windows"
             require(value == 1, "data.windows_per_segment", value, needed)
+
+    @property
+    def num_rows(self) -> int:
+        return self.data.num_segments
+
+    @property
+    def num_micro_batches(self) -> int:
+        return self.data.num_micro_batches
+
+    @property
+    def card_interval(self) -> int:
+        return self.evaluation.interval
+
+    @property
+    def return_dropout(self) -> float:
+        return self.model.return_dropout

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from dt.config.run import TrainConfig
+from dt.config.run import RunConfig, TrainConfig
 from dt.files import structured
 
 
-def to_json(config: TrainConfig) -> dict[str, Any]:
+def to_json(config: RunConfig) -> dict[str, Any]:
     """Write the options as plain JSON values."""
     return dataclasses.asdict(config)
 

@@ -16,9 +16,10 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from dt.config import ModelConfig
-from dt.model.attention.way import Drop
+from dt.model.attention.way import Drop, Whole
 from dt.model.dropout import dropout_in_training
 from dt.model.layers import Linear
+from dt.model.points import BlockPoints
 from dt.model.recipe import recipe_of
 
 Modulation: TypeAlias = tuple[Array, Array] | None  # scale and shift of a norm's output
@@ -47,8 +48,10 @@ class Attention(nnx.Module):
         heads = self.qkv(x).reshape(*x.shape[:2], self.num_heads, 3, -1)
         return heads[:, :, :, 0], heads[:, :, :, 1], heads[:, :, :, 2]
 
-    def dropout_of_weights(self, rngs: nnx.Rngs | None) -> Drop | None:
-        """Make the dropout of attention weights; None where nothing is dropped."""
+    def on_weights(self, rngs: nnx.Rngs | None, points: BlockPoints | None) -> Drop | None:
+        """What happens to attention weights: dropout, or what is read and edited there."""
+        if points is not None and points.touches("attention.weights"):
+            return Whole(partial(points.at, "attention.weights", axis=2))
         if rngs is None or not self.dropout:
             return None
         return partial(dropout_in_training, rate=self.dropout, rngs=rngs)
@@ -88,6 +91,7 @@ class Block(nnx.Module):
         condition: Float[Array, "B L D"] | None = None,
         read: slice | Int[np.ndarray, " R"] | None = None,
         rngs: nnx.Rngs | None = None,
+        points: BlockPoints | None = None,
     ) -> tuple[Float[Array, "B R D"], Memory | None]:
         """Compute the outputs of all tokens, or only of those at `read`, and what `attend` keeps.
 
@@ -96,6 +100,7 @@ class Block(nnx.Module):
             condition: of each token, where the block is adaptive.
             read: positions of tokens; nobody reads the others' outputs of the last block.
             rngs: for dropout; without them the block is deterministic.
+            points: what is read and edited here; such a block computes the outputs of all tokens.
         """
         for_attention, for_mlp = self._modulations(condition)
         kept = None
@@ -104,14 +109,19 @@ class Block(nnx.Module):
             if read is not None:
                 x, q = x[:, read], q[:, read]
                 for_mlp = jax.tree.map(lambda m: m[:, read], for_mlp)
-            mixed, kept = attend(q, k, v, self.attention.dropout_of_weights(rngs))
-            mixed = self.attention.out(mixed.reshape(x.shape))
+            mixed, kept = attend(q, k, v, self.attention.on_weights(rngs, points))
+            mixed = _at(points, "attention.heads", mixed)
+            mixed = _at(points, "attention.out", self.attention.out(mixed.reshape(x.shape)))
             x = x + dropout_in_training(mixed, self.dropout, rngs)
-        return x + dropout_in_training(self._mlp(x, for_mlp), self.dropout, rngs), kept
+        x = x + dropout_in_training(self._mlp(x, for_mlp, points), self.dropout, rngs)
+        return _at(points, "residual", x), kept
 
-    def _mlp(self, x: Float[Array, "B R D"], modulation: Modulation) -> Float[Array, "B R D"]:
+    def _mlp(
+        self, x: Float[Array, "B R D"], modulation: Modulation, points: BlockPoints | None
+    ) -> Float[Array, "B R D"]:
         normal = _modulated(self.norm_mlp(x), modulation)
-        return self.contract(self.activation(self.expand(normal)))
+        hidden = _at(points, "mlp.hidden", self.activation(self.expand(normal)))
+        return _at(points, "mlp.out", self.contract(hidden))
 
     def _modulations(
         self, condition: Float[Array, "B L D"] | None
@@ -122,6 +132,10 @@ class Block(nnx.Module):
         assert condition is not None, "adaptive blocks are given a condition"
         a, b, c, d = jnp.split(self.modulation(jax.nn.silu(condition)), 4, axis=-1)
         return (a, b), (c, d)
+
+
+def _at(points: BlockPoints | None, part: str, value: Array) -> Array:
+    return value if points is None else points.at(part, value)
 
 
 def _modulated(x: Float[Array, "B L D"], modulation: Modulation) -> Float[Array, "B L D"]:

@@ -14,6 +14,8 @@ from dt.model.attention.mask import Prefix
 from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead, make_return_head
+from dt.model.inputs import edited_batch, edited_moment, input_names
+from dt.model.points import Points, point_names
 from dt.model.recipe import recipe_of
 from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
@@ -60,12 +62,14 @@ class DecisionTransformer(nnx.Module):
         *,
         action_vectors: Float[Array, "B T D"] | None = None,
         rngs: nnx.Rngs | None = None,
+        points: Points | None = None,
     ) -> tuple[Prediction, Float[Array, "B T P"] | None]:
         """Predict every action, and every return before it is told.
 
         Args:
             action_vectors: in place of those of the batch's actions: a mixture of several actions'
                 can then be asked about, or a slope taken by them.
+            points: what is read and edited at named points, of which `names_of_points` is the list.
 
         Returns:
             What the heads of actions and of returns say; None in place of the latter where the
@@ -73,7 +77,9 @@ class DecisionTransformer(nnx.Module):
         """
         if null_returns is None:
             null_returns = jnp.zeros(len(batch.timesteps), bool)
-        tokens, condition = self.embed(batch, null_returns, action_vectors)
+        if points is not None:
+            batch = edited_batch(batch, points, self.layout)
+        tokens, condition = self.embed(batch, null_returns, points, action_vectors)
         action_place, return_place = self.layout.action_predictor, self.layout.return_predictor
         outputs = self.transformer(
             tokens,
@@ -82,6 +88,8 @@ class DecisionTransformer(nnx.Module):
             condition=condition,
             prefix=self.prefix(batch.prefix, len(batch.timesteps)),
             rngs=rngs,
+            points=points,
+            timesteps=batch.timesteps,
         )
         actions = self.head(outputs[0])
         return actions, None if return_place is None else self.return_head(outputs[1])
@@ -142,6 +150,7 @@ class DecisionTransformer(nnx.Module):
         null_returns: Bool[Array, " B"],
         cache: Cache,
         choose: Chooser | None = None,
+        points: Points | None = None,
     ) -> tuple[Prediction, Cache, Float[Array, " B"]]:
         """Predict this step's action from all that went before, and say the return in it.
 
@@ -150,16 +159,31 @@ class DecisionTransformer(nnx.Module):
         Args:
             choose: what the return's head predicts -> the return that is asked for, in place of
                 the moment's; for layouts that predict it.
+            points: what is read and edited at named points: with a ring cache of the step's new
+                tokens, else of the whole window.
         """
+        if points is not None:
+            moment = edited_moment(moment, points, self.layout)
         if isinstance(cache, RecomputedWindow):
-            return stepping.window_step(self._modules, moment, null_returns, cache, choose)
-        return stepping.cached_step(self._modules, moment, null_returns, cache, choose)
+            return stepping.window_step(self._modules, moment, null_returns, cache, choose, points)
+        return stepping.cached_step(self._modules, moment, null_returns, cache, choose, points)
 
     @property
     def _modules(self) -> Modules:
         predicts_returns = self.layout.return_predictor is not None
         return_head = self.return_head if predicts_returns else None
         return Modules(self.embed, self.transformer, self.head, return_head)
+
+
+def names_of_points(spec: PolicySpec) -> tuple[str, ...]:
+    """List the names of all points at which values can be read and edited, in their order."""
+    told = [
+        part
+        for part in ("return", "observation", "action")
+        if spec.layout.has(part) or (part == "return" and spec.conditional)
+    ]
+    tokens = spec.model.context_length * spec.layout.tokens_per_step + spec.num_prefix
+    return (*input_names(spec), *point_names(spec.model.num_layers, told, tokens > 1))
 
 
 def abstract_model(spec: PolicySpec) -> DecisionTransformer:

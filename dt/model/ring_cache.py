@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 from dt.model.attention import attend_within
 from dt.model.attention.mask import Before, Prefix
 from dt.model.attention.way import Drop
+from dt.model.points import FINAL, FIRST, Points
 from dt.model.transformer import Transformer
 
 KeysAndValues: TypeAlias = tuple[Array, Array]
@@ -95,6 +96,7 @@ def step(
     cache: RingCache,
     condition: Float[Array, "B n D"] | None = None,
     written: int = 0,
+    points: Points | None = None,
 ) -> tuple[Float[Array, "B 1 D"], RingCache]:
     """Compute the output of the last of a few new tokens, given the ring of those before them.
 
@@ -106,6 +108,8 @@ def step(
         condition: of each token, where the blocks are adaptive.
         written: tokens of this step of acting that came before, in an earlier call. The call
             that brings them to tokens_per_step ends the step.
+        points: what is read and edited of the new tokens; what the ring holds of those before
+            them stays as it was computed, with their edits.
     """
     n, count = transformer.tokens_per_step, len(places)
     assert written + count <= n, "a step of acting has as many tokens as a timestep"
@@ -120,18 +124,28 @@ def step(
     seen = jnp.broadcast_to(cache.prefix[:, None], (*mask.shape[:2], transformer.num_prefix))
     mask = jnp.concatenate([mask, seen], axis=2)
     x, all_keys, all_values = tokens.astype(transformer.config.dtype), [], []
+    where = None if points is None else points.where(timesteps, places)
+    if points is not None and where is not None:
+        x = points.at(FIRST, x, where)
     for i, block in enumerate(transformer.blocks):
         ring = cache.keys[i], cache.values[i]
-        newest = slice(-1, None) if i == len(transformer.blocks) - 1 else None
+        last = i == len(transformer.blocks) - 1
+        newest = slice(-1, None) if last and points is None else None
+        here = None if points is None or where is None else points.of_block(i, where)
         attend = partial(_write_and_attend, ring=ring, slot=slot, mask=mask)
-        x, after = block(x, attend, condition, newest)
+        x, after = block(x, attend, condition, newest, points=here)
+        if points is not None and here is not None:
+            points.note(i, here.seen)
         keys, values = ring if after is None else after
         all_keys.append(keys)
         all_values.append(values)
     ended = written + count == n
     next_block = (cache.block + 1) % (transformer.window + 1) if ended else cache.block
     cache = RingCache(tuple(all_keys), tuple(all_values), held, next_block, cache.prefix)
-    return transformer.norm(x).astype(jnp.float32), cache
+    x = transformer.norm(x).astype(jnp.float32)
+    if points is not None and where is not None:
+        x = points.at(FINAL, x, where)[:, -1:]
+    return x, cache
 
 
 def seen_from(
@@ -172,10 +186,11 @@ def _write_and_attend(
 ) -> tuple[Float[Array, "B m H d"], KeysAndValues]:
     """Write new keys and values into the ring from `slot` on, and attend to all of it.
 
+    Acting drops no weights: what `drop` does is to read or edit them, (B, H, n, S).
+
     What comes out is computed heads first, as the ring is: in another order the compiler for
     CPUs takes ten times as long for it.
     """
-    del drop  # acting drops nothing
     # That something is not finite is told by its key, which masking hides: a value that is
     # masked is still multiplied, by zero, and NaN would outlast the episode.
     sound = jnp.isfinite(v).all(axis=-1, keepdims=True)
@@ -188,5 +203,6 @@ def _write_and_attend(
     scores = scores / np.sqrt(q.shape[-1])
     scores = jnp.where(mask[:, None], scores, jnp.finfo(scores.dtype).min)
     weights = jax.nn.softmax(scores).astype(values.dtype)
+    weights = weights if drop is None else drop(weights)
     mixed = jnp.einsum("bhns,bhsd->bhnd", weights, values).swapaxes(1, 2)
     return mixed, (keys, values)

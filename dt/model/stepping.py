@@ -16,6 +16,7 @@ from dt.model.attention.mask import Prefix
 from dt.model.embed.tokens import Embed
 from dt.model.heads.action import ActionHead, Prediction
 from dt.model.heads.returns import ReturnHead
+from dt.model.points import Points
 from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
 from dt.model.transformer import Transformer
@@ -102,6 +103,7 @@ def window_step(
     null_returns: Bool[Array, " B"],
     window: RecomputedWindow,
     choose: Chooser | None,
+    points: Points | None = None,
 ) -> tuple[Prediction, RecomputedWindow, Float[Array, " B"]]:
     """Compute the last prediction of the whole model on the last context_length timesteps.
 
@@ -111,9 +113,16 @@ def window_step(
     window = window.advanced(moment, embed.observation(moment.observation))
 
     def newest(window: RecomputedWindow, place: int) -> Float[Array, "B D"]:
-        tokens, condition = embed.tokens(window.observations, window, null_returns)
+        tokens, condition = embed.tokens(window.observations, window, null_returns, points)
         (outputs,) = modules.transformer(
-            tokens, window.mask, (place,), condition=condition, newest=True, prefix=window.prefix
+            tokens,
+            window.mask,
+            (place,),
+            condition=condition,
+            newest=True,
+            prefix=window.prefix,
+            points=points,
+            timesteps=window.timesteps,
         )
         return outputs[:, -1]
 
@@ -131,6 +140,7 @@ def cached_step(
     null_returns: Bool[Array, " B"],
     cache: RingCache,
     choose: Chooser | None,
+    points: Points | None = None,
 ) -> tuple[Prediction, RingCache, Float[Array, " B"]]:
     """Compute the last prediction of the whole model on all of the past, of new tokens alone."""
     observed = modules.embed.observation(moment.observation)
@@ -145,23 +155,28 @@ def cached_step(
             cache,
             new.condition,
             written,
+            points,
         )
         return outputs[:, -1], cache
 
     if choose is not None:
         # The tokens that the return is predicted from, then the return and what follows it.
-        new = new_tokens(modules.embed, observed, moment, null_returns)
+        new = new_tokens(modules.embed, observed, moment, null_returns, points)
         done = len(new.places) - 1
         outputs, cache = advance(new.span(0, done), cache, 0)
         asked = choose(modules.expected_return(outputs))
     moment = moment._replace(return_to_go=asked)
-    new = new_tokens(modules.embed, observed, moment, null_returns)
+    new = new_tokens(modules.embed, observed, moment, null_returns, points)
     outputs, cache = advance(new.span(done, len(new.places)), cache, done)
     return modules.head(outputs), cache, asked
 
 
 def new_tokens(
-    embed: Embed, observed: Float[Array, "B D"], moment: Moment, null_returns: Bool[Array, " B"]
+    embed: Embed,
+    observed: Float[Array, "B D"],
+    moment: Moment,
+    null_returns: Bool[Array, " B"],
+    points: Points | None = None,
 ) -> NewTokens:
     """Embed what came to the sequence since the last action was predicted.
 
@@ -186,6 +201,7 @@ def new_tokens(
         returns=jnp.stack([earlier, moment.return_to_go], axis=1),
         timesteps=jnp.stack([jnp.maximum(before, 0), moment.timestep], axis=1),
         null_returns=null_returns,
+        points=points,
     )
     first = n - 1 if layout.ends_with_action else n
     of, places = np.divmod(np.arange(first, first + n), n)  # which of the two, and where in it

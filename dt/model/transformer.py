@@ -19,10 +19,11 @@ from dt.config import ModelConfig
 from dt.model.attention import attend, attend_within
 from dt.model.attention.mask import Before, Prefix, Reach
 from dt.model.attention.way import Drop
-from dt.model.block import Block
+from dt.model.block import Attend, Block
 from dt.model.dropout import dropout_in_training
+from dt.model.points import FINAL, FIRST, BlockPoints, Points
 from dt.model.recipe import recipe_of
-from dt.model.stack import run_stack
+from dt.model.stack import run_stack, run_watched
 
 
 class Transformer(nnx.Module):
@@ -57,6 +58,8 @@ class Transformer(nnx.Module):
         newest: bool = False,
         prefix: Prefix | None = None,
         rngs: nnx.Rngs | None = None,
+        points: Points | None = None,
+        timesteps: Int[Array, "B T"] | None = None,
     ) -> tuple[Float[Array, "B R D"], ...]:
         """Run a whole segment at once.
 
@@ -68,6 +71,9 @@ class Transformer(nnx.Module):
             newest: read the last timestep alone; R is then 1 instead of T.
             prefix: the tokens that stand before all others.
             rngs: for dropout; without them the model is deterministic.
+            points: what is read and edited inside; the last block then computes the outputs of
+                all tokens, not only of those that are wanted.
+            timesteps: of the segment, by which edits know theirs; given with `points`.
 
         Returns:
             The outputs of each of `reads`, in their order, float32.
@@ -98,11 +104,45 @@ class Transformer(nnx.Module):
             attend = partial(attend_from, queries=wanted)
             return block(x, attend, condition, wanted + self.num_prefix, rngs)[0]
 
-        remat, scan = self.config.remat, self.config.scan_layers
-        x = run_stack(list(self.blocks), x, run, run_last, rngs, remat=remat, scan=scan)
-        x = self.norm(x).astype(jnp.float32)
+        remat, scan, blocks = self.config.remat, self.config.scan_layers, list(self.blocks)
+        if points is None:
+            x = run_stack(blocks, x, run, run_last, rngs, remat=remat, scan=scan)
+            x = self.norm(x).astype(jnp.float32)
+        else:
+            assert timesteps is not None and rngs is None, "points have timesteps and no dropout"
+            attend = partial(attend_from, queries=np.arange(T * n))
+            x = self._watched(x, attend, condition, points, timesteps)
+            x = x[:, wanted + self.num_prefix]
         order = sorted(reads)
         return tuple(x[:, order.index(read) :: len(reads)] for read in reads)
+
+    def _watched(
+        self,
+        x: Float[Array, "B L D"],
+        attend: Attend[None],
+        condition: Float[Array, "B L D"] | None,
+        points: Points,
+        timesteps: Int[Array, "B T"],
+    ) -> Float[Array, "B L D"]:
+        """Compute the outputs of all tokens, while values inside are read and edited."""
+        where = points.where(*self._coordinates(timesteps))
+
+        def run(block: Block, x: Array, here: BlockPoints) -> Array:
+            return block(x, attend, condition, None, None, here)[0]
+
+        x = points.at(FIRST, x, where)
+        scan = self.config.scan_layers
+        x = run_watched(list(self.blocks), x, run, points, where, scan=scan)
+        return points.at(FINAL, self.norm(x).astype(jnp.float32), where)
+
+    def _coordinates(
+        self, timesteps: Int[Array, "B T"]
+    ) -> tuple[Int[Array, "B L"], Int[np.ndarray, " L"]]:
+        """Timesteps and places of all tokens; -1 for those of a prefix."""
+        n, before = self.tokens_per_step, ((0, 0), (self.num_prefix, 0))
+        times = jnp.pad(jnp.repeat(timesteps, n, axis=1), before, constant_values=-1)
+        places = np.tile(np.arange(n), timesteps.shape[1])
+        return times, np.pad(places, before[1], constant_values=-1)
 
     def _positions(
         self, num_steps: int, reads: tuple[int, ...], newest: bool

@@ -25,6 +25,10 @@ T = TypeVar("T")
 Infos: TypeAlias = dict[str, Any]  # as Gymnasium's vector environments give them
 
 
+# Why a policy's action is none; said of actions on the device too.
+BEYOND = "its weights, or what it was shown, are beyond what can be computed with"
+
+
 class EnvironmentFault(ValueError):
     """An environment broke: its name, row, episode and step, and what happened, in one line."""
 
@@ -64,7 +68,7 @@ class Watched:
         """Step all rows; observations, rewards, terminated, truncated and infos, as Gymnasium's.
 
         Raises:
-            EnvironmentFault: as `Watched`, and for an action that is not finite.
+            EnvironmentFault: as `Watched`, and for an action that is not finite or no choice.
         """
         self._check_actions(actions)
         observations, rewards, terminated, truncated, infos = self._call(
@@ -157,17 +161,14 @@ class Watched:
     def _check_actions(self, actions: Tree) -> None:
         """Refuse what no environment should be given: it might go on as if nothing had been."""
         live = self.episodes >= 0
-        for name, _, part in _parts("", self.envs.action_space, actions):
-            if not isinstance(part, np.ndarray) or part.dtype.kind != "f" or not part.ndim:
+        for name, space, part in _parts("", self.envs.action_space, actions):
+            if not isinstance(part, np.ndarray) or not part.ndim:
                 continue
-            bad = live & ~np.isfinite(part.reshape(len(part), -1)).all(axis=1)
+            sound = np.isfinite(part) if part.dtype.kind == "f" else _are_choices(space, part)
+            bad = live & ~sound.reshape(len(part), -1).all(axis=1)
             if bad.any():
                 row = int(np.argmax(bad))
-                raise self._fault(
-                    f"the policy's action{name} is {part[row]}; its weights, or what it was "
-                    f"shown, are beyond what can be computed with",
-                    row,
-                )
+                raise self._fault(f"the policy's action{name} is {part[row]}; {BEYOND}", row)
 
     def _running(self, frames: Iterable[FrameType]) -> int | None:
         """Find the row whose environment a call was in; None where rows are no objects."""
@@ -249,6 +250,15 @@ def _parts(
             yield from _parts(f"{name}[{index}]", inner, observations[index])
     elif isinstance(observations, np.ndarray) or space.shape is not None:
         yield name, space, observations
+
+
+def _are_choices(space: gymnasium.Space, part: np.ndarray) -> Bool[np.ndarray, "*b"]:
+    """Tell which numbers are not below a space's choices, as what stands for none is."""
+    if isinstance(space, spaces.MultiDiscrete):
+        return part >= space.start
+    if isinstance(space, spaces.Box) and np.issubdtype(space.dtype, np.integer):
+        return part >= space.low
+    return np.ones(part.shape, bool)
 
 
 def _put(batch: Tree, row: int, value: Tree) -> None:

@@ -72,7 +72,8 @@ class Codec:
     def decode_action(self, actions: Action) -> Tree:
         """Bring the model's actions, (B, ...), to B of the environment's, inside its space.
 
-        An array, or a tree of arrays as Gymnasium's vector environments take it.
+        An array, or a tree of arrays as Gymnasium's vector environments take it. On the host a part
+        keeps what is no number or no category (see `ActionHead.act`), in a type that can say so.
         """
         parts = self.action_parts
         numbers = self.action_normalizer.invert(actions.numbers)
@@ -98,12 +99,16 @@ class Codec:
 
 
 def _normalized(parts: Parts, values: Tree, normalizer: Normalizer) -> AnyArray:
-    return normalizer(parts.number_columns(values, normalizer.origin))
+    # Infinity reaches the action, which is refused by its episode and step, not by a warning.
+    with np.errstate(over="ignore"):
+        return normalizer(parts.number_columns(values, normalizer.origin))
 
 
 def _in_space(values: AnyArray, leaf: Leaf) -> AnyArray:
     """Numbers rounded and clipped to their box, and all in the space's own type."""
     space, xp = leaf.space, values.__array_namespace__()
+    if isinstance(values, np.ndarray) and not _can_say(values, leaf):
+        return values
     if isinstance(space, spaces.Box):
         if np.issubdtype(space.dtype, np.integer):
             values = xp.round(values)
@@ -111,3 +116,11 @@ def _in_space(values: AnyArray, leaf: Leaf) -> AnyArray:
     # JAX has no such wide types, and takes only Python's names for them as the nearest it has.
     wide: dict[str, type] = {"float64": float, "int64": int}
     return values.astype(wide.get(str(space.dtype), space.dtype))
+
+
+def _can_say(values: np.ndarray, leaf: Leaf) -> bool:
+    """Tell whether the space's type keeps these values; one without NaN would make a number of
+    it."""
+    if leaf.kind == "categories":
+        return bool((values >= leaf.starts.reshape(leaf.shape)).all())
+    return np.issubdtype(leaf.space.dtype, np.floating) or bool(np.isfinite(values).all())

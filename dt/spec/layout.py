@@ -70,6 +70,10 @@ class TokenLayout:
     def has(self, part: str) -> bool:
         return any(part in token for token in self.step)
 
+    def place_of(self, part: str) -> int:
+        """Find which token of a step carries this part; -1 where none does."""
+        return next((i for i, token in enumerate(self.step) if part in token), -1)
+
     @property
     def ends_with_action(self) -> bool:
         """Whether the action that was taken is the step's last token."""

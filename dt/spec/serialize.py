@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from functools import singledispatch
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from dt.config import ModelConfig
+from dt.config.language_model import LanguageModelConfig
 from dt.data.reference import Reference
 from dt.data.summary import DatasetSummary
 from dt.data.transforms import Transforms
@@ -45,8 +47,22 @@ class _Units:
     origin: Any = None
 
 
-def spec_to_json(spec: PolicySpec) -> Json:
-    """Write a spec as what `json` can write."""
+@runtime_checkable
+class Spec(Protocol):
+    """What a checkpoint holds of a model besides its weights."""
+
+    @property
+    def model(self) -> ModelConfig | LanguageModelConfig: ...
+
+
+@singledispatch
+def spec_to_json(spec: Spec) -> Json:
+    """Write a spec as what `json` can write; each kind registers how."""
+    raise TypeError(f"{type(spec).__name__} is no spec that is known here")
+
+
+@spec_to_json.register
+def _policy_to_json(spec: PolicySpec) -> Json:
     units = (spec.observation_normalizer, spec.action_normalizer)
     guided = {} if spec.guidance is None else {"guidance": list(spec.guidance)}
     soft = {"num_soft": spec.num_soft} if spec.num_soft else {}

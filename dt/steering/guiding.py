@@ -23,7 +23,7 @@ from dt.model.params import Params
 from dt.steering.contexts import Contexts, Demos, contexts_of
 from dt.steering.guide_options import GuideOptions
 from dt.steering.outcome import Ledger, Measure, Outcome, as_json, changed, paired_measure
-from dt.steering.probe import NO_EDIT, Probe
+from dt.steering.probe import AS_IT_IS, Probe
 from dt.steering.subject import Steered, Subject
 
 DEFAULTS = GuideOptions()
@@ -152,7 +152,7 @@ def _compared(
 
     def compare(params: Params, batch: Batch, last: Array, weights: Array) -> tuple[Array, Array]:
         model = told.model(params)
-        c, u = (probe.say(model, batch, last, NO_EDIT).action for probe in (told, untold))
+        c, u = (probe.say(model, batch, last, AS_IT_IS).action for probe in (told, untold))
 
         def one(weight: Array) -> tuple[Array, Array]:
             guided = model.head.guide(c, u, jnp.full(len(last), weight))

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float
 from dt.data.batches.windows import Action, Batch
 from dt.spec.spec import PolicySpec
 from dt.steering.contexts import Contexts
-from dt.steering.probe import Edit, Probe, token_norms
+from dt.steering.probe import Probe, Written, token_norms
 from dt.steering.problem import OWN, Tokens, Vectors
 from dt.words import there_are
 
@@ -40,9 +40,9 @@ def return_token(probe: Probe, contexts: Contexts, reach: Reach) -> Vectors:
     rows = np.arange(len(contexts))
     own = np.asarray(contexts.batch.returns_to_go)[rows, contexts.last][:, None]
 
-    def write(batch: Batch, last: Array, values: Array) -> Edit:
+    def write(batch: Batch, last: Array, values: Array) -> Written:
         returns = jnp.asarray(batch.returns_to_go)
-        return Edit(returns=returns.at[jnp.arange(len(last)), last].set(values[:, 0]))
+        return Written(returns=returns.at[jnp.arange(len(last)), last].set(values[:, 0]))
 
     return _box("return", own, low, high, write, "normalised returns")
 
@@ -51,8 +51,8 @@ def past_returns(probe: Probe, contexts: Contexts, reach: Reach) -> Vectors:
     """The returns that were asked for at all steps of the context."""
     low, high = _range(probe.spec, contexts)
 
-    def write(batch: Batch, last: Array, values: Array) -> Edit:
-        return Edit(returns=values)
+    def write(batch: Batch, last: Array, values: Array) -> Written:
+        return Written(returns=values)
 
     own = np.asarray(contexts.batch.returns_to_go)
     return _box("returns", own, low, high, write, "normalised returns")
@@ -65,8 +65,8 @@ def soft_prefix(probe: Probe, contexts: Contexts, reach: Reach) -> Vectors:
     radius = float(np.percentile(token_norms(probe, contexts.batch, mask), NORM))
     start = np.zeros((len(contexts), n * width))
 
-    def write(batch: Batch, last: Array, values: Array) -> Edit:
-        return Edit(prefix=values.reshape(len(last), n, width))
+    def write(batch: Batch, last: Array, values: Array) -> Written:
+        return Written(prefix=values.reshape(len(last), n, width))
 
     wide = np.full_like(start, radius)
     return Vectors("prefix", start, -wide, wide, write, "norm", group=width, radius=radius)
@@ -81,9 +81,9 @@ def observation_ball(probe: Probe, contexts: Contexts, reach: Reach) -> Vectors:
             f"--space"
         )
 
-    def write(batch: Batch, last: Array, values: Array) -> Edit:
+    def write(batch: Batch, last: Array, values: Array) -> Written:
         seen, rows = jnp.asarray(batch.observations.numbers), jnp.arange(len(last))
-        return Edit(observations=seen.at[rows, last].add(values))
+        return Written(observations=seen.at[rows, last].add(values))
 
     start = np.zeros((len(contexts), spec.observation_dim))
     return _box("observation", start, -reach.epsilon, reach.epsilon, write, "deviations")
@@ -100,16 +100,16 @@ def past_actions(probe: Probe, contexts: Contexts, reach: Reach) -> Vectors | To
     own = np.asarray(contexts.batch.actions.categories)[rows, places, 0]
     size = spec.action_counts[0]
 
-    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Edit:
+    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Written:
         rows = jnp.arange(len(last))[:, None]
         places = last[:, None] - 1 - jnp.arange(k)
         taken = jnp.asarray(batch.actions.categories)
         chosen = jnp.where(tokens == OWN, taken[rows, places, 0], tokens)
         actions = Action(batch.actions.numbers, taken.at[rows, places, 0].set(chosen))
         if weights is None:
-            return Edit(actions=actions)
+            return Written(actions=actions)
         spread = jnp.zeros((*taken.shape[:2], size)).at[rows, places].add(weights)
-        return Edit(actions=actions, weights=spread)
+        return Written(actions=actions, weights=spread)
 
     return Tokens("actions", own, size, write)
 
@@ -119,12 +119,12 @@ def _past_numbers(spec: PolicySpec, contexts: Contexts, k: int) -> Vectors:
     places = contexts.last[:, None] - 1 - np.arange(k)
     own = np.asarray(contexts.batch.actions.numbers)[rows, places]  # (B, k, A)
 
-    def write(batch: Batch, last: Array, values: Array) -> Edit:
+    def write(batch: Batch, last: Array, values: Array) -> Written:
         rows = jnp.arange(len(last))[:, None]
         places = last[:, None] - 1 - jnp.arange(k)
         taken = jnp.asarray(batch.actions.numbers)
         moved = taken.at[rows, places].set(values.reshape(len(last), k, -1))
-        return Edit(actions=Action(moved, batch.actions.categories))
+        return Written(actions=Action(moved, batch.actions.categories))
 
     end = np.tile(np.where(spec.bounded, 1.0, UNBOUNDED), k)
     flat = own.reshape(len(own), -1)
@@ -137,14 +137,14 @@ def return_levels(probe: Probe, contexts: Contexts, reach: Reach) -> Tokens:
     ladder, k = jnp.linspace(low, high, reach.levels), reach.length
     _has_steps(contexts, k - 1)
 
-    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Edit:
+    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Written:
         rows = jnp.arange(len(last))[:, None]
         places = last[:, None] - jnp.arange(k)
         own = jnp.asarray(batch.returns_to_go)
         chosen = jnp.where(tokens == OWN, own[rows, places], ladder[tokens])
         if weights is not None:
             chosen += weights @ ladder
-        return Edit(returns=own.at[rows, places].set(chosen))
+        return Written(returns=own.at[rows, places].set(chosen))
 
     own = np.full((len(contexts), k), OWN)
     return Tokens("returns", own, reach.levels, write)
@@ -155,7 +155,7 @@ def observation_levels(probe: Probe, contexts: Contexts, reach: Reach) -> Tokens
     ball = observation_ball(probe, contexts, reach)
     ladder = jnp.linspace(-reach.epsilon, reach.epsilon, reach.levels)
 
-    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Edit:
+    def write(batch: Batch, last: Array, tokens: Array, weights: Array | None) -> Written:
         added = jnp.where(tokens == OWN, 0.0, ladder[tokens])
         if weights is not None:
             added += weights @ ladder
@@ -252,7 +252,7 @@ def _box(
     own: Float[np.ndarray, "B d"],
     low: float | np.ndarray,
     high: float | np.ndarray,
-    write: Callable[[Batch, Array, Array], Edit],
+    write: Callable[[Batch, Array, Array], Written],
     unit: str,
     group: int = 1,
 ) -> Vectors:

@@ -15,7 +15,7 @@ from dt.model.decision_transformer import DecisionTransformer
 from dt.model.heads import CategoricalReturnHead, DeterministicHead
 from dt.spec.spec import PolicySpec
 from dt.steering.contexts import Contexts
-from dt.steering.probe import NO_EDIT, Probe, Said, Score
+from dt.steering.probe import AS_IT_IS, Probe, Said, Score
 
 Unit: TypeAlias = Literal["nats", "distance", "return"]
 
@@ -185,7 +185,7 @@ def _number(word: str, want: str) -> float:
 
 def _said(probe: Probe, contexts: Contexts) -> Said:
     def say(params: Any, batch: Any, last: Array) -> Said:
-        return probe.say(probe.model(params), batch, last, NO_EDIT)
+        return probe.say(probe.model(params), batch, last, AS_IT_IS)
 
     return jax.jit(say)(probe.params, contexts.batch, contexts.last)
 

@@ -22,7 +22,7 @@ from dt.model.params import Params
 from dt.spec.spec import PolicySpec
 
 
-class Edit(NamedTuple):
+class Written(NamedTuple):
     """What stands in place of parts of contexts, in the model's units; None leaves a part as it is.
 
     Every field is an array of R rows.
@@ -37,7 +37,7 @@ class Edit(NamedTuple):
     prefix: Float[Array, "R n D"] | None = None  # vectors before all tokens
 
 
-NO_EDIT = Edit()
+AS_IT_IS = Written()
 
 
 class Said(NamedTuple):
@@ -69,7 +69,7 @@ class Probe:
         return nnx.merge(self.graph, params)
 
     def say(
-        self, model: DecisionTransformer, batch: Batch, last: Int[Array, " R"], edit: Edit
+        self, model: DecisionTransformer, batch: Batch, last: Int[Array, " R"], edit: Written
     ) -> Said:
         """Compute what the heads say at each row's last step."""
         batch = edited(batch, edit)
@@ -88,7 +88,7 @@ class Probe:
         )
 
 
-def edited(batch: Batch, edit: Edit) -> Batch:
+def edited(batch: Batch, edit: Written) -> Batch:
     """Put what is edited into the batch; vectors of actions and prefixes have no place in it."""
     if edit.returns is not None:
         batch = batch._replace(returns_to_go=edit.returns)

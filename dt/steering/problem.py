@@ -21,7 +21,7 @@ from dt.data.batches.windows import Batch
 from dt.model.params import Params
 from dt.steering.contexts import Contexts
 from dt.steering.outcome import Ledger
-from dt.steering.probe import NO_EDIT, Edit, Probe, Score
+from dt.steering.probe import AS_IT_IS, Probe, Score, Written
 
 ROWS = 128  # of one call of a compiled program; what is fewer is filled up
 OWN = -1  # a token that stands for whatever the context has at that position
@@ -38,7 +38,7 @@ class Vectors:
     start: Float[np.ndarray, "B d"]  # where a search begins; for most spaces the context's own
     low: Float[np.ndarray, "B d"]
     high: Float[np.ndarray, "B d"]
-    write: Callable[[Batch, Array, Array], Edit]
+    write: Callable[[Batch, Array, Array], Written]
     unit: str  # of distances
     group: int = 1  # numbers of one vector
     radius: float | None = None  # that each vector's norm is bounded by
@@ -108,7 +108,7 @@ class Tokens:
     name: str
     own: Int[np.ndarray, "B P"]  # of the alphabet where the context's own is one of it; else OWN
     size: int  # A
-    write: Callable[[Batch, Array, Array, Array | None], Edit]
+    write: Callable[[Batch, Array, Array, Array | None], Written]
     unit: str = "edits"
 
     @property
@@ -220,7 +220,7 @@ class ModelProblem:
 
         def scored(params: Params, batch: Batch, last: Array, wanted: Any) -> Array:
             model = self.plain.model(params)
-            return self.score(model, self.plain.say(model, batch, last, NO_EDIT), wanted)
+            return self.score(model, self.plain.say(model, batch, last, AS_IT_IS), wanted)
 
         shown, wish = self.contexts[contexts], jax.tree.map(lambda x: x[wanted], self.wanted)
         self.ledger.passes(len(contexts))

@@ -9,8 +9,7 @@ from types import MappingProxyType
 from typing import NamedTuple, TypeAlias
 
 from dt.checkpoint.state import TrainState
-from dt.training.feed import Feed
-from dt.training.step import Learner
+from dt.training.learning import AnyFeed, AnyLearner
 from dt.training.trackers import NO_PICTURES, NOTHING, Tracker
 
 Means: TypeAlias = dict[str, float]
@@ -51,7 +50,7 @@ class Hooks:
     """Called with the updates done and what was measured since the last call."""
     on_evaluation: Callable[[int, Evaluation], None] = ignore
     """Called with the updates done and the score card that was made of them."""
-    on_start: Callable[[Learner, TrainState, Feed], None] | None = None
+    on_start: Callable[[AnyLearner, TrainState, AnyFeed], None] | None = None
     """Called in every process before the first update, with a copy of the state."""
     trackers: tuple[Tracker, ...] = ()
     """Given all that metrics.jsonl is, in the first process; closed at the end."""

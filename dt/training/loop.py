@@ -14,18 +14,20 @@ from dt.checkpoint.manifest import complete_steps
 from dt.checkpoint.restore import restore_state, with_weights_of
 from dt.checkpoint.save import Checkpointer
 from dt.checkpoint.state import TrainState
-from dt.config import TrainConfig
+from dt.config import RunConfig, TrainConfig
 from dt.data.store.rows import TrainingData
 from dt.parallel.mesh import Mesh, make_mesh, shardings, usable_devices
 from dt.parallel.processes import first_decides, is_first, largest, several
 from dt.spec.spec import PolicySpec
 from dt.training.feed import Feed
 from dt.training.hooks import Evaluation, Hooks, Means, Measure, ignore
+from dt.training.learning import AnyFeed, AnyLearner
 from dt.training.metrics import MetricWriter
 from dt.training.program import (
     initial_state,
     make_holdout_loss,
     make_train_steps,
+    state_of,
     with_sharding,
 )
 from dt.training.rounds import Updates
@@ -39,6 +41,27 @@ def train(
     spec: PolicySpec,
     data: TrainingData,
     config: TrainConfig,
+    run_dir: Path,
+    *,
+    hooks: Hooks | None = None,
+    measure: Measure | None = None,
+) -> TrainState:
+    """Train a decision transformer on episodes, as `train_learner` does.
+
+    Raises:
+        ValueError, OSError, KeyboardInterrupt: as `train_learner`.
+    """
+    learner = Learner(spec, config)
+
+    def feed(mesh: Mesh) -> Feed:
+        return Feed(data, spec, config, mesh)
+
+    return train_learner(learner, feed, run_dir, hooks=hooks, measure=measure)
+
+
+def train_learner(
+    learner: AnyLearner,
+    make_feed: Callable[[Mesh], AnyFeed],
     run_dir: Path,
     *,
     hooks: Hooks | None = None,
@@ -59,15 +82,15 @@ def train(
         ValueError: for a loss or gradient that is not finite, naming the update and its batch.
         OSError: when the disk is full; what was saved before stays.
     """
+    config = learner.config
     hooks = hooks or Hooks()
     hooks = hooks if is_first() else dataclasses.replace(hooks, on_message=ignore)
-    learner = Learner(spec, config)
     mesh = _mesh_of_all(config)
     shapes = jax.eval_shape(learner.init)
     state_sharding = shardings(shapes, mesh, learner.divided)
     done, first_state = _first_state(learner, run_dir, state_sharding, hooks)
     with ExitStack() as stack:
-        feed = Feed(data, spec, config, mesh)
+        feed = make_feed(mesh)
         stack.callback(feed.close)
         if is_first():
             trackers = (*hooks.trackers, *trackers_of(run_dir, config))
@@ -76,7 +99,7 @@ def train(
             hooks = _written(hooks, writer)
         else:
             hooks = dataclasses.replace(hooks, on_round=ignore, on_evaluation=ignore)
-        checkpointer = Checkpointer(run_dir, spec, config.keep_checkpoints)
+        checkpointer = Checkpointer(run_dir, learner.spec, config.keep_checkpoints)
         stack.callback(checkpointer.wait)
         train_steps = make_train_steps(learner, state_sharding)
         holdout_loss = make_holdout_loss(learner)
@@ -101,7 +124,7 @@ def _run(
     while updates.done < config.num_steps and not largest(bool(signals.received)):
         if not updates.run_some():
             continue
-        interval = config.evaluation.interval
+        interval = config.card_interval
         if measure is not None and interval and updates.done % interval == 0:
             updates.settle()  # nothing is saved that is not known to be sound
             checkpointer.save(updates.state)
@@ -122,7 +145,7 @@ def _run(
 
 
 def _first_state(
-    learner: Learner, run_dir: Path, state_sharding: TrainState, hooks: Hooks
+    learner: AnyLearner, run_dir: Path, state_sharding: TrainState, hooks: Hooks
 ) -> tuple[int, Callable[[], TrainState]]:
     """Count the updates that are done already, and find what gives the state after them."""
     if not learner.config.resume:
@@ -135,8 +158,11 @@ def _first_state(
     return 0, _beginning(learner, state_sharding)
 
 
-def _beginning(learner: Learner, state_sharding: TrainState) -> Callable[[], TrainState]:
-    """Find what gives the state before the first update: random weights, or another run's."""
+def _beginning(learner: AnyLearner, state_sharding: TrainState) -> Callable[[], TrainState]:
+    """Find what gives the state before the first update: random weights, given ones, a run's."""
+    given = learner.given()
+    if given is not None:
+        return lambda: state_of(given, learner, state_sharding)
     fresh = initial_state(learner, state_sharding)
     if not learner.config.init_from:
         return fresh
@@ -160,13 +186,13 @@ def _written(hooks: Hooks, writer: MetricWriter) -> Hooks:
     return dataclasses.replace(hooks, on_round=on_round, on_evaluation=on_evaluation)
 
 
-def _mesh_of_all(config: TrainConfig) -> Mesh:
+def _mesh_of_all(config: RunConfig) -> Mesh:
     """Make the configured mesh; of several processes, each must have its part in it."""
-    rows = config.data.num_segments // config.data.num_micro_batches
+    rows = config.num_rows // config.num_micro_batches
     devices = usable_devices(rows, config.mesh)
     if several() and len(devices) < jax.device_count():
         raise ValueError(
-            f"data.batch_size {config.data.batch_size} is {rows} rows a micro-batch, which do not "
+            f"data.batch_size makes {rows} rows a micro-batch, which do not "
             f"divide over the {jax.device_count()} devices of {jax.process_count()} processes; "
             f"make the rows a multiple of that, or set --mesh.model"
         )

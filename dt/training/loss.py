@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,17 @@ from jaxtyping import Array, Bool, Float, Int
 from dt.data.batches.windows import Batch
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.params import Params
+from dt.spaces.arrays import AnyArray
 
 Parts: TypeAlias = dict[str, Float[Array, ""]]
+
+
+@runtime_checkable
+class Masked(Protocol):
+    """A batch of B rows, a tree of arrays (B, ...); losses count where `mask` is True."""
+
+    @property
+    def mask(self) -> AnyArray: ...
 
 
 class Loss(NamedTuple):
@@ -25,8 +34,10 @@ class Loss(NamedTuple):
 
 
 LossFunction: TypeAlias = Callable[
-    [Params, Batch, Bool[Array, " b"], Array, Int[Array, ""]], tuple[Float[Array, ""], Parts]
+    [Params, Any, Bool[Array, " b"], Array, Int[Array, ""]], tuple[Float[Array, ""], Parts]
 ]
+"""Parameters, a `Masked` batch of b rows, which of them do not see their return, a key, and the
+count that summed losses are divided by -> the total, and its parts by name."""
 
 
 def make_loss(graph: nnx.GraphDef[DecisionTransformer], training: bool = True) -> LossFunction:
@@ -65,7 +76,7 @@ def make_loss(graph: nnx.GraphDef[DecisionTransformer], training: bool = True) -
 def loss_and_gradient(
     loss: LossFunction,
     params: Params,
-    batch: Batch,
+    batch: Masked,
     is_null: Bool[Array, " B"],
     key: Array,
     num_micro_batches: int = 1,
@@ -86,7 +97,7 @@ def loss_and_gradient(
     gradient = jax.value_and_grad(loss, has_aux=True)
 
     def add(
-        sums: tuple[Float[Array, ""], Params], part: tuple[tuple[Batch, Array], Array]
+        sums: tuple[Float[Array, ""], Params], part: tuple[tuple[Masked, Array], Array]
     ) -> tuple[tuple[Float[Array, ""], Params], Parts]:
         (batch, is_null), key = part
         (total, parts), grads = gradient(params, batch, is_null, key, count)

@@ -29,6 +29,15 @@ def make_optimizer(config: OptimizerConfig, num_steps: int) -> Transformation:
     )
 
 
+def only_where(mask: Tree, optimizer: Transformation) -> Transformation:
+    """Let an optimiser see and change the parameters alone where the mask is True.
+
+    The others have no moments, and their gradients do not count in the norm that is clipped.
+    """
+    labels = jax.tree.map(lambda trained: "trained" if trained else "held", mask)
+    return optax.partition({"trained": optimizer, "held": optax.set_to_zero()}, labels)
+
+
 def make_schedule(config: OptimizerConfig, num_steps: int) -> optax.Schedule:
     """Make a linear warm-up to the peak, then flat or a cosine down to `final_fraction` of it."""
     peak = config.learning_rate

@@ -19,12 +19,10 @@ from rich.console import Console
 from rich.table import Table
 
 from dt.checkpoint.state import TrainState
-from dt.data.batches.windows import Batch, Steps
 from dt.model.params import Params
-from dt.training.feed import Draw, Feed
-from dt.training.loss import Loss, loss_and_gradient
+from dt.training.learning import AnyDraw, AnyFeed, AnyLearner, OnDevice
+from dt.training.loss import Loss, Masked, loss_and_gradient
 from dt.training.program import Measured, batch_at, make_train_steps
-from dt.training.step import Learner
 
 # Dense bf16 operations a second of one JAX device, from the makers' data sheets (float16 where
 # there is no bf16). The first name that is part of the device's kind counts. TPU v2 and v3 show
@@ -82,7 +80,9 @@ class Profile:
         return self.model_flops / self.seconds / self.peak
 
 
-def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Path) -> Profile:
+def measure_training(
+    learner: AnyLearner, state: TrainState, feed: AnyFeed, folder: Path
+) -> Profile:
     """Time an update and its parts, compiled apart, and write a trace of some updates.
 
     Args:
@@ -97,7 +97,7 @@ def measure_training(learner: Learner, state: TrainState, feed: Feed, folder: Pa
     parts = _measure_parts(learner, state, feed.steps, draw)
     # The whole program last: it takes the state's memory for the next state's.
     seconds, costs = _measure_whole(learner, state, feed, draw, folder)
-    peak, source = _peak(devices, learner.config.model.dtype)
+    peak, source = _peak(devices, learner.spec.model.dtype)
     return Profile(
         devices=f"{len(devices)} x {devices[0].device_kind}",
         seconds=seconds,
@@ -123,18 +123,20 @@ class _Parts(NamedTuple):
     forward_flops: int
 
 
-def _measure_parts(learner: Learner, state: TrainState, steps: Steps | None, draw: Draw) -> _Parts:
+def _measure_parts(
+    learner: AnyLearner, state: TrainState, steps: OnDevice, draw: AnyDraw
+) -> _Parts:
     """Time the parts of an update, each compiled by itself."""
     batch = jax.jit(lambda steps, draw: batch_at(learner, steps, draw, jnp.int32(0)))(steps, draw)
     is_null = jnp.zeros(len(batch.mask), bool)
-    num_micro_batches = learner.config.data.num_micro_batches
+    num_micro_batches = learner.config.num_micro_batches
 
     def loss_of(
-        params: Params, batch: Batch, is_null: jax.Array, key: jax.Array
+        params: Params, batch: Masked, is_null: jax.Array, key: jax.Array
     ) -> tuple[Loss, Params]:
         return loss_and_gradient(learner.loss, params, batch, is_null, key, num_micro_batches)
 
-    def whole(params: Params, batch: Batch, is_null: jax.Array, key: jax.Array) -> jax.Array:
+    def whole(params: Params, batch: Masked, is_null: jax.Array, key: jax.Array) -> jax.Array:
         return learner.loss(params, batch, is_null, key, batch.mask.sum())[0]
 
     args = (state.params, batch, is_null, jax.random.key(0))
@@ -151,7 +153,7 @@ def _measure_parts(learner: Learner, state: TrainState, steps: Steps | None, dra
 
 
 def _measure_whole(
-    learner: Learner, state: TrainState, feed: Feed, draw: Draw, folder: Path
+    learner: AnyLearner, state: TrainState, feed: AnyFeed, draw: AnyDraw, folder: Path
 ) -> tuple[float, dict[str, float]]:
     """Time an update as it is trained, and ask the compiler about the program."""
     one, zero = np.int32(1), np.int32(0)

@@ -12,13 +12,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from dt.checkpoint.state import TrainState
-from dt.data.batches.windows import Batch, Steps, gather
 from dt.model.params import Params
-from dt.parallel.mesh import keep
+from dt.parallel.mesh import keep, place
 from dt.parallel.processes import several
-from dt.training.feed import Draw
-from dt.training.loss import make_loss
-from dt.training.step import Learner, Metrics
+from dt.training.learning import AnyDraw, AnyLearner, Metrics, OnDevice
+from dt.training.loss import Masked
 
 SLOTS = 32  # for metrics, whose number is not known before the loop over updates is traced
 
@@ -49,7 +47,7 @@ class Measured(NamedTuple):
     """What that one measured."""
 
 
-HoldoutLoss: TypeAlias = Callable[[Params, Steps | None, Draw], Float[Array, ""]]
+HoldoutLoss: TypeAlias = Callable[[Params, OnDevice, AnyDraw], Float[Array, ""]]
 
 
 @runtime_checkable
@@ -59,8 +57,8 @@ class TrainSteps(Protocol):
     def __call__(
         self,
         state: TrainState,
-        steps: Steps | None,
-        draw: Draw,
+        steps: OnDevice,
+        draw: AnyDraw,
         num_updates: np.ndarray | np.int32,
         first: np.ndarray | np.int32 = ...,
     ) -> tuple[TrainState, Measured]: ...
@@ -68,14 +66,14 @@ class TrainSteps(Protocol):
     def lower(
         self,
         state: TrainState,
-        steps: Steps | None,
-        draw: Draw,
+        steps: OnDevice,
+        draw: AnyDraw,
         num_updates: np.ndarray | np.int32,
         first: np.ndarray | np.int32,
     ) -> jax.stages.Lowered: ...
 
 
-def make_train_steps(learner: Learner, state_sharding: TrainState | None = None) -> TrainSteps:
+def make_train_steps(learner: AnyLearner, state_sharding: TrainState | None = None) -> TrainSteps:
     """Make the compiled program that runs updates of one round.
 
     Its arguments are the state (donated), the data on the device, windows of shape (U, B) for up
@@ -90,8 +88,8 @@ def make_train_steps(learner: Learner, state_sharding: TrainState | None = None)
 
     def train_steps(
         state: TrainState,
-        steps: Steps | None,
-        draw: Draw,
+        steps: OnDevice,
+        draw: AnyDraw,
         num_updates: Int[Array, ""],
         first: Int[Array, ""] | int = 0,
     ) -> tuple[TrainState, Measured]:
@@ -119,15 +117,15 @@ def make_train_steps(learner: Learner, state_sharding: TrainState | None = None)
     return jax.jit(train_steps, donate_argnums=0, out_shardings=out)
 
 
-def make_holdout_loss(learner: Learner) -> HoldoutLoss:
+def make_holdout_loss(learner: AnyLearner) -> HoldoutLoss:
     """Make the compiled program of the mean loss over the real steps of batches, without dropout.
 
     Its arguments are the parameters, the data on the device, and a draw, as of `make_train_steps`.
     Returns are shown to the model, however often training leaves them out.
     """
-    loss = make_loss(learner.graph, training=False)
+    loss = learner.make_loss(training=False)
 
-    def holdout_loss(params: Params, steps: Steps | None, draw: Draw) -> Float[Array, ""]:
+    def holdout_loss(params: Params, steps: OnDevice, draw: AnyDraw) -> Float[Array, ""]:
         def add(
             sums: tuple[Float[Array, ""], Int[Array, ""]], i: Int[Array, ""]
         ) -> tuple[tuple[Float[Array, ""], Int[Array, ""]], None]:
@@ -148,12 +146,9 @@ def make_holdout_loss(learner: Learner) -> HoldoutLoss:
     return jax.jit(holdout_loss)
 
 
-def batch_at(learner: Learner, steps: Steps | None, draw: Draw, i: Int[Array, ""]) -> Batch:
-    """Take batch number i of a draw, cut out of the data where the draw is windows."""
-    batch = jax.tree.map(lambda field: field[i], draw)
-    if steps is None:
-        return batch
-    return gather(steps, batch, learner.num_steps_of_window, learner.spec.prefix_steps)
+def batch_at(learner: AnyLearner, steps: OnDevice, draw: AnyDraw, i: Int[Array, ""]) -> Masked:
+    """Take batch number i of a draw, cut out of the data where the draw says which."""
+    return learner.cut(steps, jax.tree.map(lambda field: field[i], draw))
 
 
 def _add(
@@ -171,7 +166,7 @@ def _add(
     )
 
 
-def initial_state(learner: Learner, state_sharding: TrainState) -> Callable[[], TrainState]:
+def initial_state(learner: AnyLearner, state_sharding: TrainState) -> Callable[[], TrainState]:
     """Begin to compile the program that draws the first weights; the result runs it.
 
     One program, which can be kept: one for each array would take longer to compile. One process
@@ -186,6 +181,14 @@ def initial_state(learner: Learner, state_sharding: TrainState) -> Callable[[], 
     compiled = pool.submit(lambda: init.lower().compile())
     pool.shutdown(wait=False)
     return lambda: compiled.result()()
+
+
+def state_of(params: Params, learner: AnyLearner, state_sharding: TrainState) -> TrainState:
+    """Make the state before the first update of weights that are given."""
+    params = place(params, state_sharding.params)
+    init = jax.jit(learner.optimizer.init, out_shardings=state_sharding.optimizer)
+    step = place(jnp.zeros((), jnp.int32), state_sharding.step)
+    return TrainState(params, init(params), step)
 
 
 def with_sharding(shapes: TrainState, state_sharding: TrainState) -> TrainState:

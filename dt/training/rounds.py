@@ -10,10 +10,10 @@ import jax
 import numpy as np
 
 from dt.checkpoint.state import TrainState
-from dt.config import TrainConfig
+from dt.config import RunConfig
 from dt.parallel.processes import largest
-from dt.training.feed import Feed
 from dt.training.hooks import Hooks, Means
+from dt.training.learning import AnyFeed
 from dt.training.program import HoldoutLoss, Measured, TrainSteps
 
 # A signal is answered when the calls of the compiled program are over that are under way, two at
@@ -47,8 +47,8 @@ class Updates:
         train_steps: TrainSteps,
         holdout_loss: HoldoutLoss,
         done: int,
-        feed: Feed,
-        config: TrainConfig,
+        feed: AnyFeed,
+        config: RunConfig,
         hooks: Hooks,
     ):
         """
@@ -187,7 +187,7 @@ class Updates:
         intervals = (
             config.log_interval,
             config.checkpoint_interval,
-            config.evaluation.interval,
+            config.card_interval,
         )
         ends = [done + interval - done % interval for interval in intervals if interval]
         return min([*ends, config.num_steps, done + self.feed.updates_per_round])

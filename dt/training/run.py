@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.checkpoint.load import load_policy
 from dt.checkpoint.state import TrainState
-from dt.config import DistributedConfig, TrainConfig
+from dt.config import DistributedConfig, RunConfig, TrainConfig
 from dt.config.evaluation import NO_ENVIRONMENT
 from dt.config.presets import preset_named
 from dt.data import EpisodeDataset, TrainingData
@@ -23,7 +23,6 @@ from dt.parallel.startup import use_compilation_cache, use_cpu_cores
 from dt.play.limits import cut_kwargs, time_limit
 from dt.spaces.environments import EnvKwargs, why_not_playable
 from dt.spec.spec import PolicySpec
-from dt.training.feed import Feed
 from dt.training.hooks import Hooks, Measure
 from dt.training.inputs import (
     Demos,
@@ -32,6 +31,7 @@ from dt.training.inputs import (
     refuse_other_environment,
     refuse_untrusted_data,
 )
+from dt.training.learning import AnyFeed, AnyLearner
 from dt.training.loop import train
 from dt.training.run_directory import (
     extend,
@@ -41,7 +41,6 @@ from dt.training.run_directory import (
     refuse_trained,
     write_config,
 )
-from dt.training.step import Learner
 from dt.training.trackers import refuse_missing_trackers
 from dt.training.warm_start import in_own_units, in_units_of_source, note_on_source, source_of
 
@@ -214,16 +213,29 @@ def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None)
         )
     if config.profile:
         hooks = dataclasses.replace(hooks, on_start=_profiled(hooks, run.directory / "profile"))
-    with alone_in(run.directory):
-        if config.resume:
-            note = first_decides(lambda: extend(run.directory, config))
-            if note and is_first():
-                hooks.on_message(f"note: {note}")
-        else:
-            first_decides(lambda: refuse_trained(run.directory))
-            if is_first():
-                write_config(run.directory, run.preset, config)
+    with begun(run.preset, config, run.directory, hooks.on_message):
         return train(run.spec, run.data, config, run.directory, hooks=hooks, measure=measure)
+
+
+@contextmanager
+def begun(
+    preset: str, config: RunConfig, directory: Path, say: Callable[[str], None]
+) -> Iterator[None]:
+    """Have a run's directory alone, and its configuration written there, while it is trained.
+
+    Raises:
+        ValueError: when another process trains into it, or it holds a run that is not resumed.
+    """
+    with alone_in(directory):
+        if config.resume:
+            note = first_decides(lambda: extend(directory, config))
+            if note and is_first():
+                say(f"note: {note}")
+        else:
+            first_decides(lambda: refuse_trained(directory))
+            if is_first():
+                write_config(directory, preset, config)
+        yield
 
 
 @contextmanager
@@ -238,10 +250,10 @@ def alone_in(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _profiled(hooks: Hooks, folder: Path) -> Callable[[Learner, TrainState, Feed], None]:
+def _profiled(hooks: Hooks, folder: Path) -> Callable[[AnyLearner, TrainState, AnyFeed], None]:
     """Say where an update's time goes, before what else is to be done at the start."""
 
-    def on_start(learner: Learner, state: TrainState, feed: Feed) -> None:
+    def on_start(learner: AnyLearner, state: TrainState, feed: AnyFeed) -> None:
         from dt.training.profiling import describe_profile, measure_training
 
         if hooks.on_start is not None:

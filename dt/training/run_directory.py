@@ -14,7 +14,7 @@ from typing import Any
 
 from dt import files
 from dt.checkpoint.manifest import complete_steps
-from dt.config import TrainConfig, to_json
+from dt.config import RunConfig, to_json
 from dt.config.checks import Count, check_bounds
 from dt.files import (
     read_json,
@@ -45,7 +45,7 @@ LOCK = "lock"
 HOLDER = "lock.holder"  # not the lock itself: whoever tries that one may empty it
 
 
-def open_run(preset: str, config: TrainConfig) -> Path:
+def open_run(preset: str, config: RunConfig) -> Path:
     """Make the directory of a new run, or check that of a resumed one against its configuration.
 
     Raises:
@@ -81,7 +81,7 @@ def refuse_trained(run_dir: Path) -> None:
         )
 
 
-def write_config(run_dir: Path, preset: str, config: TrainConfig) -> None:
+def write_config(run_dir: Path, preset: str, config: RunConfig) -> None:
     """Write config.json: the preset's name, and every option of the run."""
     write_json(run_dir / CONFIG, {"preset": preset, **to_json(config)})
 
@@ -111,8 +111,17 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path}: holds no options by name; it is no run's")
     with reading(path):
-        structured(_Recorded, {"num_steps": values.get("num_steps", TrainConfig.num_steps)})
+        structured(_Recorded, {"num_steps": values.get("num_steps", RunConfig.num_steps)})
     return values
+
+
+def is_text_run(run_dir: Path) -> bool:
+    """Tell whether a run directory is one on text, by its configuration."""
+    path = run_dir / CONFIG
+    if not path.is_file():
+        return False
+    values = read_json(path)
+    return isinstance(values, dict) and "text" in values
 
 
 @dataclass(frozen=True)
@@ -125,14 +134,14 @@ class _Recorded:
         check_bounds(self)
 
 
-def extend(run_dir: Path, config: TrainConfig) -> str:
+def extend(run_dir: Path, config: RunConfig) -> str:
     """Write into config.json how many updates a resumed run shall have, where they are more now.
 
     Returns:
         What there is to say of it; empty where the number is the same.
     """
     values = _read_config(run_dir / CONFIG)
-    asked = values.get("num_steps", TrainConfig.num_steps)
+    asked = values.get("num_steps", RunConfig.num_steps)
     if config.num_steps == asked:
         return ""
     write_json(run_dir / CONFIG, {**values, "num_steps": config.num_steps})
@@ -189,13 +198,13 @@ def _newest_run(preset: str) -> Path:
     return numbers[max(numbers)]
 
 
-def _check_same(run_dir: Path, config: TrainConfig) -> None:
+def _check_same(run_dir: Path, config: RunConfig) -> None:
     path = run_dir / CONFIG
     if not path.exists():
         raise ValueError(f"--run-dir {run_dir}: no run to resume there; train without --resume")
     before = _read_config(path)
     before.pop("preset", None)
-    before = over(json.loads(json.dumps(to_json(TrainConfig()))), before)
+    before = over(json.loads(json.dumps(to_json(type(config)()))), before)
     now = json.loads(json.dumps(to_json(config)))
     for name, old, new in _differences(before, now):
         if name not in FREE_ON_RESUME and not name.startswith(FREE_PARTS):

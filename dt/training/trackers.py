@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from dt.config import TrainConfig, to_json
+from dt.config import RunConfig, to_json
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
 NO_PICTURES: Mapping[str, Path] = MappingProxyType({})
@@ -86,7 +86,11 @@ class TensorBoard:
         from tensorboardX.proto.event_pb2 import Event, SessionLog
 
         self._folder.mkdir(exist_ok=True)
-        events: _Events = EventsWriter(str(self._folder / "events"))
+        # tensorboardX names a file by the second, and would write over one where a clock was set
+        # back; TensorBoard reads in the order of names: "events.part" stands after "events.out".
+        part = sum("tfevents" in path.name for path in self._folder.iterdir())
+        name = f"events.part-{part:04}" if part else "events"
+        events: _Events = EventsWriter(str(self._folder / name))
         if self._resume_at is not None:
             log = SessionLog(status=SessionLog.START)
             start = Event(step=self._resume_at, session_log=log, wall_time=time.time())
@@ -112,7 +116,7 @@ class WeightsAndBiases:
     left out by wandb.
     """
 
-    def __init__(self, run_dir: Path, config: TrainConfig, is_over: bool = False):
+    def __init__(self, run_dir: Path, config: RunConfig, is_over: bool = False):
         """
         Args:
             is_over: training is: what is written now stands behind its last record, of whatever
@@ -155,7 +159,7 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def refuse_missing_trackers(config: TrainConfig) -> None:
+def refuse_missing_trackers(config: RunConfig) -> None:
     """Refuse to log to what is not installed, before the data are read.
 
     Raises:
@@ -167,9 +171,7 @@ def refuse_missing_trackers(config: TrainConfig) -> None:
         )
 
 
-def trackers_of(
-    run_dir: Path, config: TrainConfig, *, is_over: bool = False
-) -> tuple[Tracker, ...]:
+def trackers_of(run_dir: Path, config: RunConfig, *, is_over: bool = False) -> tuple[Tracker, ...]:
     """Open the trackers that the configuration asks for.
 
     Args:

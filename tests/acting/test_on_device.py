@@ -253,3 +253,34 @@ def test_an_episode_longer_than_the_model_knows_is_an_error() -> None:
 def test_other_spaces_are_refused() -> None:
     with pytest.raises(ValueError, match="action space.*trained on"):
         run_on_device(make_policy_for(Walk()), FunctionalTask("Push", Push()), TARGETS, SEEDS, 3)
+
+
+class Far(Walk):
+    """Shows a number that no layer can multiply, where 2 are left of more than 8 steps."""
+
+    def initial(self, rng: Any, params: Any = None) -> WalkState:
+        state = super().initial(rng)
+        return state._replace(past=jnp.where(state.left > 8, 1, 0))
+
+    def transition(self, state: WalkState, action: Any, rng: Any, params: Any = None) -> WalkState:
+        return super().transition(state, action, rng)._replace(past=state.past)
+
+    def observation(self, state: WalkState, rng: Any, params: Any = None) -> Any:
+        far = (state.past == 1) & (state.left == 2)
+        return jnp.where(far, 3e38, super().observation(state, rng))
+
+    def reward(self, *args: Any, **kwargs: Any) -> Any:
+        return 1.0
+
+
+@pytest.mark.slow
+def test_a_choice_that_cannot_be_computed_is_refused_on_host_and_device() -> None:
+    """An argmax of NaN is category 0, and a draw from it is some category: neither was chosen."""
+    policy, whole = make_policy_for(Far()), two_rows_alone()
+    broken = int(np.argmax(whole.lengths > 8))
+    place = f"episode {broken}, step {whole.lengths[broken] - 2}: the policy's action is"
+    with pytest.raises(RolloutFault, match=f"Far-v0 on the device, row 0, {place} no number or"):
+        run_on_device(policy, FunctionalTask("Far-v0", Far()), TARGETS, SEEDS, 1)
+    with pytest.raises(RolloutFault, match=f"{place} 0; its weights, or what it was") as caught:
+        on_host(policy, Far)
+    assert set(caught.value.finished.lengths) <= set(whole.lengths)

@@ -242,10 +242,17 @@ def test_a_copy_goes_on_with_the_episode_and_neither_touches_the_other(
 @pytest.mark.slow
 def test_a_policy_goes_to_another_process(tiny_dataset: EpisodeDataset) -> None:
     policy = make_policy(tiny_dataset)
-    policy.reset([2.0, 3.0])
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        there = pool.apply(operator.methodcaller("act", SEEN[0]), (policy,))
-    np.testing.assert_array_equal(there, policy.act(SEEN[0]))
+    policy.reset([2.0, 3.0], seeds=[4, 5])
+    with multiprocessing.get_context("spawn").Pool(2) as pool:  # before and within an episode
+        first = pool.apply_async(operator.methodcaller("act", SEEN[0]), (policy,))
+        for t in range(3):
+            here = policy.act(SEEN[t])
+            policy.observe(np.array([0.25, 0.5]))
+            if t == 0:
+                np.testing.assert_array_equal(first.get(), here)
+        policy.ask([1.0, 0.5])
+        there = pool.apply(operator.methodcaller("act", SEEN[3]), (policy,))
+    np.testing.assert_array_equal(there, policy.act(SEEN[3]))
 
 
 def test_a_policy_says_what_it_is(tiny_dataset: EpisodeDataset) -> None:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+from typing import Any
+
+import gymnasium
 import numpy as np
 import pytest
+from flax import nnx
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from walk import Walk, make_policy
 
+from dt.acting.options import ActingOptions
+from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import Rollouts, run_episodes
+from dt.evaluation.evaluate import episode_seeds, evaluate_policy
+from dt.model.decision_transformer import DecisionTransformer
 from dt.play.make import make_envs
 
 
@@ -70,3 +79,27 @@ def test_other_spaces_and_unknown_environments_are_named() -> None:
         ValueError, match="No module named 'nowhere'; install it, or put the folder"
     ):
         make_envs("nowhere:Nowhere-v0", 1)
+
+
+@pytest.mark.slow
+def test_an_evaluation_longer_than_any_episode_seen_is_a_line_or_goes_on_at_the_last_position() -> (
+    None
+):
+    gymnasium.register("LongWalk-v0", Walk)
+    usual = make_policy()
+    spec = dataclasses.replace(usual.spec, max_timesteps=6)
+    params = nnx.state(DecisionTransformer(spec, rngs=nnx.Rngs(0)))
+    venue: dict[str, Any] = {"env_id": "LongWalk-v0", "env_kwargs": {}, "seed": 0}
+    with pytest.raises(ValueError, match="timestep 6 is past the longest.*--past-end clamp") as one:
+        evaluate_policy(ReturnConditionedPolicy(params, spec), [5.0], 6, checkpoint_step=1, **venue)
+    assert "\n" not in str(one.value)
+    clamped = ReturnConditionedPolicy(params, spec, ActingOptions(past_end="clamp"))
+    card = evaluate_policy(clamped, [5.0], 6, checkpoint_step=1, **venue)
+    lengths = []
+    for seed in episode_seeds(0, 6).tolist():
+        env = Walk()
+        env.reset(seed=seed)
+        lengths.append(env.left)
+    (row,) = card.targets
+    assert max(lengths) > 6 and row.length_mean == np.mean(lengths)
+    assert card.to_json()["past_end"] == "clamp"

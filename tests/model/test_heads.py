@@ -12,6 +12,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from gymnasium import spaces
 from tiny import make_config, make_dataset
 
 from dt.cli.train import parse_train_args
@@ -33,6 +34,7 @@ from dt.model.heads import (
     head_kind,
     make_number_head,
 )
+from dt.model.heads.action import ActionHead, could_be_computed
 from dt.model.heads.piecewise import Bins
 from dt.model.recipe import recipe_of
 from dt.spec.spec import PolicySpec
@@ -485,3 +487,25 @@ def test_smoothed_returns_are_learned_as_normal_distributions() -> None:
     np.testing.assert_allclose(head.loss(logits, returns), entropy, rtol=1e-4)
     worse = logits + jax.random.normal(jax.random.key(0), logits.shape)
     assert (head.loss(worse, returns) > head.loss(logits, returns)).all()
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("kind", [*HEADS, "categories"])
+def test_what_cannot_be_computed_is_no_action(kind: str, deterministic: bool) -> None:
+    """A tanh makes 1 of infinity, an argmax 0 of NaN, and both would be played."""
+    dataset = make_dataset([7, 2, 11], spaces.Discrete(3) if kind == "categories" else None)
+    model = make_config(num_layers=1, **{} if kind == "categories" else {"head": kind}).model
+    spec = PolicySpec.of(TrainingData.of(dataset), model, max_episode_steps=40)
+    head = ActionHead(spec, RECIPE, rngs=rngs())
+    vectors = jnp.ones((4, model.width))
+    for part, size in zip(("numbers", "categories"), (2, 1), strict=True):
+        prediction = getattr(head(vectors), part)
+        if prediction is None:
+            continue
+        broken = prediction.at[1, 0].set(jnp.nan).at[2, -1].set(jnp.inf).at[3, 0].set(-jnp.inf)
+        said = head(vectors)._replace(**{part: broken})
+        acted = jax.vmap(lambda p, k: head.act(p, k, Sampling(deterministic)))(
+            said, jax.random.split(jax.random.key(0), 4)
+        )
+        assert getattr(acted, part).shape == (4, size)
+        assert could_be_computed(acted).tolist() == [True, False, False, False]

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, SyncVectorEnv, VectorEnv
+from toy import Toy
 from walk import make_policy
 
 from dt.acting.rollout import RolloutFault, run_episodes
@@ -24,7 +25,7 @@ from dt.collect.journal import Journal
 from dt.collect.plan import episode_seeds
 from dt.config import TrainConfig
 from dt.evaluation.of_run import INCOMPLETE, Playing, card_of_run
-from dt.play.faults import EnvironmentFault, closing
+from dt.play.faults import EnvironmentFault, Watched, closing
 from dt.play.turns import play
 from dt.spec.spec import PolicySpec
 from dt.training.step import Learner
@@ -209,6 +210,39 @@ def test_an_action_that_is_no_number_reaches_no_environment() -> None:
     place = r"row 1, episode 1, step 2: the policy's action is \[nan +0\.\]; its weights, or what"
     with pytest.raises(EnvironmentFault, match=place):
         list(steps)
+
+
+@pytest.mark.parametrize(
+    ("space", "none"),
+    [
+        (spaces.Discrete(3), -1),
+        (spaces.Discrete(3, start=-1), -2),
+        (spaces.MultiDiscrete([2, 3]), [1, -1]),
+        (spaces.MultiBinary(2), [-1, 0]),
+        (spaces.Dict(a=spaces.Discrete(2), b=spaces.Box(-1, 1, (1,))), {"a": -1, "b": [0.0]}),
+        (spaces.Dict(a=spaces.Discrete(2), b=spaces.Box(-1, 1, (1,))), {"a": 0, "b": [np.nan]}),
+        (spaces.Box(-5, 5, (2,), np.int64), [0.0, np.nan]),
+    ],
+)
+def test_a_choice_that_is_none_reaches_no_environment(space: spaces.Space, none: Any) -> None:
+    def make() -> gymnasium.Env:
+        return Toy(spaces.Box(-1, 1, (2,), np.float32), space)
+
+    envs = SyncVectorEnv([make] * 2, autoreset_mode=AutoresetMode.DISABLED)
+    actions = [space.sample(), space.sample()]
+    watched = Watched(envs)
+    watched.reset(np.ones(2, bool), [0, 1])
+    watched.episodes[:] = [3, 4]
+
+    def batch() -> Any:
+        if isinstance(space, spaces.Dict):
+            return {key: np.array([each[key] for each in actions]) for key in ("a", "b")}
+        return np.array(actions)
+
+    watched.step(batch())
+    actions[1] = none
+    with pytest.raises(EnvironmentFault, match=r"row 1, episode 4, step 0: the policy's action"):
+        watched.step(batch())
 
 
 class Rows(VectorEnv):

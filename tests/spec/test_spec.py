@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from tiny import make_config, make_dataset
+from toy import toy_dataset
 
 from dt.data import EpisodeDataset, Reference, TrainingData
 from dt.data.batches.windows import Action
@@ -135,3 +136,20 @@ def test_other_formats_and_spaces_are_refused(
         dataclasses.replace(tiny_spec, observation_space=spaces.Dict(word=spaces.Text(3)))
     with pytest.raises(ValueError, match=r"category of more than 16,777,216 values"):
         dataclasses.replace(tiny_spec, action_space=spaces.Discrete(2**24 + 1))
+
+
+def test_what_is_no_action_is_not_decoded_to_one() -> None:
+    """Types of whole numbers have no NaN: cast, it would be a number of the space."""
+    whole, choice = spaces.Box(-5, 5, (1,), np.int64), spaces.Discrete(3, start=-1)
+    space = spaces.Dict(whole=whole, choice=choice)
+    codec = PolicySpec.of(
+        TrainingData.of(toy_dataset(spaces.Box(-1, 1, (2,), np.float32), space)),
+        make_config().model,
+        max_episode_steps=40,
+    ).codec
+    sound = codec.decode_action(Action(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.int32)))
+    assert whole.contains(sound["whole"][0]) and choice.contains(sound["choice"][0])
+    none = codec.decode_action(
+        Action(np.full((1, 1), np.nan, np.float32), np.full((1, 1), -1, np.int32))
+    )
+    assert np.isnan(none["whole"]).all() and none["choice"].tolist() == [-2]

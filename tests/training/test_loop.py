@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import os
 import signal
@@ -47,14 +48,21 @@ def assert_equal(a: TrainState, b: TrainState) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("number", "clock_goes_back"), [(signal.SIGINT, False), (signal.SIGTERM, True)]
+)
 def test_an_interrupted_run_resumed_equals_an_unbroken_one(
     tmp_path: Path,
     tiny_spec: PolicySpec,
     tiny_dataset: EpisodeDataset,
     tiny_config: TrainConfig,
     number: signal.Signals,
+    clock_goes_back: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if clock_goes_back:  # by an hour whenever it is looked at
+        clock = itertools.count(2e9, -3600)
+        monkeypatch.setattr("time.time", lambda: next(clock))
     unbroken = run(tiny_spec, tiny_dataset, tiny_config, tmp_path / "unbroken")
 
     def interrupt(step: int, metrics: dict[str, float]) -> None:
@@ -71,6 +79,7 @@ def test_an_interrupted_run_resumed_equals_an_unbroken_one(
         for line in (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == [2, 4, 5, 6]
+    assert complete_steps(tmp_path / "broken" / "checkpoints")[-1] == 6
 
 
 @pytest.mark.slow

@@ -105,3 +105,17 @@ def test_another_tracker_is_given_all_that_is_logged(tmp_path: Path) -> None:
         "card": "cards/a.json",
         "picture": "cards/a.png",
     }
+
+
+def test_a_clock_that_stands_or_goes_back_loses_no_events(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard reads the files in the order of their names, which hold the time."""
+    for step, now in enumerate([2e9, 2e9, 1e9, 5e8]):
+        monkeypatch.setattr("time.time", lambda now=now: now)
+        write_steps(tmp_path, step, resume_at=step if step else None)
+    files = sorted((tmp_path / "tensorboard").iterdir())
+    assert len(files) == 4 and steps_of(tmp_path) == [0, 1, 2, 3]
+    assert [f"events.part-{part:04}.out" in file.name for part, file in enumerate(files)][1:] == [
+        True
+    ] * 3

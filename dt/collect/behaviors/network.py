@@ -181,6 +181,7 @@ def _continuous(kind: str, arrays: Arrays, space: gymnasium.Space, deterministic
         return mean + np.exp(log_std) * drawn
 
     def decide(mean: np.ndarray, hidden: np.ndarray, rngs: Generators) -> np.ndarray:
+        _check_finite(kind, mean)
         if kind == "squash":
             log_std = row_matmul(hidden, heads["log_std_w"].T) + heads["log_std_b"]
             squashed = np.tanh(sample(mean, np.clip(log_std, *LOG_STD_RANGE), rngs))
@@ -192,10 +193,14 @@ def _continuous(kind: str, arrays: Arrays, space: gymnasium.Space, deterministic
     return decide
 
 
+def _check_finite(kind: str, outputs: np.ndarray) -> None:
+    if not np.isfinite(outputs).all():
+        raise ValueError(f"an actor of kind {kind!r} computes NaN or infinity for its actions")
+
+
 def _discrete(kind: str, space: spaces.Discrete, deterministic: bool) -> Decide:
     def decide(outputs: np.ndarray, hidden: np.ndarray, rngs: Generators) -> np.ndarray:
-        if not np.isfinite(outputs).all():
-            raise ValueError(f"an actor of kind {kind!r} computes NaN or infinity for its actions")
+        _check_finite(kind, outputs)
         if kind == "cat" and not deterministic:
             choices = sample_logits(outputs, rngs)
         else:

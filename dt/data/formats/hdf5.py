@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dt.data.formats.hdf5_guard import require_walkable
 from dt.files import first_line, require_memory
 
 if TYPE_CHECKING:  # imported where a file is opened: most logs are not HDF5
@@ -38,6 +39,9 @@ def open_hdf5(path: Path, names_only: bool = False) -> Iterator[h5py.File]:
     import h5py
 
     try:
+        with path.open("rb"):
+            pass  # who may not read it is told so by the system
+        require_walkable(path)
         with h5py.File(path, "r") as file:
             if not names_only:
                 _refuse_other_files(path, file)

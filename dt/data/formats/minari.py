@@ -25,10 +25,11 @@ import numpy as np
 
 from dt.data.episodes import Episode
 from dt.data.formats.format import Format
-from dt.data.formats.hdf5 import datasets_in, hdf5_keys, open_hdf5, require_stored
+from dt.data.formats.hdf5 import hdf5_keys
+from dt.data.formats.minari_checks import check_files, pictures_of_size
 from dt.data.reference import Reference
 from dt.data.streams import EpisodeStream, cut_ends
-from dt.files import first_line, read_json, refuse_links_out, require_memory
+from dt.files import first_line, read_json, refuse_links_out
 from dt.spaces.environments import (
     EnvKwargs,
     environment_spaces,
@@ -234,35 +235,16 @@ def _open(
     import minari
     from minari.dataset._storages import get_minari_storage
 
-    _check_files(source, folder, metadata)
+    images = bool(metadata.get("jpeg_encoding", True))
+    check_files(source, folder, metadata, stored if images else ())
     try:
         # Not `MinariStorage.read`, which makes an environment where it finds no spaces.
-        images = bool(metadata.get("jpeg_encoding", True))
         storage = get_minari_storage(data_format)(folder, *stored, jpeg_encoding=images)
         return minari.MinariDataset(storage)
     except (OSError, KeyError, TypeError, ValueError, AssertionError) as error:
         raise ValueError(
             f"{source}: not a readable Minari data set ({first_line(error)}); fetch it anew"
         ) from error
-
-
-def _check_files(source: str, folder: Path, metadata: Metadata) -> None:
-    """Hold what the metadata declares against the files, and see that they lead to no others."""
-    if metadata["data_format"] == "hdf5":
-        path = folder / "main_data.hdf5"
-        if not path.is_file():
-            raise ValueError(f"{source}: has no {path.name}; fetch it anew")
-        with open_hdf5(path) as file:
-            held = len(file)
-            for name, dataset in datasets_in(file):
-                require_memory(f"{path}: {name}", require_stored(path, name, dataset))
-    else:
-        held = sum(each.is_dir() for each in folder.iterdir())
-    if metadata["total_episodes"] > held:
-        raise ValueError(
-            f"{source}: holds {held} episodes, its metadata says {metadata['total_episodes']}; "
-            f"fetch it anew"
-        )
 
 
 def _download(dataset_id: str) -> None:
@@ -294,7 +276,8 @@ def _episodes(source: str, dataset: minari.MinariDataset, finals: bool) -> Itera
     episodes = dataset.iterate_episodes()
     while True:
         try:
-            e = next(episodes, None)
+            with pictures_of_size(dataset.observation_space, dataset.action_space):
+                e = next(episodes, None)
             if e is None:
                 break
             rewards = np.asarray(e.rewards)

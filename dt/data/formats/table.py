@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from dt.data.formats.format import Format
 from dt.data.formats.frames import from_frame
 from dt.files import first_line, require_memory
 from dt.spaces.environments import EnvKwargs
+
+if TYPE_CHECKING:
+    import pyarrow
 
 WORDS = {"true": True, "false": False, "True": True, "False": False, "TRUE": True, "FALSE": False}
 BYTES_A_CELL = 100  # of a text in Python
@@ -48,6 +52,17 @@ def read_csv(
     Raises:
         ValueError: naming the file, and the line or column that does not fit.
     """
+    cells = csv_columns(path).items()
+    table = {name: _column(path, name, texts) for name, texts in cells}
+    return from_frame(Table(table), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+
+
+def csv_columns(path: Path) -> dict[str, tuple[str, ...]]:
+    """Read the cells of a CSV file as they are, by the names in its first line.
+
+    Raises:
+        ValueError: naming the file, and the line that does not fit.
+    """
     require_memory(str(path), BYTES_A_CELL * path.stat().st_size // 4)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -66,9 +81,9 @@ def read_csv(
                 cells.append(row)
     except (UnicodeDecodeError, csv.Error) as error:
         raise ValueError(f"{path}: not a readable CSV file ({first_line(error)})") from error
+    columns: Iterable[tuple[str, ...]]
     columns = zip(*cells, strict=True) if cells else [()] * len(names)
-    table = {name: _column(path, name, texts) for name, texts in zip(names, columns, strict=True)}
-    return from_frame(Table(table), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+    return dict(zip(names, columns, strict=True))
 
 
 def read_parquet(
@@ -78,6 +93,29 @@ def read_parquet(
 
     Raises:
         ValueError: naming the file and the column, and where pyarrow is not installed.
+    """
+    import pyarrow as pa
+
+    table = parquet_table(path)
+    if {"frame_index", "task_index"} <= {*table.column_names}:
+        raise ValueError(f"{path}: is a part of a data set; give LeRobot's folder that holds meta/")
+    columns = {}
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count:
+            raise ValueError(
+                f"{path}: column {name!r} has {column.null_count} empty cells; fill or remove them"
+            )
+        nested = pa.types.is_nested(column.type)
+        values = column.to_pylist() if nested else column.to_numpy()
+        columns[name] = _cells(path, name, values) if nested else np.asarray(values)
+    return from_frame(Table(columns), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+
+
+def parquet_table(path: Path) -> pyarrow.Table:
+    """Read the columns of a Parquet file.
+
+    Raises:
+        ValueError: naming the file, and where pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
         raise ValueError(f"{path}: Parquet needs pyarrow; pip install 'dt-steer[lerobot]'")
@@ -92,18 +130,7 @@ def read_parquet(
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
     _check_names(path, table.column_names)
-    if {"frame_index", "task_index"} <= {*table.column_names}:
-        raise ValueError(f"{path}: is a part of a data set; give LeRobot's folder that holds meta/")
-    columns = {}
-    for name, column in zip(table.column_names, table.columns, strict=True):
-        if column.null_count:
-            raise ValueError(
-                f"{path}: column {name!r} has {column.null_count} empty cells; fill or remove them"
-            )
-        nested = pa.types.is_nested(column.type)
-        values = column.to_pylist() if nested else column.to_numpy()
-        columns[name] = _cells(path, name, values) if nested else np.asarray(values)
-    return from_frame(Table(columns), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+    return table
 
 
 def _check_names(path: Path, names: list[str]) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from dt.model.attention.cudnn import CUDNN
 from dt.model.attention.mask import Before
-from dt.model.attention.way import Inputs, Way, first_that_takes
+from dt.model.attention.way import Inputs, Way, Whole, first_that_takes
 from dt.model.attention.whole import WHOLE
 
 WITHIN_A_BLOCK = (CUDNN, WHOLE)  # in the order of asking
@@ -20,6 +20,8 @@ def takes(inputs: Inputs) -> bool:
     """Whether the segment is several whole windows, which no fused kernel does at once."""
     window, n = inputs.reach
     num_steps = inputs.k.shape[1] // n
+    if isinstance(inputs.drop, Whole):
+        return False
     alone = inputs.real is None and inputs.before is None
     banded = n == 1 and alone and CUDNN.takes(inputs)
     divides = num_steps % window == 0 and len(inputs.queries) % num_steps == 0

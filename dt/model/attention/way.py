@@ -15,6 +15,16 @@ from dt.model.attention.mask import Before, Reach
 Drop: TypeAlias = Callable[[Array], Array]
 
 
+@dataclass(frozen=True)
+class Whole:
+    """A `Drop` that is to see the weights of all pairs at once, (B, H, Q, K), not in pieces."""
+
+    of_weights: Drop
+
+    def __call__(self, weights: Float[Array, "B H Q K"]) -> Float[Array, "B H Q K"]:
+        return self.of_weights(weights)
+
+
 class Inputs(NamedTuple):
     """What attention is computed from: queries, keys and values, and who sees whom.
 
@@ -31,7 +41,7 @@ class Inputs(NamedTuple):
     reach: Reach
     # Positions of the queries among the keys; the same in every timestep, or few.
     queries: Int[np.ndarray, " Q"]
-    drop: Drop | None = None  # leaves out some of the weights
+    drop: Drop | None = None  # leaves out some of the weights, or changes them
     before: Before | None = None  # what all queries see, wherever they stand
 
     def with_before(self) -> tuple[Array, Array]:

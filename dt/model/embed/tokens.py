@@ -16,6 +16,7 @@ from dt.model.embed.parts import PartsEmbedding
 from dt.model.embed.returns import ReturnEmbedding
 from dt.model.embed.timesteps import TimestepEmbedding
 from dt.model.layers import Linear
+from dt.model.points import TOKENS, Points
 from dt.model.recipe import EMBEDDING_INIT, Recipe
 from dt.model.recomputed_window import RecomputedWindow
 from dt.spec.spec import PolicySpec
@@ -79,6 +80,7 @@ class Embed(nnx.Module):
         self,
         batch: Batch,
         null_returns: Bool[Array, " B"],
+        points: Points | None = None,
         action_vectors: Float[Array, "B T D"] | None = None,
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
         """Embed the n tokens of each step, and the condition of each step.
@@ -88,16 +90,18 @@ class Embed(nnx.Module):
 
         Args:
             null_returns: rows whose returns are replaced by the null token, if there is one.
+            points: what is read and edited of the vectors that tokens are made of.
             action_vectors: in place of those of the batch's actions.
         """
         observed = self.observation(batch.observations)
-        return self.tokens(observed, batch, null_returns, action_vectors)
+        return self.tokens(observed, batch, null_returns, points, action_vectors)
 
     def tokens(
         self,
         observed: Float[Array, "B T D"],
         steps: Batch | RecomputedWindow,
         null_returns: Bool[Array, " B"],
+        points: Points | None = None,
         action_vectors: Float[Array, "B T D"] | None = None,
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
         """Embed the tokens and the condition of steps whose observations are vectors already.
@@ -118,7 +122,7 @@ class Embed(nnx.Module):
             action = jnp.pad(before, ((0, 0), (1, 0), (0, 0)))
         times = self._placed(steps) if self.has_places else None
         return self.steps(
-            observed, action, steps.returns_to_go, steps.timesteps, null_returns, times
+            observed, action, steps.returns_to_go, steps.timesteps, null_returns, times, points
         )
 
     def steps(
@@ -129,23 +133,38 @@ class Embed(nnx.Module):
         timesteps: Int[Array, "B T"],
         null_returns: Bool[Array, " B"],
         times: Float[Array, "B T n D"] | None = None,
+        points: Points | None = None,
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
         """Embed the tokens and the condition of steps, from the vectors of what is in them.
 
         Args:
             action: of each step's own action or the one before it, as the layout has them.
             times: what says when each token is; by default the vector of its timestep.
+            points: what is read and edited of the vectors of return, observation and action.
         """
-        timesteps = self._known(timesteps)
+        when, timesteps = timesteps, self._known(timesteps)
         asked = self._returns(returns, timesteps, null_returns)
         if self.squashed:
             asked, action = (None if x is None else jnp.tanh(x) for x in (asked, action))
         vectors = {"return": asked, "observation": observed, "action": action}
+        if points is not None:
+            vectors = {
+                part: None if vector is None else self._at(points, part, vector, when)
+                for part, vector in vectors.items()
+            }
+            asked = vectors["return"]
         tokens = jnp.stack([_sum(vectors, token) for token in self.layout.step], axis=2)
         if self.has_kinds:
             tokens = tokens + self.kind[...]
         tokens = tokens + (self.timestep(timesteps)[:, :, None] if times is None else times)
         return self.norm(tokens) if self.has_norm else tokens, asked if self.adaptive else None
+
+    def _at(
+        self, points: Points, part: str, vectors: Float[Array, "B T D"], timesteps: Array
+    ) -> Float[Array, "B T D"]:
+        """Let the vectors of a part pass its point."""
+        where = points.where(timesteps, np.full(vectors.shape[1], self.layout.place_of(part)))
+        return points.at(f"{TOKENS}.{part}", vectors, where)
 
     def _returns(
         self,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from dt.data.batches.windows import Action
 from dt.model.heads import (
@@ -23,7 +23,10 @@ from dt.model.heads import (
     make_number_head,
 )
 from dt.model.recipe import Recipe
+from dt.spaces.arrays import AnyArray
 from dt.spec.spec import PolicySpec
+
+NO_CATEGORY = -1
 
 
 class Prediction(NamedTuple):
@@ -95,13 +98,29 @@ class ActionHead(nnx.Module):
         return Prediction(numbers, categories)
 
     def act(self, prediction: Prediction, key: Array, sampling: Sampling) -> Action:
-        """Take the action of one step, in the model's units."""
+        """Take the action of one step, in the model's units.
+
+        A prediction that is not finite means nothing, whatever a tanh or an argmax makes of it: its
+        numbers are then NaN and its categories NO_CATEGORY, which no space holds.
+        """
         numbers, categories = jnp.zeros(0), jnp.zeros(0, jnp.int32)
         number_key = category_key = key
         if self.num_numbers and self.counts:
             number_key, category_key = jax.random.split(key)
         if prediction.numbers is not None:
             numbers = self.numbers.act(prediction.numbers, number_key, sampling)
+            numbers = jnp.where(_computed(prediction.numbers), numbers, jnp.nan)
         if prediction.categories is not None:
             categories = self.categories.act(prediction.categories, category_key, sampling)
+            categories = jnp.where(_computed(prediction.categories), categories, NO_CATEGORY)
         return Action(numbers, categories)
+
+
+def could_be_computed(actions: Action) -> Bool[AnyArray, " B"]:
+    """Tell the rows whose action `ActionHead.act` could choose; NumPy's arrays, or JAX's."""
+    xp = actions.numbers.__array_namespace__()
+    return xp.isfinite(actions.numbers).all(axis=-1) & (actions.categories >= 0).all(axis=-1)
+
+
+def _computed(prediction: Float[Array, "*b P"]) -> Bool[Array, "*b 1"]:
+    return jnp.isfinite(prediction).all(axis=-1, keepdims=True)

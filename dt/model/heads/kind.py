@@ -19,8 +19,9 @@ from dt.spec.bins import placement_of
 class Head(Protocol):
     """Maps vectors (..., D) to P numbers of its own, (..., P), which its other methods read.
 
-    A head is an `nnx.Module`; axes before the last are any. One that has a likelihood has also
-    `log_prob(prediction, actions)`; one that guidance can be computed for is a `GuidableHead`.
+    They are finite: where one is not, no action is taken from them. A head is an `nnx.Module`; axes
+    before the last are any. One that has a likelihood has also `log_prob(prediction, actions)`; one
+    that guidance can be computed for is a `GuidableHead`.
     """
 
     def __call__(self, vectors: Float[Array, "*b D"], /) -> Float[Array, "*b P"]:

@@ -43,7 +43,9 @@ class LanguageModel(nnx.Module):
         self.config, width = config, config.width
         self.embed = nnx.Embed(config.vocabulary, width, embedding_init=EMBEDDING_INIT, rngs=rngs)
         if config.positions == "learned":
-            self.places = nnx.Embed(config.longest, width, embedding_init=EMBEDDING_INIT, rngs=rngs)
+            self.places = nnx.Embed(
+                config.positions_held, width, embedding_init=EMBEDDING_INIT, rngs=rngs
+            )
         # Biases spread where the hidden layer bends over the range of returns.
         bends = nnx.initializers.normal(1.0)
         self.return_hidden = Linear(1, config.return_width, bias_init=bends, rngs=rngs)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import jax
 from jax.tree_util import DictKey, GetAttrKey, KeyEntry, SequenceKey
 
+from dt.config.language_model import Trained
 from dt.model.params import Params
-
-Trained = Literal["all", "blocks", "adapters", "return"]
 
 RETURN = ("return_hidden", "returns")  # modules that the return goes through
 ADAPTERS = ("adapter_in", "adapter_out")

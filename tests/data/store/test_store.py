@@ -18,7 +18,10 @@ from gymnasium import spaces
 from tiny import make_dataset
 
 from dt.data import EpisodeDataset, TrainingData, Transforms
+from dt.data.batches.split import split_episodes
+from dt.data.card.card import data_card
 from dt.data.episodes import Episode
+from dt.data.formats.sources import open_source
 from dt.data.store import checksums, rows
 from dt.data.store.store import content_key, open_or_build, open_store
 from dt.data.streams import EpisodeStream
@@ -220,3 +223,42 @@ def test_the_key_changes_with_content_and_choices(tmp_path: Path) -> None:
     path.write_bytes(b"a" * 199_999 + b"b")
     os.utime(path, (0, 0))
     assert key != content_key([path], {"discount": 1.0})
+
+
+def write_million(path: Path) -> None:
+    """A log of a million episodes, each of one step."""
+    count = 1_000_000
+    np.savez(
+        path,
+        observations=np.arange(3 * count, dtype=np.float32).reshape(count, 3) % 1000,
+        actions=np.arange(count) % 2,
+        rewards=np.arange(count, dtype=np.float32) % 7,
+        terminations=np.ones(count, bool),
+    )
+
+
+@pytest.mark.slow
+def test_a_million_episodes_of_one_step_are_built_opened_and_drawn_in_seconds(
+    tmp_path: Path,
+) -> None:
+    """A loop over episodes anywhere on this way would take them one by one."""
+    write_million(tmp_path / "log.npz")
+    begin = time.process_time()
+    built = build(tmp_path / "store", open_source(str(tmp_path / "log.npz")))
+    data = open_store(tmp_path / "store")
+    part, held = split_episodes(data.offsets, data.returns, 0.1, seed=0)
+    windows = [part.draw(20, 0, step, range(64), "prompt", 5) for step in range(50)]
+    assert time.process_time() - begin < 15.0  # 3 on a core
+    assert len(built) == len(data) == 1_000_000 and data.returns[6] == 6.0
+    assert held is not None and held.num_steps == 100_000
+    assert all((each.length == 1).all() and (each.timestep == 0).all() for each in windows)
+    assert len(np.unique(np.concatenate([each.start for each in windows]))) > 3000
+
+
+@pytest.mark.thorough
+def test_a_million_episodes_of_one_step_have_a_card_in_seconds(tmp_path: Path) -> None:
+    write_million(tmp_path / "log.npz")
+    begin = time.process_time()
+    card, table = data_card(open_source(str(tmp_path / "log.npz")))
+    assert time.process_time() - begin < 30.0  # 5 on a core
+    assert len(table.returns) == 1_000_000 and card["episodes"] == 1_000_000

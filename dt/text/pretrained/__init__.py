@@ -1,0 +1,1 @@
+"""Language models of others, read and written without their code: GPT-2 and Llama folders, GGUF."""
