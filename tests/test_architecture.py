@@ -50,7 +50,7 @@ LINE = (
 # A package of others, and the rooms or files that may import it.
 SOLE_OWNERS = {
     "orbax": {"dt.checkpoint.arrays"},
-    "optax": {"dt.training"},
+    "optax": {"dt.training", "dt.steering.search"},
     "jax.sharding": {"dt.parallel"},
     "tyro": {"dt.cli", "dt.config"},
     "matplotlib": {
@@ -58,6 +58,7 @@ SOLE_OWNERS = {
         "dt.report.contest_plots",
         "dt.report.steering_plots",
         "dt.report.explain_plots",
+        "dt.report.search_plots",
     },
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},

@@ -205,11 +205,13 @@ class ReturnConditionedPolicy:
         remaining, discount = np.asarray(self._state.return_to_go), self.spec.transforms.discount
         self._pending = self._pending.asked(rows, requests, remaining, discount)
 
-    def another(self) -> ReturnConditionedPolicy:
-        """Make the same for other rows: episodes of its own, with these weights and programs."""
+    def another(self, params: Params | None = None) -> ReturnConditionedPolicy:
+        """Make the same for other rows, with these programs, and other weights if given."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._state = other._prefixes = None
+        if params is not None:
+            other.params, other._weights = params, jax.tree.leaves(params)
         return other
 
     def __copy__(self) -> ReturnConditionedPolicy:
