@@ -26,7 +26,8 @@ def plot_search(found: OptimizeFound, path: Path) -> None:
     _before_and_after(axes[0], found.searched, "contexts searched for", found.what)
     _before_and_after(axes[1], found.others, "others", found.what)
     if found.played is not None:
-        returns = {"without": found.played.plain, "with it": found.played.steered}
+        played = found.played
+        returns = {"without": played.plain, "random": played.random, "found": played.steered}
         _returns(axes[2], returns, found.played.wanted)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=8)

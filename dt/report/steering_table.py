@@ -70,7 +70,7 @@ def optimize_sheet(found: OptimizeFound) -> Sheet:
         aim = "" if p.wanted is None else f", wanted {p.wanted:g}"
         notes.append(
             f"{len(p.steered)} episodes with it brought {p.steered.mean():.4g}, the same seeds "
-            f"without it {p.plain.mean():.4g}{aim}"
+            f"with the random one {p.random.mean():.4g}, without any {p.plain.mean():.4g}{aim}"
         )
     options = found.outcome.options
     return Sheet(

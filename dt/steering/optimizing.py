@@ -122,8 +122,8 @@ def optimize(
     )
     played = None
     if options.episodes:
-        vectors = best.candidate.reshape(options.length, -1)
-        played = play_with_prefix(subject, vectors, options, ledger)
+        prefix, lucky = (x.candidate.reshape(options.length, -1) for x in (best, chance))
+        played = play_with_prefix(subject, prefix, lucky, options, ledger)
     wins, decided, sign_p = sign_test(searched.found, searched.random)
     params, space = subject.policy.params, problem.space
     return OptimizeFound(

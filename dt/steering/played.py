@@ -21,27 +21,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Played:
-    """Returns of the same seeds, with an input and without."""
+    """Returns of the same seeds, with the found prefix, with a random one, and without any."""
 
     request: float  # the return that is asked for; ignored where the null token stands for it
     wanted: float | None  # return that the input was to bring about
     steered: Float[np.ndarray, " E"]
+    random: Float[np.ndarray, " E"]  # with the best random prefix of as many passes
     plain: Float[np.ndarray, " E"]
 
 
 def play_with_prefix(
-    subject: Subject, vectors: Float[np.ndarray, "n D"], options: OptimizeOptions, ledger: Ledger
+    subject: Subject,
+    found: Float[np.ndarray, "n D"],
+    chance: Float[np.ndarray, "n D"],
+    options: OptimizeOptions,
+    ledger: Ledger,
 ) -> Played:
-    """Play episodes with the vectors before all tokens, and the same without them."""
+    """Play episodes with either prefix before all tokens, and the same without."""
     plain = subject.policy
-    params, spec = with_prefix(plain.params, plain.spec, vectors)
+    params, spec = with_prefix(plain.params, plain.spec, found)
     steered = ReturnConditionedPolicy(params, spec, plain.options)
+    lucky = steered.another(with_prefix(plain.params, plain.spec, chance)[0])
     request = parse_targets([options.request], spec.dataset, "--request ")[0]
     word = options.want.removeprefix("asked:")
     wanted = float(word) if options.want.startswith("asked:") else None
     venue, seeds = subject.venue(options.env), episode_seeds(options.seed, options.episodes)
     asked, returns = np.full(options.episodes, request), []
-    for policy in (steered, plain):
+    for policy in (steered, lucky, plain):
         rollouts, _ = play(policy, asked, seeds, venue, lambda done, steps: None)
         ledger.played(len(seeds), int(rollouts.lengths.sum()))
         returns.append(rollouts.returns)
