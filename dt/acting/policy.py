@@ -73,8 +73,7 @@ class ReturnConditionedPolicy:
             steering: what it acts by beside options and weights, as `load_policy` brings it.
 
         Raises:
-            ValueError: for options or steering that the model cannot follow, and as
-                `check_measured`.
+            ValueError: for what the model cannot follow, and as `check_measured`.
         """
         check_measured(options, request_map)
         self.params = params

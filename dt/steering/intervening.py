@@ -112,8 +112,8 @@ def intervene(
     if edits is None:
         edits = {options.at: make_edit(subject, options, on, demos)}
     game = _Game(subject, options, ledger, on_step)
-    steering = Steering(edits=edits)
-    intact, edited = game.play(policy), game.play(_with(policy, steering))
+    edited_by = Steering(edits=edits)
+    intact, edited = game.play(policy), game.play(_with(policy, edited_by))
     control = _random(edits)
     control_name = "a random vector as long"
     if control is None:
@@ -137,8 +137,8 @@ def intervene(
     )
     if options.keep:
         slopes = {"intact": found.slope_intact, "edited": found.slope_edited}
-        same = {"empty_is_identical": found.empty_is_identical}
-        keep(options.keep, steering, outcome, {"slopes": as_json(slopes)}, same)
+        empty = {"empty_is_identical": found.empty_is_identical}
+        keep(options.keep, edited_by, outcome, {"slopes": as_json(slopes)}, empty)
     return found
 
 
