@@ -45,7 +45,8 @@ def numbers() -> Answer:
 
 def test_integrated_gradients_add_up_and_occlusion_is_the_answer_s_loss() -> None:
     answer = numbers()
-    owed = jax.jit(lambda p: integrated_gradients(answer, p, 128))(PARAMS)
+    compute = jax.jit(lambda p: integrated_gradients(answer, p, 128))
+    owed = compute(PARAMS)
     assert completeness(answer, PARAMS, owed) < 0.01
     real = answer.real(owed)
     for name, each in owed.items():  # nothing is owed to what is not there
@@ -55,7 +56,7 @@ def test_integrated_gradients_add_up_and_occlusion_is_the_answer_s_loss() -> Non
     one = {**told, "observation": told["observation"].at[:, 1, 2].set(none["observation"][:, 1, 2])}
     by_hand = answer(PARAMS, told) - answer(PARAMS, one)
     np.testing.assert_allclose(lost["observation"][:, 1, 2], by_hand, atol=1e-5)
-    rank = correlation_with_random(answer, PARAMS, "integrated-gradients", 8, 2, owed)
+    rank = correlation_with_random(answer, PARAMS, compute, 2, owed)
     assert abs(rank) < 0.5  # an untrained model's, of six contexts
     found = deletion(answer, PARAMS, "integrated-gradients", owed, 2, 0)
     assert found.p_value < 0.05 and found.areas.mean() > found.random_areas.mean()
