@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -74,8 +73,9 @@ def test_the_smallest_edit_moves_the_action_as_far_as_it_says_and_no_shorter_one
     assert all(a <= 1.2 * b for a, b in pairs)  # more may be changed, so less has to be
     dose = dose_response(answer, PARAMS, 5)
     assert dose.actions.shape == (5, 2) and (dose.low <= dose.high).all()
-    own = answer.batch.returns_to_go[jnp.arange(6), answer.last]
-    assert np.isfinite(own).all() and dose.returns[0] == pytest.approx(SPEC.return_range[0])
+    assert dose.returns[[0, -1]] == pytest.approx(SPEC.return_range, abs=1e-4)
+    # One number, all of whose values were tried: no other return of the data is nearer.
+    assert all(size is None or size > 0 for size in edits["the last return"].sizes)
 
 
 @pytest.mark.slow
