@@ -18,6 +18,7 @@ from dt.acting.steering import Steering
 from dt.checkpoint.export import export_policy
 from dt.checkpoint.load import steered
 from dt.checkpoint.steer_file import load_steering, save_steering
+from dt.evaluation.controls import unconditional
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.edits import Edit
 from dt.model.params import weights_hash
@@ -60,6 +61,8 @@ def test_a_policy_acts_by_what_a_file_holds_and_by_nothing_as_before(tmp_path: P
     alone = played(policy, [5.0])
     np.testing.assert_allclose(alone[0, 0], acted[0, 0], atol=1e-6)
     assert policy.options.to_card()["steer"] == str(file)
+    control = unconditional(policy)  # a card's control: the same weights, unasked and unsteered
+    assert control is not None and control.options.null and not control.steering.edits
     out = export_policy(policy, tmp_path / "policy.npz", platforms=("cpu",))
     assert out[0].stat().st_size > 0
 
