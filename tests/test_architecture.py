@@ -58,6 +58,7 @@ SOLE_OWNERS = {
         "dt.report.contest_plots",
         "dt.report.steering_plots",
         "dt.report.search_plots",
+        "dt.report.explain_plots",
     },
     "tensorboardX": {"dt.training.trackers"},
     "wandb": {"dt.training.trackers"},

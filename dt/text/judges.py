@@ -16,6 +16,7 @@ from dt.config.text import GRAMMAR
 from dt.files import first_line, shown
 from dt.text.corpus import Corpus
 from dt.text.data.grammar import votes
+from dt.text.reward.scorer import load_scorer
 
 Scores: TypeAlias = Float[np.ndarray, " n"]
 STRENGTHS = np.logspace(-1, 2, 10)  # of the ridge, chosen on its own posts
@@ -111,4 +112,5 @@ def make_judge(name: str, corpus: Corpus) -> Judge | None:
 
 
 def _of_run(run_dir: Path) -> Judge:
-    raise ValueError(f"judge {run_dir}: holds no reward model")
+    """Load a reward model, whose own test says on its card how far it is to be trusted."""
+    return load_scorer(run_dir)

@@ -16,6 +16,8 @@ VERBS = {
     "guide": "play at several weights of guidance, and see what each does",
     "optimize": "search for the input that makes a wanted output, against random search",
     "reach": "count the wanted outputs that so many edits of the input can bring about",
+    "explain": "find what an action is owed to, and the smallest edit that would change it",
+    "intervene": "put something else at an input or inside the model, and play with it",
 }
 
 
