@@ -25,7 +25,7 @@ from dt.config import ModelConfig
 from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
 from dt.model.params import Params, weights_hash
-from dt.model.soft_prefix import with_prefix
+from dt.model.prefix import with_prefix
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
@@ -124,8 +124,8 @@ def steered(
         options = dataclasses.replace(
             options, guidance=weight, guidance_enough=enough, enough_below=below
         )
+    params, spec = policy.params, policy.spec
     with reading(path, REMEDY):
-        params, spec = policy.params, policy.spec
         steering.check(spec)
         if steering.prefix is not None:
             params, spec = with_prefix(params, spec, steering.prefix)

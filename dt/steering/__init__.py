@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from dt.steering.explaining import explain as explain
     from dt.steering.guiding import guide as guide
     from dt.steering.intervening import intervene as intervene
-    from dt.steering.keeping import keep as keep
     from dt.steering.optimizing import optimize as optimize
     from dt.steering.optimizing_rollouts import optimize_rollouts as optimize_rollouts
     from dt.steering.patching import patch as patch
@@ -35,17 +34,16 @@ _HOMES = {
     "Edit": "dt.model.edits",
     "Steering": "dt.acting.steering",
     "ask": "dt.steering.asking",
-    "explain": "dt.steering.explaining",
-    "intervene": "dt.steering.intervening",
-    "patch": "dt.steering.patching",
-    "keep": "dt.steering.keeping",
-    "null": "dt.steering.running",
-    "points": "dt.steering.running",
-    "run": "dt.steering.running",
     "guide": "dt.steering.guiding",
     "optimize": "dt.steering.optimizing",
     "optimize_rollouts": "dt.steering.optimizing_rollouts",
     "reach": "dt.steering.reaching",
+    "explain": "dt.steering.explaining",
+    "intervene": "dt.steering.intervening",
+    "patch": "dt.steering.patching",
+    "null": "dt.steering.running",
+    "points": "dt.steering.running",
+    "run": "dt.steering.running",
 }
 __all__ = [*_HOMES]  # noqa: PLE0604 (a list of strings)
 

@@ -15,7 +15,7 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.steering import Steering
 from dt.acting.targets import parse_targets
-from dt.checkpoint.steer_file import check_name
+from dt.checkpoint.steer_file import check_name, save_steering
 from dt.evaluation.evaluate import Venue, episode_seeds, play, targets_for
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.parts import Estimate
@@ -24,7 +24,6 @@ from dt.model.edits import Edit
 from dt.steering.contexts import Contexts, Demos
 from dt.steering.edit_making import make_edit
 from dt.steering.intervene_options import InterveneOptions
-from dt.steering.keeping import keep
 from dt.steering.outcome import Ledger, Measure, Outcome, as_json, changed, paired_measure
 from dt.steering.subject import Steered, Subject
 
@@ -136,10 +135,31 @@ def intervene(
         edit=next(iter(edits.values())),
     )
     if options.keep:
-        slopes = {"intact": found.slope_intact, "edited": found.slope_edited}
-        empty = {"empty_is_identical": found.empty_is_identical}
-        keep(options.keep, edited_by, outcome, {"slopes": as_json(slopes)}, empty)
+        _keep(Path(options.keep), found, edited_by)
     return found
+
+
+def _keep(path: Path, found: Intervened, steering: Steering) -> None:
+    """Write the edit as a steering file, with its effect and its control."""
+    outcome = found.outcome
+    slopes = {"intact": found.slope_intact, "edited": found.slope_edited}
+    save_steering(
+        path,
+        steering,
+        weights=outcome.weights.before,
+        source=outcome.source,
+        checkpoint_step=outcome.checkpoint_step,
+        made_by=outcome.command,
+        effect={
+            "verdict": outcome.verdict,
+            **as_json(outcome.measure),
+            "slopes": as_json(slopes),
+        },
+        controls={
+            found.control_name: outcome.measure.control,
+            "empty_is_identical": found.empty_is_identical,
+        },
+    )
 
 
 @dataclass(frozen=True)

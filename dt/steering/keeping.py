@@ -1,42 +1,50 @@
-"""Keeping what steers as a file, with what a verb measured of it."""
+"""What `optimize` found for all contexts, kept as a steering file that a policy acts by."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from dt.acting.steering import Steering
-from dt.checkpoint.steer_file import save_steering
-from dt.steering.outcome import Outcome, as_json
+from dt.checkpoint.steer_file import check_name, save_steering
+from dt.steering.optimizing import OptimizeFound
+from dt.steering.optimizing_rollouts import PlayedInputs
+from dt.steering.outcome import as_json
 
 
-def keep(
-    path: str | Path,
-    steering: Steering,
-    outcome: Outcome,
-    effect: Mapping[str, Any] | None = None,
-    controls: Mapping[str, Any] | None = None,
-) -> None:
-    """Write a steering file, for the weights that a verb's outcome is of.
-
-    >>> found = steering.optimize("runs/cartpole", space="prefix")
-    >>> steering.keep("x.steer", steering.Steering(prefix=vectors), found.outcome)
-
-    Args:
-        effect, controls: JSON values beside the outcome's own measure and its control.
+def keep(found: OptimizeFound | PlayedInputs, path: Path) -> None:
+    """Write a steering file of the found prefix, or request, with its effect and its controls.
 
     Raises:
         ValueError: for a name that does not end in .steer, or lies in no folder.
     """
-    measure = outcome.measure
+    outcome, options = found.outcome, found.outcome.options
+    if options["space"] == "prefix":
+        vectors = found.inputs.reshape(options["length"], -1)
+        steering = Steering(prefix=np.asarray(vectors, np.float32))
+    else:
+        steering = Steering(request=float(found.inputs[0, 0]))
+    scores = found.others if isinstance(found, OptimizeFound) else found
     save_steering(
-        Path(path),
+        path,
         steering,
         weights=outcome.weights.before,
         source=outcome.source,
         checkpoint_step=outcome.checkpoint_step,
         made_by=outcome.command,
-        effect={"verdict": outcome.verdict, "measure": as_json(measure), **(effect or {})},
-        controls={measure.control_name: measure.control, **(controls or {})},
+        effect={"verdict": outcome.verdict, **as_json(outcome.measure)},
+        controls={
+            "unedited": float(scores.unedited.mean()),
+            "random": float(scores.random.mean()),
+        },
     )
+
+
+def check_file(path: Path) -> None:
+    """Refuse a file that cannot be written, before anything is searched.
+
+    Raises:
+        ValueError: saying what its name must be.
+    """
+    check_name(path)

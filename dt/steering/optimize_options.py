@@ -59,6 +59,9 @@ class OptimizeOptions:
     """Environment id; empty: the one the data came from."""
     checkpoint: str = "last"
     """Which checkpoint: last, best or an update's number."""
+    steer: str = ""
+    """File, x.steer, to keep a prefix or a request in that is for all contexts: evaluate.py --steer
+    and load_policy(RUN, steer="x.steer") act by it."""
     name: str = ""
     """Of the files; empty: made from the space, the objective and the method."""
 
@@ -79,6 +82,12 @@ class OptimizeOptions:
             raise ValueError(
                 "--episodes plays one prefix that is for all contexts; add --universal --space "
                 "prefix, or leave it out"
+            )
+
+        if self.steer and not (played or (self.universal and self.space == "prefix")):
+            raise ValueError(
+                f"--steer {self.steer} keeps what is for all contexts; add --universal --space "
+                f"prefix, or --objective rollouts, or leave it out"
             )
 
     @property

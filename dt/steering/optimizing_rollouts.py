@@ -12,9 +12,9 @@ from dt.acting.options import ActingOptions
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.targets import parse_targets
 from dt.evaluation.evaluate import Venue, episode_seeds, play
+from dt.model.prefix import with_prefix
 from dt.steering.optimize_options import OptimizeOptions
 from dt.steering.outcome import Ledger, Outcome, as_json, changed, paired_measure
-from dt.steering.probe import with_prefix
 from dt.steering.problem import Tokens, Vectors
 from dt.steering.search.drawing import cross_entropy, random
 from dt.steering.search.exact import sweep

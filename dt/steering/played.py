@@ -11,8 +11,8 @@ from jaxtyping import Float
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.targets import parse_targets
 from dt.evaluation.evaluate import episode_seeds, play
+from dt.model.prefix import with_prefix
 from dt.steering.outcome import Ledger
-from dt.steering.probe import with_prefix
 from dt.steering.subject import Subject
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from dt.data.batches.windows import Action, Batch
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads.action import Prediction
 from dt.model.params import Params
-from dt.model.soft_prefix import with_prefix as with_prefix
+from dt.model.prefix import with_prefix
 from dt.spec.spec import PolicySpec
 
 

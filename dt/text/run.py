@@ -24,7 +24,7 @@ from dt.text.rows import TextFeed, TextRows, tokenised
 from dt.text.spec import TextSpec, TextSummary, load_text_spec
 from dt.training.hooks import Hooks
 from dt.training.loop import train_learner
-from dt.training.run import begun, start_jax
+from dt.training.run import begun, profiled, start_jax
 from dt.training.run_directory import CONFIG, named_or_newest, open_run
 from dt.training.trackers import refuse_missing_trackers
 
@@ -128,7 +128,7 @@ def fit_text(run: TextRun, *, hooks: Hooks | None = None) -> TrainState:
             and as `dt.training.loop.train_learner`.
         KeyboardInterrupt: as that.
     """
-    hooks = hooks or Hooks()
+    hooks = profiled(hooks or Hooks(), run.config, run.directory)
     learner = TextLearner(run.spec, run.config, run.pretrained)
 
     def feed(mesh: Mesh) -> TextFeed:

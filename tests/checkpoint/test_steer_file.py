@@ -22,7 +22,7 @@ from dt.evaluation.controls import unconditional
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.edits import Edit
 from dt.model.params import weights_hash
-from dt.model.soft_prefix import with_prefix
+from dt.model.prefix import with_prefix
 
 POOL = np.array([-1.0, 0.0, 1.0], np.float32)
 EDITS = {

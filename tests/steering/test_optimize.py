@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,12 +14,15 @@ from flax import nnx
 from steered import contexts_for, small
 
 from dt.acting.policy import ReturnConditionedPolicy
+from dt.checkpoint.load import steered
 from dt.data.batches.windows import Action
 from dt.model.decision_transformer import abstract_model
+from dt.model.prefix import with_prefix
 from dt.steering.inputs import SPACES, Reach, make_space
+from dt.steering.keeping import keep
 from dt.steering.objectives import action_objective, wanted_actions
 from dt.steering.optimizing import optimize
-from dt.steering.probe import Probe, token_norms, with_prefix
+from dt.steering.probe import Probe, token_norms
 from dt.steering.problem import ModelProblem
 from dt.steering.subject import Subject
 
@@ -89,7 +93,7 @@ def test_slopes_of_tokens_are_those_of_their_vectors() -> None:
     np.testing.assert_allclose(slopes[:, 0, 1, 4], slope, rtol=0.05, atol=1e-3)
 
 
-def test_a_soft_prefix_is_bounded_and_judged_on_other_contexts() -> None:
+def test_a_soft_prefix_is_bounded_judged_on_other_contexts_and_kept(tmp_path: Path) -> None:
     policy, contexts = small("numbers")[0], contexts_for("numbers", 8)
     found = optimize(
         policy, on=contexts, space="prefix", universal=True, length=2, budget=60, restarts=1,
@@ -102,6 +106,10 @@ def test_a_soft_prefix_is_bounded_and_judged_on_other_contexts() -> None:
     assert found.radius == pytest.approx(np.percentile(tokens, 95))
     assert norms.max() <= found.radius + 1e-5
     assert len(found.searched.found) == len(found.others.found) == 4
+    keep(found, tmp_path / "x.steer")
+    acting = steered(policy, tmp_path / "x.steer", policy.options)
+    assert acting.spec.num_soft == 2
+    np.testing.assert_allclose(acting.params["embed"]["soft"][...], found.inputs.reshape(2, 8))
     assert found.searched.lift(False) > 0 and found.outcome.line().startswith(found.outcome.verdict)
 
 

@@ -31,7 +31,7 @@ from dt.text.run import pretrained_of
 from dt.text.spec import TextSummary
 from dt.training.hooks import Hooks
 from dt.training.loop import train_learner
-from dt.training.run import begun, start_jax
+from dt.training.run import begun, profiled, start_jax
 from dt.training.run_directory import named_or_newest, open_run
 from dt.training.trackers import refuse_missing_trackers
 
@@ -156,7 +156,7 @@ def prepare_reward(
 
 def fit_reward(run: RewardRun, *, hooks: Hooks | None = None) -> TrainState:
     """Train the run to its last update, as `dt.text.run.fit_text` does."""
-    hooks = hooks or Hooks()
+    hooks = profiled(hooks or Hooks(), run.config, run.directory)
     learner = RewardLearner(run.spec, run.config, run.pretrained)
 
     def feed(mesh: Mesh) -> TextFeed:

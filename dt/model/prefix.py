@@ -1,4 +1,4 @@
-"""Soft vectors before all tokens of a model: room for them, and a model that has some."""
+"""Soft vectors before all tokens of a model whose weights stay as they are."""
 
 from __future__ import annotations
 
