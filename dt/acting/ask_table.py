@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from dt.acting.inputs import Inputs, refuse_other_environment, refuse_other_policy
 from dt.acting.options import MEASURED_KEYS, ActingOptions
+from dt.acting.request_map import RequestMap
 from dt.files import structured
 
 ASK_TABLE = "ask.json"
@@ -220,3 +221,18 @@ class _Stored:
     env_id: str
     env_kwargs: dict[str, Any]
     measured: dict[str, Any]
+
+
+def check_measured(options: ActingOptions, request_map: RequestMap | AskTable | None) -> None:
+    """Refuse options that go by what was measured, without it, and what was measured without them.
+
+    Raises:
+        ValueError: saying what there is.
+    """
+    by_map, by_table = isinstance(request_map, RequestMap), isinstance(request_map, AskTable)
+    if (options.calibrated, options.asked) != (by_map, by_table):
+        raise ValueError(
+            f"calibrated is {options.calibrated}, asked is {options.asked} and the request map "
+            f"is {request_map}; give what belongs together, or load the policy from its run "
+            f"with load_policy"
+        )

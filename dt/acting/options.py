@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
 from dt.config import ModelConfig
@@ -29,6 +30,7 @@ CARD_KEYS = (
     "past_end",  # only where it is not 'error', as the first cards have it
     "guidance",  # only where there is any
     "asked",  # only where it is
+    "steer",  # only where there is one
 )
 # Those among them that a request map was measured under and holds for.
 MEASURED_KEYS = ("deterministic", "recomputed", "temperature", "top_p")
@@ -84,6 +86,9 @@ class ActingOptions:
     """Targets are returns to achieve: give the input, request and weights of guidance, that the
     run's ask table says brings them."""
 
+    steer: str = ""
+    """A .steer file, made by a verb of `dt steer` for these weights, by which the policy acts."""
+
     def __post_init__(self) -> None:
         self.sampling  # noqa: B018 (raises for numbers that nothing can be drawn by)
         if self.past_end not in get_args(PastEnd):
@@ -92,6 +97,11 @@ class ActingOptions:
             value = getattr(self, name)
             if value is not None and not 0.0 <= value < float("inf"):
                 raise ValueError(f"{name} is {value}; give a finite number, 0 or more")
+        if self.steer and (self.asked or self.calibrated or self.expert is not None):
+            raise ValueError(
+                "a steering file (steer) says what to ask for and how; leave asked, calibrated and "
+                "expert out"
+            )
         if self.asked and (self.null or self.is_guided or self.calibrated):
             raise ValueError(
                 "an ask table (asked) chooses the request and the weights of guidance; leave "
@@ -207,6 +217,7 @@ class ActingOptions:
             **({} if self.past_end == "error" else {"past_end": self.past_end}),
             **({"guidance": self._guidance_entry()} if self.is_guided else {}),
             **({"asked": True} if self.asked else {}),
+            **({"steer": self.steer} if self.steer else {}),
         }
 
     def _guidance_entry(self) -> dict[str, float]:
@@ -237,6 +248,7 @@ def fields_of_card(card: Mapping[str, Any]) -> dict[str, Any]:
         "past_end": card.get("past_end", "error"),
         **guided,
         "asked": card.get("asked", False),
+        "steer": card.get("steer", ""),
     }
 
 
@@ -249,6 +261,7 @@ def file_words(card: Mapping[str, Any]) -> list[str]:
     words += _drawn(card, "{}-{:g}")
     words += ["recompute"] if card["recomputed"] else []
     words += [f"guidance-{word}" for word in _guidance(card)]
+    words += [f"steer-{Path(card['steer']).stem}"] if card.get("steer") else []
     return words + (["past-end-clamp"] if "past_end" in card else [])
 
 
@@ -260,6 +273,7 @@ def title_words(card: Mapping[str, Any]) -> list[str]:
     words += _drawn(card, "{} {:g}")
     words += ["window recomputed"] if card["recomputed"] else []
     words += [f"guidance {word}" for word in _guidance(card)]
+    words += [f"steered by {Path(card['steer']).name}"] if card.get("steer") else []
     return words + (["positions clamped"] if "past_end" in card else [])
 
 

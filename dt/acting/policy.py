@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from dt.acting.ask_table import AskTable
+from dt.acting.ask_table import AskTable, check_measured
 from dt.acting.batch_axis import (
     Numbers,
     as_numbers,
@@ -25,6 +25,7 @@ from dt.acting.options import AS_TRAINED, ActingOptions
 from dt.acting.pending import Pending, check_seeds, chosen_rows, rows_to_reset
 from dt.acting.program import PolicyProgram, PolicyState, Start
 from dt.acting.request_map import RequestMap
+from dt.acting.steering import Steering, steering_of
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.data.episodes import Episode
 from dt.model.params import Params
@@ -61,6 +62,7 @@ class ReturnConditionedPolicy:
         options: ActingOptions = AS_TRAINED,
         request_map: RequestMap | AskTable | None = None,
         guides_each_row: bool = False,
+        steering: Steering | None = None,
     ):
         """
         Args:
@@ -68,23 +70,19 @@ class ReturnConditionedPolicy:
             guides_each_row: `reset` takes weights of guidance of each row's own.
             request_map: for calibrated or asked options: targets are then returns to achieve, and
                 the policy is given what was measured to bring them.
+            steering: what it acts by beside options and weights, as `load_policy` brings it.
 
         Raises:
-            ValueError: for options that the model cannot follow, and for calibrated ones without a
-                map or a map without them.
+            ValueError: for options or steering that the model cannot follow, and as
+                `check_measured`.
         """
-        by_map, by_table = isinstance(request_map, RequestMap), isinstance(request_map, AskTable)
-        if (options.calibrated, options.asked) != (by_map, by_table):
-            raise ValueError(
-                f"calibrated is {options.calibrated}, asked is {options.asked} and the request map "
-                f"is {request_map}; give what belongs together, or load the policy from its run "
-                f"with load_policy"
-            )
+        check_measured(options, request_map)
         self.params = params
         self.spec = spec
         self.options = options.of_model(spec)
         self.request_map = request_map
         self.guides_each_row = guides_each_row or options.asked
+        self.steering = steering_of(steering, options.steer, spec)
         self._state: PolicyState | None = None
         self._pending = Pending.empty(0)
         self._prefixes: Batch | None = None  # of each row's episode, where the caller says which
@@ -94,7 +92,9 @@ class ReturnConditionedPolicy:
 
     def _prepare(self) -> None:
         """Make the programs, which compile when they are first called."""
-        self.program = program = PolicyProgram(self.spec, self.options, self.guides_each_row)
+        program = self.program = PolicyProgram(
+            self.spec, self.options, self.guides_each_row, self.steering
+        )
         # As a list: flattening the model's own tree at every step takes longer than a small model.
         self._weights, structure = jax.tree.flatten(self.params)
 
@@ -205,11 +205,13 @@ class ReturnConditionedPolicy:
         remaining, discount = np.asarray(self._state.return_to_go), self.spec.transforms.discount
         self._pending = self._pending.asked(rows, requests, remaining, discount)
 
-    def another(self) -> ReturnConditionedPolicy:
-        """Make the same for other rows: episodes of its own, with these weights and programs."""
+    def another(self, params: Params | None = None) -> ReturnConditionedPolicy:
+        """Make the same for other rows, with these programs, and other weights if given."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._state = other._prefixes = None
+        if params is not None:
+            other.params, other._weights = params, jax.tree.leaves(params)
         return other
 
     def __copy__(self) -> ReturnConditionedPolicy:
@@ -325,6 +327,8 @@ class ReturnConditionedPolicy:
         targets = as_numbers("target_returns", target_returns)
         if targets.ndim != 1 or not np.isfinite(targets).all():
             raise ValueError(f"target_returns are {target_returns}; give one finite number a row")
+        if self.steering.request is not None:
+            return Inputs(np.full(len(targets), self.steering.request, np.float32), None)
         if self.request_map is None:
             return Inputs(targets, None)
         requests, guidance = self.request_map.inputs_for(targets)

@@ -18,11 +18,13 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from dt.acting.exemplars import nearest_exemplars
 from dt.acting.options import ActingOptions
+from dt.acting.steering import UNSTEERED, Held, Steering
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.decision_transformer import DecisionTransformer, abstract_model
 from dt.model.heads import CategoricalReturnHead, ExpectileReturnHead, ReturnChoice
 from dt.model.heads.action import Prediction
 from dt.model.params import Params
+from dt.model.points import Points
 from dt.model.recomputed_window import Moment, RecomputedWindow
 from dt.model.ring_cache import RingCache
 from dt.spec.spec import PolicySpec
@@ -41,6 +43,7 @@ class PolicyState(NamedTuple):
     # ActingOptions.guidance_numbers of the row's episode; None where nothing is guided. The cache
     # then has 2 B rows: B that see the return, and the same B that see the null token.
     guidance: Float[Array, "B 3"] | None = None
+    held: Held | None = None  # of inputs that steering freezes
 
 
 class Start(NamedTuple):
@@ -59,6 +62,7 @@ class PolicyProgram:
     spec: PolicySpec
     options: ActingOptions
     guides_each_row: bool = False  # by weights of its own, which `Start` brings
+    steering: Steering = UNSTEERED  # its edits are made here; what else it has, the policy heeds
 
     @property
     def is_guided(self) -> bool:
@@ -99,6 +103,7 @@ class PolicyProgram:
             previous_action=Action(*map(jnp.asarray, self.spec.codec.no_action(batch_size))),
             seed=jnp.zeros(batch_size, jnp.uint32),
             guidance=guidance,
+            held=self.steering.nothing_held(self.spec.codec, batch_size),
         )
 
     def step(
@@ -149,8 +154,13 @@ class PolicyProgram:
         choose = None
         if self.options.expert is not None:
             choose = partial(self._choose_return, model, keys)
+        held = self.steering.held(state.held, moment)
+        points = None
+        if self.steering.edits:
+            changes = self.steering.changes(self._in_passes(held))
+            points = Points(do=changes, rows=self._in_passes(seed))
         prediction, cache, chosen_return = model.step(
-            self._in_passes(moment), is_null, past, choose
+            self._in_passes(moment), is_null, past, choose, points
         )
         if self.options.expert is not None:
             chosen_return = chosen_return[: len(timestep)]
@@ -160,7 +170,7 @@ class PolicyProgram:
             prediction = _guided(model, prediction, weight)
         sampling = self.options.sampling
         action = jax.vmap(lambda p, k: model.head.act(p, k, sampling))(prediction, keys)
-        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed, guidance)
+        return action, PolicyState(cache, timestep + 1, return_to_go, action, seed, guidance, held)
 
     def _in_passes(self, rows: Rows) -> Rows:
         """Repeat the rows of all arrays where each takes two passes: with the return, and null."""

@@ -140,6 +140,8 @@ def _step_of(policy: ReturnConditionedPolicy) -> Callable[..., tuple[Tree, list[
         seeds: jax.Array,
     ) -> tuple[Tree, list[jax.Array]]:
         before = jax.tree.unflatten(structure, state)
+        if policy.steering.request is not None:
+            targets = jnp.full_like(targets, policy.steering.request)
         # As `Pending.asked` has it: the reward after which the new target is left.
         leaving = before.return_to_go - transforms.discount * targets
         received = jnp.where(asks, leaving, transforms.rewards_while_playing(rewards))

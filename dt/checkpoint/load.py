@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +20,12 @@ from dt.acting.request_map import REQUEST_MAP, RequestMap
 from dt.checkpoint.arrays import read
 from dt.checkpoint.hugging_face.folder import is_hugging_face, load_hf
 from dt.checkpoint.manifest import best_step, checkpoints_of, complete_steps, verify
+from dt.checkpoint.steer_file import REMEDY, load_steering
 from dt.config import ModelConfig
 from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
-from dt.model.params import Params
+from dt.model.params import Params, weights_hash
+from dt.model.prefix import with_prefix
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
@@ -48,7 +51,7 @@ def load_policy(
         checkpoint: "last", "best" (the lowest metric of those that have one), or a step.
         options: how the policy acts; calibrated ones ask by the run's request map, which
             `dt evaluate --fit-request-map` measures, and asked ones by its ask table, which
-            `dt steer RUN ask` measures.
+            `dt steer RUN ask` measures; `steer` names a file of a steering made for these weights.
         statistics: of a Hugging Face folder, what its dt.json lacks or has otherwise.
         changes: fields of `ActingOptions` in place of those of `options`, such as
             deterministic=True.
@@ -59,6 +62,10 @@ def load_policy(
         TypeError: for a change that is no acting option, with the nearest that is.
     """
     options = options.changed(changes)
+    if options.steer:
+        plain = dataclasses.replace(options, steer="")
+        policy = load_policy(run_dir, checkpoint, options=plain, statistics=statistics)
+        return steered(policy, Path(options.steer), options, str(run_dir))
     if is_hugging_face(Path(run_dir)):
         if checkpoint != "last" or options.calibrated or options.asked:
             raise ValueError(f"{run_dir}: a Hugging Face folder has no checkpoints or request map")
@@ -86,6 +93,42 @@ def load_policy(
     if request_map is not None:
         request_map.check(int(folder.name), policy.options)
     return policy
+
+
+def steered(
+    policy: ReturnConditionedPolicy, path: Path, options: ActingOptions = AS_TRAINED, name: str = ""
+) -> ReturnConditionedPolicy:
+    """Let a policy act by a steering file.
+
+    Args:
+        options: how it acts besides.
+        name: of the policy, for errors.
+
+    Raises:
+        ValueError: in one line, for a file that is none or is damaged, that was made for other
+            weights, or that holds what the model cannot do or the options say otherwise.
+    """
+    steering, header = load_steering(path)
+    if weights_hash(policy.params) != header.weights:
+        raise ValueError(
+            f"{path}: was made for other weights ({header.source}, update "
+            f"{header.checkpoint_step}) than {name or 'this policy'} has; make it anew for these"
+        )
+    options = dataclasses.replace(options, steer=str(path))
+    if steering.guidance is not None:
+        if options.is_guided or options.null:
+            raise ValueError(
+                f"{path}: brings weights of guidance of its own; leave guidance and null out"
+            )
+        weight, enough, below = steering.guidance
+        options = dataclasses.replace(
+            options, guidance=weight, guidance_enough=enough, enough_below=below
+        )
+    params, spec = policy.params, policy.spec
+    with reading(path, REMEDY):
+        if steering.prefix is not None:
+            params, spec = with_prefix(params, spec, steering.prefix)
+        return ReturnConditionedPolicy(params, spec, options, steering=steering)
 
 
 def load_spec(folder: Path) -> PolicySpec:

@@ -11,8 +11,9 @@ import tyro
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
+from dt.cli.reward import evaluate_reward_run
 from dt.cli.text import evaluate_text_run
-from dt.training.run_directory import is_text_run
+from dt.training.run_directory import is_reward_run, is_text_run
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -58,12 +59,10 @@ class EvaluateConfig:
     top_p: float = 1.0
     """Probability of the likeliest actions together, among which alone is sampled; 1: all."""
     guidance: float | None = None
-    """Weight of what the return changes in the policy (classifier-free guidance): 0 leaves the
-    return out, 1 is the model as it is, above 1 the return counts for more; by default as the run
-    was trained to be asked, --evaluation.guidance of train.py."""
+    """Weight of what the return changes in the policy: 0 leaves it out, 1 is the model as it is,
+    above 1 it counts for more; by default --evaluation.guidance of train.py."""
     guidance_enough: float | None = None
-    """The weight once all that was asked for has come; by default the same as --guidance, if that
-    is given."""
+    """The weight once all that was asked for has come; by default --guidance, if that is given."""
     enough_below: float = 0.03
     """--guidance-enough counts when less is left than this share of the data's highest return."""
     fit_request_map: bool = False
@@ -71,8 +70,9 @@ class EvaluateConfig:
     calibrated: bool = False
     """Targets are returns to achieve: ask for what the run's request map says brings them."""
     asked: bool = False
-    """Targets are returns to achieve: give the policy what the run's ask table, which dt
-    steer RUN ask measures, says brings them."""
+    """Targets are returns to achieve: give what `dt steer RUN ask` measured to bring them."""
+    steer: str = ""
+    """A .steer file to act by, which a verb of dt steer made for these weights."""
     recompute: bool = False
     """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
     past_end: Literal["error", "clamp"] = "error"
@@ -200,6 +200,7 @@ class EvaluateConfig:
             guidance_enough=self.guidance_enough,
             enough_below=self.enough_below,
             asked=self.asked,
+            steer=self.steer,
         )
 
 
@@ -218,7 +219,8 @@ def main(args: list[str], load_envs: Callable[[], FindTask], prog: str = "evalua
 
     def command() -> int:
         if any(is_text_run(Path(word)) for word in args if not word.startswith("-")):
-            return evaluate_text_run(args, prog)
+            rewards = any(is_reward_run(Path(word)) for word in args)
+            return (evaluate_reward_run if rewards else evaluate_text_run)(args, prog)
         config = parse_args(EvaluateConfig, args, prog)
         if config.compare is not None:
             return _compare(config, *config.compare)

@@ -46,6 +46,8 @@ class ExportConfig:
     """The weight once all that was asked for has come; by default the same as --guidance."""
     enough_below: float = 0.03
     """--guidance-enough counts when less is left than this share of the data's highest return."""
+    steer: str = ""
+    """A .steer file to act by, which a verb of dt steer made for these weights."""
     platforms: tuple[Platform, ...] = PLATFORMS
     """Kinds of device that the program is compiled for."""
 
@@ -74,6 +76,7 @@ def _export(config: ExportConfig) -> int:
             guidance=config.guidance,
             guidance_enough=config.guidance_enough,
             enough_below=config.enough_below,
+            steer=config.steer,
         ),
     )
     files = export_policy(

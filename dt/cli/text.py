@@ -82,7 +82,8 @@ def train_text(preset: str, config: TextConfig, command: str) -> int:
 
     from dt.cli.progress import training_progress
     from dt.parallel.processes import is_first
-    from dt.text.evaluate import card_of_text_run
+    from dt.text.evaluate import evaluate_text
+    from dt.text.generator import load_generator
     from dt.text.run import fit_text, prepare_text
     from dt.training.hooks import Hooks
 
@@ -98,8 +99,10 @@ def train_text(preset: str, config: TextConfig, command: str) -> int:
         fit_text(run, hooks=Hooks(say, on_round))
     if not is_first():
         return 0
-    card = card_of_text_run(
-        run.directory, config=run.config, corpus=run.corpus, command=command, say=say
+    how, generator = run.config.evaluation, load_generator(run.directory)
+    targets = run.spec.targets(how.num_targets)
+    card = evaluate_text(
+        generator, run.corpus, run.judge, how, targets=targets, command=command, say=say
     )
     _show(card, run.directory, CARD, console)
     return 0

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
+from dt.cli.reward import train_reward
 from dt.cli.text import train_text
 from dt.config import RunConfig, TrainConfig, to_json
 from dt.config.presets import (
     DEMO,
     OWN_DATA,
     PRESETS,
+    REWARD,
     TEXT_PRESETS,
     preset_for,
     preset_named,
@@ -48,7 +50,8 @@ def main(args: list[str], demos: Callable[[str], EpisodeDataset], prog: str = "t
 
     def command() -> int:
         if args and args[0] in TEXT_PRESETS:
-            return train_text(args[0], parse_text_args(args, prog), " ".join([prog, *args]))
+            train = train_reward if args[0] == REWARD else train_text
+            return train(args[0], parse_text_args(args, prog), " ".join([prog, *args]))
         preset, config = parse_train_args(args, prog)
         return _train(preset, config, " ".join([prog, *args]), demos)
 

@@ -136,6 +136,7 @@ PRESETS: dict[str, TrainConfig] = {
 
 
 TEXT = "text"  # the preset of posts and their votes
+REWARD = "text-reward-model"  # of what scores them
 
 TEXT_PRESETS: dict[str, TextConfig] = {
     # Without --data: sentences of a small grammar, whose exact distribution is known.
@@ -151,6 +152,20 @@ TEXT_PRESETS: dict[str, TextConfig] = {
             clip_norm=1.0,
         ),
         num_steps=6000,
+    ),
+    # Pairs are few and long: a small model, and much dropout.
+    REWARD: TextConfig(
+        data=TextDataConfig(batch_size=32),
+        text=PostsConfig(tokenizer="words", vocabulary=4096, judge_fraction=0.0, test_fraction=0.2),
+        model=LanguageModelConfig(longest=128, width=64, num_layers=1, dropout=0.3),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-3,
+            warmup_steps=50,
+            final_fraction=0.05,
+            weight_decay=0.1,
+            clip_norm=1.0,
+        ),
+        num_steps=600,
     ),
 }
 # The same preset where --data names posts.

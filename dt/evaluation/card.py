@@ -159,7 +159,7 @@ _YOUNGER: Json = {
     "prefix": "none",
 }
 _SAID = ("expectation", "control", "measured")  # parts that are there only where there are any
-_OPTIONAL = ("past_end", "guidance", "asked", *_SAID)
+_OPTIONAL = ("past_end", "guidance", "asked", "steer", *_SAID)
 
 
 def _to_json(card: AnyCard, keys: list[str]) -> Json:

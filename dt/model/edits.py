@@ -47,9 +47,9 @@ class Edit:
     values: np.ndarray | Array | None = None
     """set, add: anything that broadcasts to the value (B, L, ...); shuffle: (N, ...), a token's
     value each; donor: (S, ...), a timestep's each."""
-    first: int = 0
+    first: int | Array = 0
     """The first timestep of the episode at which it holds."""
-    last: int = ALWAYS
+    last: int | Array = ALWAYS
     """The last one; both count."""
     places: tuple[int, ...] = ()
     """Of tokens within their timestep; empty: all."""

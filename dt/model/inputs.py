@@ -15,6 +15,7 @@ from jaxtyping import Array, Int
 from dt.data.batches.windows import Action, Batch, Observation
 from dt.model.points import Points
 from dt.model.recomputed_window import Moment
+from dt.spaces.arrays import AnyArray
 from dt.spec.layout import TokenLayout
 from dt.spec.spec import PolicySpec
 
@@ -85,11 +86,11 @@ def _acted(acted: Action, points: Points, times: Int[Array, "B T"], layout: Toke
 def _at(
     points: Points,
     name: str,
-    value: Array,
+    value: AnyArray,
     times: Int[Array, "B T"],
     layout: TokenLayout,
     part: str,
-) -> Array:
+) -> AnyArray:
     if name not in points.read and name not in points.do:
         return value
     where = points.where(times, np.full(times.shape[1], layout.place_of(part)))

@@ -15,7 +15,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Int, Integer
 
 from dt.words import nearest
 
@@ -31,7 +31,7 @@ class Where(NamedTuple):
 
     timesteps: Int[Array, "B L"]  # within the episode; -1 for what stands before it
     places: Int[np.ndarray, " L"]  # within their timestep's layout; -1 for what stands before
-    rows: Int[Array, " B"]  # numbers that edits draw by; an episode's stays the same
+    rows: Integer[Array, " B"]  # numbers that edits draw by; an episode's stays the same
     axis: int = 1  # of the value, along which its tokens lie
 
 
@@ -65,7 +65,7 @@ class Points:
         self,
         read: Iterable[str] = (),
         do: Mapping[str, Change] | None = None,
-        rows: Int[Array, " B"] | None = None,
+        rows: Integer[Array, " B"] | None = None,
     ):
         """
         Args:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
 from dt.evaluation.intervals import mean_interval
 from dt.evaluation.parts import Estimate
 from dt.evaluation.provenance import code_commit, code_versions
-from dt.model.params import Params
+from dt.model.params import Params, weights_hash
 from dt.words import there_are
 
 if TYPE_CHECKING:
@@ -225,13 +223,3 @@ def as_json(value: object) -> Any:
     if isinstance(value, float) and not np.isfinite(value):
         return None  # JSON knows no infinity
     return str(value) if isinstance(value, Path) else value
-
-
-def weights_hash(params: Params) -> str:
-    """Hash all numbers of a model, in their order: the same weights have the same hash."""
-    digest = hashlib.sha256()
-    for leaf in jax.tree.leaves(params):
-        array = np.asarray(leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -55,18 +55,17 @@ def card_of_text_run(
     how: TextEvaluationConfig | None = None,
     *,
     config: TextConfig | None = None,
-    corpus: Corpus | None = None,
     targets: Float[np.ndarray, " T"] = NO_TARGETS,
     checkpoint: str | int = "last",
     seed: int = 0,
     command: str = "",
     say: Callable[[str], None] = lambda line: None,
 ) -> TextCard:
-    """Make the score card of a run on text.
+    """Make the score card of a run on text, whose posts are read again.
 
     Args:
         how: what is asked and how it is sampled; None: as the run was trained to be asked.
-        config, corpus: of the run; None: read from its directory and the file that it names.
+        config: of the run; None: read from its directory.
         targets: transformed scores to ask for; none: `evaluation.num_targets` of the data.
         seed: of the samples.
         say: told what is being done.
@@ -77,9 +76,8 @@ def card_of_text_run(
     config = config or config_of_run(run_dir)
     how = how or config.evaluation
     generator = load_generator(run_dir, checkpoint)
-    if corpus is None:
-        corpus = load_corpus(config)
-        refuse_other_posts(generator, corpus)
+    corpus = load_corpus(config)
+    refuse_other_posts(generator, corpus)
     judge = make_judge(how.judge, corpus)
     return evaluate_text(
         generator,

@@ -17,6 +17,7 @@ Pairs: TypeAlias = tuple[np.ndarray, np.ndarray]
 Statistic: TypeAlias = Callable[[np.ndarray, np.ndarray], np.ndarray]
 COPIED_WORDS = 8  # that stand in training in the same order
 TINY = 1e-12
+AT_ONCE = 100  # resamples that lie in memory
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,11 @@ def _bootstrap(
     statistic: Statistic, pairs: Pairs, rng: np.random.Generator
 ) -> Float[np.ndarray, " R"]:
     x, y = pairs
-    drawn = rng.integers(0, len(x), size=(NUM_RESAMPLES, len(x)))
-    return np.asarray(statistic(x[drawn], y[drawn]))
+    values = []
+    for _ in range(NUM_RESAMPLES // AT_ONCE):
+        drawn = rng.integers(0, len(x), size=(AT_ONCE, len(x)))
+        values.append(np.asarray(statistic(x[drawn], y[drawn])))
+    return np.concatenate(values)
 
 
 def _measured(value: float, values: np.ndarray) -> Measured:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, Self, TypeAlias, TypeVar
 
 import jax
 import numpy as np
@@ -27,6 +27,20 @@ class TextRows(NamedTuple):
     begins: AnyArray  # (N,) int32, the place of the first token that is learned
     lengths: AnyArray  # (N,) int32, tokens that are no padding
     returns: AnyArray  # (N,) float32, in the model's units
+
+
+class AnyRows(Protocol):
+    """Rows of tokens, and what else there is of each: a named tuple, its tokens first."""
+
+    @property
+    def tokens(self) -> AnyArray: ...
+
+    def __new__(cls, *fields: AnyArray) -> Self: ...
+
+    def __getitem__(self, fields: slice, /) -> tuple[AnyArray, ...]: ...
+
+
+Rows = TypeVar("Rows", bound=AnyRows)
 
 
 class TextBatch(NamedTuple):
@@ -91,7 +105,12 @@ class TextFeed:
     pure function of (seed, step).
     """
 
-    def __init__(self, rows: TextRows, holdout: TextRows | None, config: TextConfig, mesh: Mesh):
+    def __init__(self, rows: Rows, holdout: Rows | None, config: TextConfig, mesh: Mesh):
+        """Put all rows on the devices.
+
+        Args:
+            rows: of any kind whose first field is its tokens, padded along the last axis.
+        """
         self.config, self.num_rows = config, len(rows.tokens)
         self.updates_per_round = min(config.log_interval, config.num_steps)
         self._sharding = along_rows(mesh, axis=1)
@@ -144,11 +163,12 @@ class TextFeed:
         )
 
 
-def _joined(rows: TextRows, holdout: TextRows) -> TextRows:
-    width = max(rows.tokens.shape[1], holdout.tokens.shape[1])
+def _joined(rows: Rows, holdout: Rows) -> Rows:
+    width = max(rows.tokens.shape[-1], holdout.tokens.shape[-1])
 
     def wide(tokens: np.ndarray) -> np.ndarray:
-        return np.pad(tokens, [(0, 0), (0, width - tokens.shape[1])])
+        axes = [(0, 0)] * (tokens.ndim - 1)
+        return np.pad(tokens, [*axes, (0, width - tokens.shape[-1])])
 
     both = (np.concatenate(parts) for parts in zip(rows[1:], holdout[1:], strict=True))
-    return TextRows(np.concatenate([wide(rows.tokens), wide(holdout.tokens)]), *both)
+    return type(rows)(np.concatenate([wide(rows.tokens), wide(holdout.tokens)]), *both)

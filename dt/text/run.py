@@ -16,6 +16,7 @@ from dt.parallel.mesh import Mesh
 from dt.parallel.processes import first_decides
 from dt.text.corpus import Corpus, load_corpus, told_scores
 from dt.text.data.tokenizers import Tokenizer, make_tokenizer
+from dt.text.judges import Judge, make_judge
 from dt.text.learner import TextLearner
 from dt.text.pretrained.read import Pretrained, open_pretrained
 from dt.text.pretrained.tokenizer import tokenizer_of
@@ -23,7 +24,7 @@ from dt.text.rows import TextFeed, TextRows, tokenised
 from dt.text.spec import TextSpec, TextSummary, load_text_spec
 from dt.training.hooks import Hooks
 from dt.training.loop import train_learner
-from dt.training.run import begun, start_jax
+from dt.training.run import begun, profiled, start_jax
 from dt.training.run_directory import CONFIG, named_or_newest, open_run
 from dt.training.trackers import refuse_missing_trackers
 
@@ -38,6 +39,8 @@ class TextRun:
     spec: TextSpec
     rows: TextRows
     holdout: TextRows
+    judge: Judge | None
+    """Who judges the card; made before training, which it would be late to fail after."""
     directory: Path
     notes: tuple[str, ...]
     pretrained: Pretrained | None = None
@@ -63,8 +66,8 @@ def prepare_text(
         preset: names the directory where the configuration does not.
 
     Raises:
-        ValueError: for posts or a tokenizer that cannot be used, and for a directory that is
-            taken, missing or of another configuration.
+        ValueError: for posts, a judge or a tokenizer that cannot be used, and for a directory that
+            is taken, missing or of another configuration.
     """
     refuse_missing_trackers(config)
     if config.init_from:
@@ -103,6 +106,7 @@ def prepare_text(
         spec=spec,
         rows=rows,
         holdout=holdout,
+        judge=make_judge(config.evaluation.judge, corpus),
         directory=Path(first_decides(lambda: str(open_run(preset, config)))),
         notes=tuple(notes),
         pretrained=pretrained,
@@ -124,7 +128,7 @@ def fit_text(run: TextRun, *, hooks: Hooks | None = None) -> TrainState:
             and as `dt.training.loop.train_learner`.
         KeyboardInterrupt: as that.
     """
-    hooks = hooks or Hooks()
+    hooks = profiled(hooks or Hooks(), run.config, run.directory)
     learner = TextLearner(run.spec, run.config, run.pretrained)
 
     def feed(mesh: Mesh) -> TextFeed:

@@ -211,8 +211,7 @@ def fit(run: Run, *, hooks: Hooks | None = None, measure: Measure | None = None)
             f"evaluation.interval {config.evaluation.interval} asks for cards to choose a "
             f"checkpoint by; pass measure=measure_for(run) of dt.evaluation.score_run, or set it 0"
         )
-    if config.profile:
-        hooks = dataclasses.replace(hooks, on_start=_profiled(hooks, run.directory / "profile"))
+    hooks = profiled(hooks, config, run.directory)
     with begun(run.preset, config, run.directory, hooks.on_message):
         return train(run.spec, run.data, config, run.directory, hooks=hooks, measure=measure)
 
@@ -250,16 +249,22 @@ def alone_in(run_dir: Path) -> Iterator[None]:
         yield
 
 
-def _profiled(hooks: Hooks, folder: Path) -> Callable[[AnyLearner, TrainState, AnyFeed], None]:
-    """Say where an update's time goes, before what else is to be done at the start."""
+def profiled(hooks: Hooks, config: RunConfig, run_dir: Path) -> Hooks:
+    """Let hooks say where an update's time goes, before what else is done at the start, if asked.
+
+    Returns:
+        The hooks as they were where `profile` is not set.
+    """
+    if not config.profile:
+        return hooks
 
     def on_start(learner: AnyLearner, state: TrainState, feed: AnyFeed) -> None:
         from dt.training.profiling import describe_profile, measure_training
 
         if hooks.on_start is not None:
             hooks.on_start(learner, state, feed)
-        profile = measure_training(learner, state, feed, folder)
+        profile = measure_training(learner, state, feed, run_dir / "profile")
         if is_first():
             hooks.on_message(describe_profile(profile))
 
-    return on_start
+    return dataclasses.replace(hooks, on_start=on_start)

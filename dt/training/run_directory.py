@@ -16,6 +16,7 @@ from dt import files
 from dt.checkpoint.manifest import complete_steps
 from dt.config import RunConfig, to_json
 from dt.config.checks import Count, check_bounds
+from dt.config.presets import REWARD
 from dt.files import (
     read_json,
     reading,
@@ -117,11 +118,19 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 def is_text_run(run_dir: Path) -> bool:
     """Tell whether a run directory is one on text, by its configuration."""
+    return "text" in _options_of(run_dir)
+
+
+def is_reward_run(run_dir: Path) -> bool:
+    """Tell whether a run directory is a reward model's, by its configuration."""
+    return _options_of(run_dir).get("preset") == REWARD
+
+
+def _options_of(run_dir: Path) -> dict[str, Any]:
+    """Read the options of a run that may be none; empty where there are none."""
     path = run_dir / CONFIG
-    if not path.is_file():
-        return False
-    values = read_json(path)
-    return isinstance(values, dict) and "text" in values
+    values = read_json(path) if path.is_file() else {}
+    return values if isinstance(values, dict) else {}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ that has learned it is compared with the truth, and not with samples alone.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -125,13 +126,14 @@ def _rest(step: Step, left: int) -> float:
 def sentences(count: int = NUM_SENTENCES, seed: int = 0) -> Posts:
     """Draw sentences with their votes; copies among them are as many as chance makes."""
     rng = np.random.default_rng(seed)
+    reached = [np.cumsum([step.chance for step in steps]).tolist() for steps in STATES]
     texts = []
-    for _ in range(count):
+    for luck in rng.random((count, len(STATES))).tolist():
         words: list[str] = []
         state = 0
         while state != -1:
-            steps = STATES[state]
-            step = steps[rng.choice(len(steps), p=[step.chance for step in steps])]
+            place = bisect_right(reached[state], luck[state])
+            step = STATES[state][min(place, len(STATES[state]) - 1)]  # sums may end below 1
             words += [step.word] if step.word else []
             state = step.to
         texts.append(" ".join(words))

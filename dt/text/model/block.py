@@ -11,6 +11,7 @@ from typing import TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
@@ -25,13 +26,22 @@ Attend: TypeAlias = Callable[[Array, Array, Array], tuple[Array, Memory]]
 Waves: TypeAlias = tuple[Array, Array]  # cosine and sine of each position's turns, (B, L, 1, d / 2)
 
 _ZEROS = nnx.initializers.zeros_init()
+_PLAIN = nnx.initializers.lecun_normal()
 
 
 class AdaptedLinear(nnx.Module):
     """A linear layer, and a product of two thin matrices beside it that starts at zero."""
 
-    def __init__(self, inputs: int, outputs: int, config: LanguageModelConfig, *, rngs: nnx.Rngs):
-        self.base = Linear(inputs, outputs, use_bias=config.biases, rngs=rngs)
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        config: LanguageModelConfig,
+        init: nnx.Initializer = _PLAIN,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        self.base = Linear(inputs, outputs, use_bias=config.biases, kernel_init=init, rngs=rngs)
         if config.adapter_rank:
             rank = config.adapter_rank
             self.adapter_in = Linear(inputs, rank, use_bias=False, rngs=rngs)
@@ -58,11 +68,15 @@ class Block(nnx.Module):
         self.qkv = AdaptedLinear(
             width, sum(self.heads) * size + self.heads[1] * size, config, rngs=rngs
         )
-        self.out = AdaptedLinear(self.heads[0] * size, width, config, rngs=rngs)
+        # What is added to the residual stream begins as small as the tokens' own vectors, or these
+        # are drowned, and hundreds of updates go by before a token is told from another
+        # (Radford et al. 2019, section 2.3).
+        small = nnx.initializers.normal(0.02 / np.sqrt(2 * config.num_layers))
+        self.out = AdaptedLinear(self.heads[0] * size, width, config, small, rngs=rngs)
         self.norm_mlp = make_norm(config, rngs=rngs)
         inner = 2 * config.hidden if self.swiglu else config.hidden
         self.expand = AdaptedLinear(width, inner, config, rngs=rngs)
-        self.contract = AdaptedLinear(config.hidden, width, config, rngs=rngs)
+        self.contract = AdaptedLinear(config.hidden, width, config, small, rngs=rngs)
 
     def __call__(
         self,
