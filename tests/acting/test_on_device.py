@@ -91,7 +91,7 @@ def on_host(policy: ReturnConditionedPolicy, env: type[FuncEnv], limit: int = 99
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("num_envs", [3, 7])
+@pytest.mark.parametrize("num_envs", [3, pytest.param(7, marks=pytest.mark.thorough)])
 def test_the_device_takes_the_actions_that_the_host_takes(num_envs: int) -> None:
     """Sampled ones, all of them, with rows that end and start again at different times."""
     policy = make_policy_for(Walk())
@@ -123,8 +123,9 @@ def test_continuous_actions_are_the_host_s_too() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reward_scale": 0.1, "reward_shift": 0.5},
-        {"discount": 0.9},
+        {"reward_scale": 0.1, "reward_shift": 0.5, "discount": 0.9},
+        pytest.param({"reward_scale": 0.1, "reward_shift": 0.5}, marks=pytest.mark.thorough),
+        pytest.param({"discount": 0.9}, marks=pytest.mark.thorough),
         {"delay_reward": True},
     ],
 )
@@ -159,7 +160,13 @@ def two_rows_alone() -> Rollouts:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_envs", "chunk", "num_devices", "lane"),
-    [(1, 5, 1, 64), (4, 1, 4, 64), (7, 64, 2, 64), (7, 3, 2, 1), (6, 4, 1, 2)],
+    [
+        (1, 5, 1, 64),
+        (4, 1, 4, 64),
+        pytest.param(7, 64, 2, 64, marks=pytest.mark.thorough),
+        (7, 3, 2, 1),
+        pytest.param(6, 4, 1, 2, marks=pytest.mark.thorough),
+    ],
 )
 def test_neither_rows_nor_chunks_nor_lanes_change_an_episode(
     num_envs: int, chunk: int, num_devices: int, lane: int, monkeypatch: pytest.MonkeyPatch
@@ -284,3 +291,20 @@ def test_a_choice_that_cannot_be_computed_is_refused_on_host_and_device() -> Non
     with pytest.raises(RolloutFault, match=f"{place} 0; its weights, or what it was") as caught:
         on_host(policy, Far)
     assert set(caught.value.finished.lengths) <= set(whole.lengths)
+
+
+@pytest.mark.parametrize("method", ["initial", "transition", "reward"])
+def test_an_environment_that_exits_is_one_line(method: str) -> None:
+    """While its functions are made a program: they are Python then, and never again."""
+
+    class Exits(Walk):
+        pass
+
+    def leave(*args: Any, **kwargs: Any) -> Any:
+        raise SystemExit(0)
+
+    setattr(Exits, method, leave)
+    with pytest.raises(RolloutFault) as caught:
+        run_on_device(make_policy_for(Walk()), FunctionalTask("X-v0", Exits()), TARGETS, SEEDS, 3)
+    said = f"X-v0 on the device: {method} raised SystemExit: 0 (0 of 7 episodes had ended)"
+    assert str(caught.value) == said

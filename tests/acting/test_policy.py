@@ -261,7 +261,12 @@ def test_no_position_past_the_longest_known(tiny_dataset: EpisodeDataset) -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "recompute"),
-    [("default", False), ("default", True), ("chen2021", True), ("atari-chen2021", True)],
+    [
+        ("default", False),
+        ("chen2021", True),
+        pytest.param("default", True, marks=pytest.mark.thorough),
+        pytest.param("atari-chen2021", True, marks=pytest.mark.thorough),
+    ],
 )
 def test_past_the_end_a_clamped_position_stays_the_last(
     tiny_dataset: EpisodeDataset, recipe: str, recompute: bool

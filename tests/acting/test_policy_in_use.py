@@ -208,8 +208,18 @@ def episode(policy: ReturnConditionedPolicy, first: int = 0) -> list[np.ndarray]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recompute", [False, True])
-@pytest.mark.parametrize("how", ["copy", "deepcopy", "pickle"])
+@pytest.mark.parametrize(
+    ("how", "recompute"),
+    [
+        ("copy", False),
+        ("deepcopy", False),
+        ("pickle", True),
+        *(
+            pytest.param(how, how != "pickle", marks=pytest.mark.thorough)
+            for how in ("copy", "deepcopy", "pickle")
+        ),
+    ],
+)
 def test_a_copy_goes_on_with_the_episode_and_neither_touches_the_other(
     tiny_discrete: EpisodeDataset, how: str, recompute: bool
 ) -> None:

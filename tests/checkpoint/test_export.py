@@ -46,12 +46,19 @@ print(json.dumps(acted))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("actions", [None, spaces.Discrete(3, start=1)])
+@pytest.mark.parametrize(
+    ("actions", "beside"),
+    [
+        (None, True),
+        (spaces.Discrete(3, start=1), False),
+        pytest.param(None, False, marks=pytest.mark.thorough),
+        pytest.param(spaces.Discrete(3, start=1), True, marks=pytest.mark.thorough),
+    ],
+)
 def test_the_file_alone_acts_as_the_policy(
     actions: spaces.Space | None, beside: bool, tmp_path: Path
 ) -> None:
-    config = make_config(context_length=2)
+    config = make_config(num_layers=1, context_length=2)
     data = TrainingData.of(make_dataset([9], actions))
     spec = PolicySpec.of(data, config.model)
     policy = ReturnConditionedPolicy(Learner(spec, config).init().params, spec)
@@ -78,7 +85,7 @@ def test_the_file_alone_acts_as_the_policy(
 
 
 def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
-    config = make_config()
+    config = make_config(num_layers=1)
     spec = PolicySpec.of(TrainingData.of(make_dataset([9])), config.model)
     policy = ReturnConditionedPolicy(Learner(spec, config).init().params, spec)
     (file,) = export_policy(policy, tmp_path / "policy.npz")
@@ -87,12 +94,19 @@ def test_one_program_is_for_every_platform(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("recipe", ["default", "chen2021"])
-@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize(
+    ("recipe", "discrete"),
+    [
+        ("default", True),
+        ("chen2021", False),
+        pytest.param("default", False, marks=pytest.mark.thorough),
+        pytest.param("chen2021", True, marks=pytest.mark.thorough),
+    ],
+)
 def test_past_the_known_timesteps_there_are_no_actions(
     recipe: str, discrete: bool, tmp_path: Path
 ) -> None:
-    config = make_config(context_length=2, return_dropout=0.0)
+    config = make_config(num_layers=1, context_length=2, return_dropout=0.0)
     model, data_config = config.model, dataclasses.replace(config.data, windows_per_segment=1)
     config = dataclasses.replace(
         config, model=dataclasses.replace(model, recipe=recipe), data=data_config

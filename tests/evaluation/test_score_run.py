@@ -119,7 +119,7 @@ def test_a_measure_is_not_forgotten(tmp_path: Path) -> None:
 
 
 def own_data_config(run_dir: Path) -> TrainConfig:
-    config = dataclasses.replace(make_config(), run_dir=str(run_dir))
+    config = dataclasses.replace(make_config(num_layers=1), run_dir=str(run_dir))
     # What the preset's evaluation is, where the environment goes with the data.
     evaluation = EvaluationConfig(env="CartPole-v1", max_episode_steps=200)
     return dataclasses.replace(config, num_steps=2, evaluation=evaluation)

@@ -90,7 +90,7 @@ def test_attention_is_softmax_over_what_is_seen(window: int, side: str | None) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("window", [2, 3, 6])
+@pytest.mark.parametrize("window", [2, 3, pytest.param(6, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("side", [None, *REAL])
 def test_blocks_equal_the_whole_in_value_and_gradient(window: int, side: str | None) -> None:
     real, reach = None if side is None else jnp.asarray(REAL[side]), Reach(window, n)
@@ -180,7 +180,12 @@ def loss_and_gradient(**model: object) -> tuple[Any, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "how", [{"remat": True}, {"scan_layers": True}, {"remat": True, "scan_layers": True}]
+    "how",
+    [
+        {"remat": True, "scan_layers": True},
+        pytest.param({"remat": True}, marks=pytest.mark.thorough),
+        pytest.param({"scan_layers": True}, marks=pytest.mark.thorough),
+    ],
 )
 def test_remat_and_scanned_layers_are_the_same_function(how: dict[str, bool]) -> None:
     """With dropout: the same weights are left out, in the same layers."""

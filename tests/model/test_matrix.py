@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import gymnasium
@@ -66,11 +67,16 @@ CONFIG = TrainConfig(
 )
 
 
-# Each observation and each action is among those that are always tried.
+# Always tried: every kind of part, alone or within others.
+ALWAYS = {
+    ("dict", "tuple"),
+    ("tuple", "box"),
+    ("stacked-frames", "discrete"),
+    ("multi-discrete", "multi-binary"),
+}
 PAIRS = [
-    pytest.param(observation, action, marks=[] if i % len(ACTIONS) == j else [pytest.mark.thorough])
-    for i, observation in enumerate(OBSERVATIONS)
-    for j, action in enumerate(ACTIONS)
+    pytest.param(*pair, marks=[] if pair in ALWAYS else [pytest.mark.thorough])
+    for pair in product(OBSERVATIONS, ACTIONS)
 ]
 
 

@@ -61,7 +61,7 @@ def together(trainers: tuple[Trainer, Trainer], job: dict[str, Any], address: st
 @pytest.mark.parametrize(
     ("mesh", "placement"),
     [
-        ({}, "device"),
+        pytest.param({}, "device", marks=pytest.mark.thorough),
         ({"fsdp": 8}, "host"),
         pytest.param({}, "host", marks=pytest.mark.thorough),
         pytest.param({"fsdp": 8}, "device", marks=pytest.mark.thorough),

@@ -14,7 +14,7 @@ from flax import nnx
 from dt.config.language_model import LanguageModelConfig
 from dt.text.model.cache import TextCache, advance
 from dt.text.model.language_model import LanguageModel
-from dt.text.model.sample import SampleOptions, _sample, cut_off, sample
+from dt.text.model.sample import SampleOptions, _pick, _sample, cut_off, sample
 from dt.text.model.trained import hold, names_of, trained_mask
 
 LLAMA = LanguageModelConfig(
@@ -147,10 +147,9 @@ def test_a_ring_of_the_window_continues_a_long_text() -> None:
     np.testing.assert_allclose(np.stack(parts, axis=1), whole, atol=1e-5)
 
 
-@BOTH
 @pytest.mark.slow
-def test_remat_and_the_loop_over_blocks_change_no_gradient(config: LanguageModelConfig) -> None:
-    tokens = tokens_of()
+def test_remat_and_the_loop_over_blocks_change_no_gradient() -> None:
+    tokens, config = tokens_of(), LLAMA
 
     @nnx.jit
     def gradient(model: LanguageModel) -> nnx.State:
@@ -218,10 +217,10 @@ def test_guidance_is_two_passes_of_one_batch() -> None:
 
 @pytest.mark.slow
 def test_what_is_cut_off() -> None:
-    logits = jnp.log(jnp.array([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]]))
+    weights = jnp.array([[0.1, 0.4, 0.2, 0.3], [0.25, 0.25, 0.25, 0.25]])
 
     def kept(top_k: int, top_p: float) -> list[list[int]]:
-        cut = np.isfinite(np.asarray(jax.jit(cut_off)(logits, top_k, top_p)))
+        cut = np.asarray(jax.jit(cut_off)(weights, jnp.int32(top_k), jnp.float32(top_p))) > 0
         return [np.flatnonzero(row).tolist() for row in cut]
 
     assert kept(0, 1.0) == [[0, 1, 2, 3]] * 2
@@ -229,6 +228,18 @@ def test_what_is_cut_off() -> None:
     assert kept(0, 0.5) == [[1, 3], [0, 1, 2, 3]]
     assert kept(0, 0.4) == [[1], [0, 1, 2, 3]]
     assert kept(2, 0.1) == [[1], [0, 1, 2, 3]]
+
+
+@pytest.mark.slow
+def test_tokens_are_drawn_in_proportion_to_their_weights() -> None:
+    """Those of weight zero never, wherever they stand."""
+    weights = np.array([0.0, 3.0, 0.0, 0.5, 0.0, 0.0, 1.5, 0.0, 5.0, 0.0, 0.0], np.float32)
+    keys = jax.random.split(jax.random.key(0), 50)
+    rows = jnp.tile(weights, (200, 1))
+    drawn = np.concatenate(jax.jit(jax.vmap(_pick, (None, 0)))(rows, keys))
+    shares = np.bincount(drawn, minlength=11) / len(drawn)
+    assert not shares[weights == 0].any()
+    np.testing.assert_allclose(shares, weights / weights.sum(), atol=0.02)
 
 
 def test_a_text_longer_than_the_model_s_is_refused() -> None:

@@ -37,7 +37,7 @@ def lines_of(run_dir: Path) -> list[dict[str, float]]:
 def test_over_fitting_shows(tmp_path: Path) -> None:
     """Actions are noise: what is learnt about those of some episodes is wrong about others."""
     data = TrainingData.of(make_dataset([6] * 12))
-    config = holding_out(make_config(dropout=0.0, return_dropout=0.0, width=32), 0.25)
+    config = holding_out(make_config(num_layers=1, dropout=0.0, return_dropout=0.0, width=32), 0.25)
     config = dataclasses.replace(
         config, num_steps=600, log_interval=50, checkpoint_interval=600, seed=1
     )
@@ -52,7 +52,7 @@ def test_over_fitting_shows(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_run_that_holds_out_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     data = TrainingData.of(make_dataset([7, 2, 11, 5]))
-    config = holding_out(make_config(), 0.25)
+    config = holding_out(make_config(num_layers=1), 0.25)
     spec = PolicySpec.of(data, config.model)
     for name in ("unbroken", "broken"):
         (tmp_path / name).mkdir()
@@ -79,7 +79,7 @@ def test_a_run_that_holds_out_is_resumed_bit_for_bit(tmp_path: Path) -> None:
 def test_the_held_out_loss_is_the_mean_over_real_steps() -> None:
     """Of batches with padding, without dropout, whatever is left out in training."""
     data = TrainingData.of(make_dataset([1, 6, 2, 4]))
-    config = holding_out(make_config(dropout=0.5, return_dropout=0.9), 0.5)
+    config = holding_out(make_config(num_layers=1, dropout=0.5, return_dropout=0.9), 0.5)
     spec = PolicySpec.of(data, config.model)
     learner = Learner(spec, config)
     feed = Feed(data, spec, config, make_mesh(jax.devices()[:1]))
@@ -91,7 +91,7 @@ def test_the_held_out_loss_is_the_mean_over_real_steps() -> None:
     batches = read.holdout_draw()
     read.close()
     assert float(make_holdout_loss(learner)(params, None, batches)) == pytest.approx(found)
-    plain = holding_out(make_config(dropout=0.0, return_dropout=0.0), 0.5)
+    plain = holding_out(make_config(num_layers=1, dropout=0.0, return_dropout=0.0), 0.5)
     without = Learner(PolicySpec.of(data, plain.model), plain)
     losses, counts = [], []
     for i in range(len(jax.tree.leaves(batches)[0])):
@@ -107,7 +107,7 @@ def test_the_held_out_loss_is_the_mean_over_real_steps() -> None:
 def test_what_is_logged_has_names_that_the_loss_gives(tmp_path: Path) -> None:
     """The parts add up to the loss; the learning rate is the schedule's at the last update."""
     data = TrainingData.of(make_dataset([7, 2, 11]))
-    config = make_config(layout="observation-return-action", return_weight=0.5)
+    config = make_config(num_layers=1, layout="observation-return-action", return_weight=0.5)
     spec = PolicySpec.of(data, config.model)
     train(spec, data, config, tmp_path)
     learner = Learner(spec, config)
@@ -124,7 +124,7 @@ def test_a_step_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     from dt.training.program import make_train_steps
 
     data = TrainingData.of(make_dataset([7, 2, 11]))
-    learner = Learner(PolicySpec.of(data, make_config().model), make_config())
+    learner = Learner(PolicySpec.of(data, make_config(num_layers=1).model), make_config())
     traced, loss = [], learner.loss
 
     def counted(*args: object) -> object:

@@ -85,7 +85,7 @@ def _shp(columns: Columns, source: str) -> Pairs:
 def _chosen_rejected(columns: Columns, source: str) -> Pairs:
     """Split each pair into what both have in front, up to a turn's end, and the two answers."""
     found: list[tuple[str, str, str]] = []
-    alike = 0
+    alike = empty = 0
     both = (columns.texts(name, name) for name in CHOSEN)
     named = columns.texts("prompt", "prompt") if "prompt" in columns else None
     for number, (one, other) in enumerate(zip(*both, strict=True)):
@@ -94,17 +94,13 @@ def _chosen_rejected(columns: Columns, source: str) -> Pairs:
             continue
         prompt = named[number] if named else _common_turns(one, other)
         cut = 0 if named else len(prompt)
+        if not one[cut:].strip() or not other[cut:].strip():
+            empty += 1
+            continue
         found.append((prompt, one[cut:], other[cut:]))
-    notes = (f"{alike} pairs whose answers are alike are left out",) if alike else ()
-    prompts, chosen, rejected = (
-        (tuple(part) for part in zip(*found, strict=True))
-        if found
-        else (
-            (),
-            (),
-            (),
-        )
-    )
+    counts = ((alike, "whose answers are alike"), (empty, "with an empty answer"))
+    notes = tuple(f"{count} pairs {what} are left out" for count, what in counts if count)
+    prompts, chosen, rejected = zip(*found, strict=True) if found else ((), (), ())
     return Pairs(source, prompts, chosen, rejected, groups=prompts, notes=notes)
 
 

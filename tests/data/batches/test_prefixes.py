@@ -229,7 +229,8 @@ def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: st
 
 
 def goal_config(name: str, placement: Any) -> TrainConfig:
-    config = make_config(layout="observation-action", width=16, context_length=2, **PREFIXES[name])
+    sizes = {"num_layers": 1, "width": 16, "context_length": 2}
+    config = make_config(layout="observation-action", **sizes, **PREFIXES[name])
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, batch_size=32, placement=placement),
