@@ -50,13 +50,14 @@ LINE = (
 # A package of others, and the rooms or files that may import it.
 SOLE_OWNERS = {
     "orbax": {"dt.checkpoint.arrays"},
-    "optax": {"dt.training"},
+    "optax": {"dt.training", "dt.steering.search"},
     "jax.sharding": {"dt.parallel"},
     "tyro": {"dt.cli", "dt.config"},
     "matplotlib": {
         "dt.report.plots",
         "dt.report.contest_plots",
         "dt.report.steering_plots",
+        "dt.report.search_plots",
         "dt.report.explain_plots",
     },
     "tensorboardX": {"dt.training.trackers"},

@@ -68,13 +68,11 @@ class ReturnConditionedPolicy:
         Args:
             options: how the policy acts.
             guides_each_row: `reset` takes weights of guidance of each row's own.
-            request_map: for calibrated or asked options: targets are then returns to achieve, and
-                the policy is given what was measured to bring them.
+            request_map: what was measured to bring targets, for calibrated or asked options.
             steering: what it acts by beside options and weights, as `load_policy` brings it.
 
         Raises:
-            ValueError: for options or steering that the model cannot follow, and as
-                `check_measured`.
+            ValueError: for what the model cannot follow, and as `check_measured`.
         """
         check_measured(options, request_map)
         self.params = params
@@ -205,11 +203,13 @@ class ReturnConditionedPolicy:
         remaining, discount = np.asarray(self._state.return_to_go), self.spec.transforms.discount
         self._pending = self._pending.asked(rows, requests, remaining, discount)
 
-    def another(self) -> ReturnConditionedPolicy:
-        """Make the same for other rows: episodes of its own, with these weights and programs."""
+    def another(self, params: Params | None = None) -> ReturnConditionedPolicy:
+        """Make the same for other rows, with these programs, and other weights if given."""
         other = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
         other._state = other._prefixes = None
+        if params is not None:
+            other.params, other._weights = params, jax.tree.leaves(params)
         return other
 
     def __copy__(self) -> ReturnConditionedPolicy:

@@ -25,6 +25,7 @@ from dt.config import ModelConfig
 from dt.files import read_json, reading, require_memory
 from dt.model.decision_transformer import abstract_model
 from dt.model.params import Params, weights_hash
+from dt.model.prefix import with_prefix
 from dt.spec.serialize import spec_from_json
 from dt.spec.spec import PolicySpec
 
@@ -113,10 +114,6 @@ def steered(
             f"{path}: was made for other weights ({header.source}, update "
             f"{header.checkpoint_step}) than {name or 'this policy'} has; make it anew for these"
         )
-    if steering.prefix is not None:
-        raise ValueError(
-            f"{path}: holds a soft prefix, which no model of this version has room for"
-        )
     options = dataclasses.replace(options, steer=str(path))
     if steering.guidance is not None:
         if options.is_guided or options.null:
@@ -127,8 +124,12 @@ def steered(
         options = dataclasses.replace(
             options, guidance=weight, guidance_enough=enough, enough_below=below
         )
+    params, spec = policy.params, policy.spec
     with reading(path, REMEDY):
-        return ReturnConditionedPolicy(policy.params, policy.spec, options, steering=steering)
+        steering.check(spec)
+        if steering.prefix is not None:
+            params, spec = with_prefix(params, spec, steering.prefix)
+        return ReturnConditionedPolicy(params, spec, options, steering=steering)
 
 
 def load_spec(folder: Path) -> PolicySpec:

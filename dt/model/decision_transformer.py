@@ -60,12 +60,15 @@ class DecisionTransformer(nnx.Module):
         batch: Batch,
         null_returns: Bool[Array, " B"] | None = None,
         *,
+        action_vectors: Float[Array, "B T D"] | None = None,
         rngs: nnx.Rngs | None = None,
         points: Points | None = None,
     ) -> tuple[Prediction, Float[Array, "B T P"] | None]:
         """Predict every action, and every return before it is told.
 
         Args:
+            action_vectors: in place of those of the batch's actions: a mixture of several actions'
+                can then be asked about, or a slope taken by them.
             points: what is read and edited at named points, of which `names_of_points` is the list.
 
         Returns:
@@ -76,7 +79,7 @@ class DecisionTransformer(nnx.Module):
             null_returns = jnp.zeros(len(batch.timesteps), bool)
         if points is not None:
             batch = edited_batch(batch, points, self.layout)
-        tokens, condition = self.embed(batch, null_returns, points)
+        tokens, condition = self.embed(batch, null_returns, points, action_vectors)
         action_place, return_place = self.layout.action_predictor, self.layout.return_predictor
         outputs = self.transformer(
             tokens,

@@ -27,6 +27,7 @@ Json: TypeAlias = dict[str, Any]
 PLAIN, FORMAT = 3, 4
 # Format 2 had the columns of queries, keys and values of several heads in another order; format 3
 # has no origins, and is written still where there is none.
+MOST_SOFT = 4096  # vectors before all tokens
 READABLE = {2: 1, PLAIN: 2**31, FORMAT: 2**31}  # each with the most heads
 
 
@@ -64,8 +65,10 @@ def spec_to_json(spec: Spec) -> Json:
 def _policy_to_json(spec: PolicySpec) -> Json:
     units = (spec.observation_normalizer, spec.action_normalizer)
     guided = {} if spec.guidance is None else {"guidance": list(spec.guidance)}
+    soft = {"num_soft": spec.num_soft} if spec.num_soft else {}
     return {
         **guided,
+        **soft,
         "format": PLAIN if all(each.origin is None for each in units) else FORMAT,
         "model": dataclasses.asdict(spec.model),
         "observation_space": space_to_text(spec.observation_space),
@@ -120,6 +123,7 @@ def spec_from_json(values: object) -> PolicySpec:
         transforms=structured(Transforms, values["transforms"], "transforms"),
         action_edges=None if edges is None else _finite("action_edges", edges),
         guidance=_guidance_from_json(values.get("guidance")),
+        num_soft=structured(int, values.get("num_soft", 0), "num_soft"),
         exemplars=Exemplars.from_text(values["exemplars"]) if values.get("exemplars") else None,
     )
     _check(spec)
@@ -144,6 +148,8 @@ def _check(spec: PolicySpec) -> None:
         raise ValueError(f"return_range is {low} to {high}; it must rise")
     if not 1 <= spec.max_timesteps <= MOST_STEPS:
         raise ValueError(f"max_timesteps is {spec.max_timesteps}; it must be 1 to {MOST_STEPS}")
+    if not 0 <= spec.num_soft <= MOST_SOFT:
+        raise ValueError(f"num_soft is {spec.num_soft}; it must be 0 to {MOST_SOFT}")
     edges = spec.action_edges
     if edges is not None and edges.shape != (spec.action_dim, spec.model.num_bins + 1):
         raise ValueError(f"action_edges has shape {edges.shape}, which does not fit the model")

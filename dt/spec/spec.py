@@ -51,6 +51,7 @@ class PolicySpec:
     # that was asked for has come; None: unguided.
     guidance: tuple[float, float] | None = None
     exemplars: Exemplars | None = None  # what to show before an episode, where the model has that
+    num_soft: int = 0  # vectors that steering puts before all tokens (see dt.steering.probe)
 
     def __post_init__(self) -> None:
         TokenLayout.parse(self.model.layout, self.model.conditioning)
@@ -131,7 +132,7 @@ class PolicySpec:
     def num_prefix(self) -> int:
         """Tokens that stand before all others."""
         shown = {"none": 0, "goal": 1, "prompt": self.prefix_steps * self.layout.tokens_per_step}
-        return shown[self.model.prefix] + self.model.learned_prefix
+        return shown[self.model.prefix] + self.model.learned_prefix + self.num_soft
 
     @cached_property
     def exemplar_batch(self) -> tuple[Float[np.ndarray, " X"], Batch]:

@@ -15,11 +15,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dt.acting.steering import Steering as Steering
     from dt.model.edits import Edit as Edit
     from dt.steering.asking import ask as ask
     from dt.steering.explaining import explain as explain
+    from dt.steering.guiding import guide as guide
     from dt.steering.intervening import intervene as intervene
+    from dt.steering.optimizing import optimize as optimize
+    from dt.steering.optimizing_rollouts import optimize_rollouts as optimize_rollouts
     from dt.steering.patching import patch as patch
+    from dt.steering.reaching import reach as reach
     from dt.steering.running import null as null
     from dt.steering.running import points as points
     from dt.steering.running import run as run
@@ -27,7 +32,12 @@ if TYPE_CHECKING:
 # Where each verb is defined.
 _HOMES = {
     "Edit": "dt.model.edits",
+    "Steering": "dt.acting.steering",
     "ask": "dt.steering.asking",
+    "guide": "dt.steering.guiding",
+    "optimize": "dt.steering.optimizing",
+    "optimize_rollouts": "dt.steering.optimizing_rollouts",
+    "reach": "dt.steering.reaching",
     "explain": "dt.steering.explaining",
     "intervene": "dt.steering.intervening",
     "patch": "dt.steering.patching",

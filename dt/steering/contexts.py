@@ -14,20 +14,22 @@ from typing import TypeAlias
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 
 from dt.checkpoint.hugging_face.folder import is_hugging_face
 from dt.config import TrainConfig, from_json, to_json
 from dt.config.presets import OWN_DATA, PRESETS
 from dt.data import EpisodeDataset, TrainingData
 from dt.data.batches.split import split_episodes
-from dt.data.batches.windows import Batch, Windows, as_batch
+from dt.data.batches.windows import Batch, Windows, as_batch, map_arrays
 from dt.data.store.reading import read_rows
 from dt.spaces.parts import facts
 from dt.spec.spec import PolicySpec
 from dt.steering.subject import Subject
 from dt.training.inputs import load_data
 from dt.training.run_directory import CONFIG, over, recorded
+
+SPARE = 4  # windows drawn for each context that is wanted, where some may be too short
 
 Demos: TypeAlias = Callable[[str], EpisodeDataset]
 """The data set of a source such as "demo:cartpole"."""
@@ -40,6 +42,7 @@ class Contexts:
     batch: Batch  # (B, T, ...) NumPy arrays
     last: Int[np.ndarray, " B"]  # index of the step that is about to act: the last real one
     episodes: Int[np.ndarray, " B"]  # of the data
+    returns: Float[np.ndarray, " B"]  # of these episodes, from their start on
     held_out: bool  # whether the model never learned from these episodes
 
     def __len__(self) -> int:
@@ -48,7 +51,23 @@ class Contexts:
     def __getitem__(self, rows: slice | Int[np.ndarray, " b"] | Bool[np.ndarray, " B"]) -> Contexts:
         """Take some of the contexts."""
         batch = jax.tree.map(lambda x: x[rows], self.batch)
-        return Contexts(batch, self.last[rows], self.episodes[rows], self.held_out)
+        return Contexts(
+            batch, self.last[rows], self.episodes[rows], self.returns[rows], self.held_out
+        )
+
+    def asked(self, spec: PolicySpec, target: float) -> Contexts:
+        """Show the returns of an agent that was asked for `target` and went the same way.
+
+        What it had received is taken off, and what is left is kept within the data's range, as a
+        policy that acts does.
+        """
+        batch, units = self.batch, spec.return_normalizer
+        # R_{t+1} = (R_t - r_t) / discount: a difference at the start grows on its way.
+        growth = spec.transforms.discount ** -np.asarray(batch.timesteps, np.float64)
+        shift = (target - self.returns)[:, None] * growth
+        left = np.clip(units.invert(np.asarray(batch.returns_to_go)) + shift, *spec.return_range)
+        shown = np.asarray(units(left.astype(np.float32)), np.float32)
+        return dataclasses.replace(self, batch=batch._replace(returns_to_go=shown))
 
     def split(self, count: int) -> tuple[Contexts, Contexts]:
         """Take the first `count`, and the others."""
@@ -119,11 +138,13 @@ def draw_contexts(
     seed: int = 0,
     holdout_fraction: float = 0.0,
     training_seed: int = 0,
+    least_steps: int = 0,
 ) -> Contexts:
     """Draw contexts that end at steps of the data drawn uniformly, from what is held out if any is.
 
     Args:
         holdout_fraction, training_seed: those of the run, which say what it held out.
+        least_steps: before the last that each context has.
 
     Raises:
         ValueError: for data of other spaces than the policy's.
@@ -132,36 +153,55 @@ def draw_contexts(
     training, held_out = split_episodes(data.offsets, data.returns, holdout_fraction, training_seed)
     part = training if held_out is None else held_out
     model = spec.model
+    if least_steps >= model.context_length:
+        raise ValueError(
+            f"{least_steps} steps before the last are to be changed, and the model sees "
+            f"{model.context_length - 1}; ask for fewer (--length)"
+        )
     windows = part.draw_ends(
         model.context_length,
         seed,
-        range(count),
+        range(SPARE * count),
         None if model.prefix == "none" else model.prefix,
         model.prompt_length,
     )
+    long = np.flatnonzero(np.asarray(windows.length) > least_steps)[:count]
+    if len(long) < count:
+        raise ValueError(
+            f"{data.name}: hardly any of its steps have {least_steps} before them; ask for fewer "
+            f"steps (--length), or name data of longer episodes"
+        )
+    windows = map_arrays(lambda x: x[long], windows)
     batch = _cut(data, spec, windows._replace(prefix=None), model.context_length)
     if windows.prefix is not None:
         batch = batch._replace(prefix=_cut(data, spec, windows.prefix, spec.prefix_steps))
     episodes = np.searchsorted(data.offsets, np.asarray(windows.start), side="right") - 1
     last = np.asarray(windows.length) - 1
-    return Contexts(batch, last, episodes, held_out is not None)
+    return Contexts(batch, last, episodes, data.returns[episodes], held_out is not None)
 
 
 def contexts_of(
-    subject: Subject, count: int, seed: int = 0, source: str = "", demos: Demos | None = None
+    subject: Subject,
+    count: int,
+    seed: int = 0,
+    source: str = "",
+    demos: Demos | None = None,
+    least_steps: int = 0,
 ) -> Contexts:
     """Draw contexts of a policy's own data: held out where the run held any out.
 
     Args:
         source: data in place of the run's; needed for a policy that comes without a run.
         demos: makes the data of "demo:" sources.
+        least_steps: before the last that each context has.
 
     Raises:
         ValueError: as `data_of` and `draw_contexts`.
     """
     data, config = data_of(subject.source, source, demos)
     fraction = config.data.holdout_fraction if not source else 0.0
-    return draw_contexts(data, subject.policy.spec, count, seed, fraction, config.seed)
+    spec = subject.policy.spec
+    return draw_contexts(data, spec, count, seed, fraction, config.seed, least_steps)
 
 
 def _cut(data: TrainingData, spec: PolicySpec, windows: Windows, num_steps: int) -> Batch:

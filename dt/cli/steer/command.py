@@ -16,6 +16,9 @@ from dt.words import there_are
 # What each verb does in a few words; dt/cli/steer/VERB.py runs it.
 VERBS = {
     "ask": "measure which input brings which return, so that a wanted return comes about",
+    "guide": "play at several weights of guidance, and see what each does",
+    "optimize": "search for the input that makes a wanted output, against random search",
+    "reach": "count the wanted outputs that so many edits of the input can bring about",
     "explain": "find what an action is owed to, and the smallest edit that would change it",
     "intervene": "put something else at an input or inside the model, and play with it",
 }

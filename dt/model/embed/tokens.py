@@ -57,6 +57,10 @@ class Embed(nnx.Module):
         if self.num_learned:
             shape = (self.num_learned, width)
             self.learned = nnx.Param(EMBEDDING_INIT(rngs.params(), shape))
+        self.num_soft = spec.num_soft
+        if self.num_soft:
+            # As tokens are after their norm; (n, D), or (B, n, D) for a prefix of each row's own.
+            self.soft = nnx.Param(jnp.zeros((self.num_soft, width)))
         if self.prefix_kind != "none":
             self.shown = nnx.Param(EMBEDDING_INIT(rngs.params(), (width,)))
         self.squashed, self.has_places = recipe.squashed, recipe.places
@@ -73,7 +77,11 @@ class Embed(nnx.Module):
             self.norm = recipe.norm(width, rngs=rngs)
 
     def __call__(
-        self, batch: Batch, null_returns: Bool[Array, " B"], points: Points | None = None
+        self,
+        batch: Batch,
+        null_returns: Bool[Array, " B"],
+        points: Points | None = None,
+        action_vectors: Float[Array, "B T D"] | None = None,
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
         """Embed the n tokens of each step, and the condition of each step.
 
@@ -83,8 +91,10 @@ class Embed(nnx.Module):
         Args:
             null_returns: rows whose returns are replaced by the null token, if there is one.
             points: what is read and edited of the vectors that tokens are made of.
+            action_vectors: in place of those of the batch's actions.
         """
-        return self.tokens(self.observation(batch.observations), batch, null_returns, points)
+        observed = self.observation(batch.observations)
+        return self.tokens(observed, batch, null_returns, points, action_vectors)
 
     def tokens(
         self,
@@ -92,17 +102,23 @@ class Embed(nnx.Module):
         steps: Batch | RecomputedWindow,
         null_returns: Bool[Array, " B"],
         points: Points | None = None,
+        action_vectors: Float[Array, "B T D"] | None = None,
     ) -> tuple[Float[Array, "B T n D"], Float[Array, "B T D"] | None]:
-        """Embed the tokens and the condition of steps whose observations are vectors already."""
+        """Embed the tokens and the condition of steps whose observations are vectors already.
+
+        Args:
+            action_vectors: in place of those of the steps' actions.
+        """
         action = None
-        if self.layout.ends_with_action:
-            action = self.action(steps.actions)
-        elif self.layout.has("action"):
+        if self.layout.has("action"):
+            action = self.action(steps.actions) if action_vectors is None else action_vectors
+        if self.layout.carries_previous_action:
             # What was done before a segment begins is not in it, and before an episode nothing was.
             known = steps.timesteps[:, 1:] > 0
             if steps.mask is not None:
                 known = known & steps.mask[:, :-1]
-            before = jnp.where(known[..., None], self.action(steps.actions)[:, :-1], 0.0)
+            assert action is not None
+            before = jnp.where(known[..., None], action[:, :-1], 0.0)
             action = jnp.pad(before, ((0, 0), (1, 0), (0, 0)))
         times = self._placed(steps) if self.has_places else None
         return self.steps(
@@ -188,6 +204,10 @@ class Embed(nnx.Module):
         A vector of their own tells them from the episode's: what is shown has other timesteps.
         """
         tokens, real = [], []
+        if self.num_soft:
+            shape = (num_rows, *self.soft.shape[-2:])
+            tokens.append(jnp.broadcast_to(self.soft[...], shape))
+            real.append(jnp.ones(shape[:2], bool))
         if self.num_learned:
             shape = (num_rows, *self.learned.shape)
             tokens.append(jnp.broadcast_to(self.norm(self.learned[...]), shape))

@@ -34,6 +34,10 @@ class CategoriesHead(GuidedLogits, nnx.Module):
         own = jnp.take_along_axis(log_probabilities, categories[..., None], axis=-1)
         return own[..., 0].sum(axis=-1)
 
+    def probabilities(self, prediction: Float[Array, "*b P"]) -> Float[Array, "*b C n"]:
+        """Compute those of each category's values; 0 beyond a shorter one's."""
+        return jax.nn.softmax(self._logits(prediction))
+
     def loss(
         self,
         prediction: Float[Array, "*b P"],
