@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from dt.acting.lanes import LaneProgram, Lanes, LaneState, Queue, StepCounts
 from dt.acting.policy import ReturnConditionedPolicy
 from dt.acting.rollout import RolloutFault, Rollouts, Tally, action_seeds, check_spaces
+from dt.files import first_line
 from dt.parallel.rows import WHOLE, on_all, on_each, row_mesh
 from dt.play.faults import BEYOND, EnvironmentFault
 
@@ -36,6 +37,32 @@ class FunctionalTask:
     name: str
     env: FuncEnv
     max_episode_steps: int | None = None
+
+
+class _Named(FuncEnv):
+    """The functions of a task's environment; what one of them raises names the environment."""
+
+    def __init__(self, task: FunctionalTask):
+        super().__init__()
+        self._task = task
+        for name in ("initial", "transition", "observation", "reward", "terminal"):
+            setattr(self, name, self._named(name))
+
+    def _named(self, name: str) -> Callable[..., object]:
+        function = getattr(self._task.env, name)
+
+        def named(*args: object) -> object:
+            try:
+                return function(*args)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # one that asks the process to exit would end it unsaid
+                raise EnvironmentFault(
+                    f"{self._task.name} on the device: {name} raised {type(error).__name__}: "
+                    f"{first_line(error)}"
+                ) from error
+
+        return named
 
 
 @runtime_checkable
@@ -72,7 +99,7 @@ def device_player(
     check_spaces(policy, task.env.observation_space, task.env.action_space)
     devices = jax.local_devices() if devices is None else devices
     lanes = Lanes.of(num_envs, devices)
-    program = LaneProgram(policy.program, task.env, task.max_episode_steps, lanes)
+    program = LaneProgram(policy.program, _Named(task), task.max_episode_steps, lanes)
     mesh = row_mesh(devices[: lanes.num_devices])
     params = on_all(policy.params, mesh)
     axes = program.state_axes()
@@ -99,15 +126,20 @@ def device_player(
         def begun(group: int) -> tuple[LaneState, StepCounts]:
             return play_chunk(begin_group(queue, jnp.int32(group)), params, queue)
 
-        playing = {group: begun(group) for group in range(lanes.num_groups)}
-        while not tally.ended.all():
-            for group, (state, counts) in list(playing.items()):  # the others go on meanwhile
-                _count(counts, tally, policy, task)
-                on_step(tally.num_done, tally.num_steps)
-                if tally.ended[group_of == group].all():
-                    del playing[group]
-                else:
-                    playing[group] = play_chunk(state, params, queue)
+        try:
+            playing = {group: begun(group) for group in range(lanes.num_groups)}
+            while not tally.ended.all():
+                for group, (state, counts) in list(playing.items()):  # the others go on meanwhile
+                    _count(counts, tally, policy, task)
+                    on_step(tally.num_done, tally.num_steps)
+                    if tally.ended[group_of == group].all():
+                        del playing[group]
+                    else:
+                        playing[group] = play_chunk(state, params, queue)
+        except RolloutFault:
+            raise
+        except EnvironmentFault as fault:
+            raise RolloutFault(fault, tally) from fault
         return tally.rollouts()
 
     return player
@@ -128,9 +160,9 @@ def run_on_device(
     that Gymnasium's `FunctionalJaxEnv` would draw when reset with that seed.
 
     Raises:
-        RolloutFault: when the environment gives numbers that are not finite, or the policy can
-            compute no action, with the episodes that had ended. What the rows do in the rest of
-            the chunk is not counted.
+        RolloutFault: when the environment raises anything (SystemExit too) or gives numbers that
+            are not finite, or the policy can compute no action, with the episodes that had ended.
+            What the rows do in the rest of the chunk is not counted.
         ValueError: for other spaces than the policy's, and for an episode that outlasts the
             timesteps which the model knows, where the policy's options say so.
     """

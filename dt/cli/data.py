@@ -17,6 +17,7 @@ import tyro
 
 from dt.cli.args import parse_args
 from dt.cli.exit_code import exit_code
+from dt.data.formats.frames import USUAL, ColumnNames
 from dt.files import reading, written_whole
 
 PROG = "dt data"
@@ -35,6 +36,7 @@ class CardConfig:
     """Environment id; empty: the one the data names."""
     reward: str = ""
     """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+    columns: ColumnNames = USUAL
     json: Path | None = None
     """Write the card to this .json file."""
     picture: Path | None = None
@@ -64,6 +66,7 @@ class ConvertConfig:
     """Environment id; empty: the one the data names."""
     reward: str = ""
     """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+    columns: ColumnNames = USUAL
 
 
 def main(args: list[str] | None = None) -> int:
@@ -80,7 +83,9 @@ def main(args: list[str] | None = None) -> int:
 def run_convert(config: ConvertConfig) -> int:
     from dt.data.formats.convert import convert
 
-    print(f"wrote {convert(config.source, config.out, config.env or None, reward=config.reward)}")
+    env = config.env or None
+    made = convert(config.source, config.out, env, reward=config.reward, columns=config.columns)
+    print(f"wrote {made}")
     return 0
 
 
@@ -105,7 +110,8 @@ def run_card(config: CardConfig) -> int:
     # What training refuses is what a card is asked about.
     status = console.status(f"reading {escape(config.source)}")
     with unchecked_values(), status, reading(config.source):
-        source = open_source(config.source, config.env or None, reward=config.reward)
+        env = config.env or None
+        source = open_source(config.source, env, reward=config.reward, columns=config.columns)
         card, table = data_card(source)
     opened = safety_line(find_pieces(config.source), read, source, config.env)
     print_data_card(card, console, opened)

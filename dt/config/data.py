@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from dt.config.checks import BelowOne, Count, Positive, Share, check_bounds, require
+from dt.data.formats.frames import USUAL, ColumnNames
 from dt.data.transforms import Transforms
 
 
@@ -49,6 +50,7 @@ class DataConfig:
     """Logged actions lie in [-1, 1] and are scaled to the bounds of the environment's space."""
     reward: str = ""
     """LeRobot: the reward's column, or 'success' or 'final'; empty: next.reward."""
+    columns: ColumnNames = USUAL
     cache: str = ""
     """Folder of training stores; empty: ~/.cache/dt-steer/data; 'none': keep the data in memory."""
     placement: Literal["auto", "device", "host", "disk"] = "auto"

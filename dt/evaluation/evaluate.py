@@ -34,6 +34,7 @@ from dt.evaluation.parts import (
 from dt.evaluation.provenance import code_commit, code_versions
 from dt.evaluation.scores import calibrate
 from dt.evaluation.verdict import NO_RETURN, ONE_TARGET, beyond, expected
+from dt.files import first_line
 from dt.parallel.memory import free_bytes
 from dt.play.faults import closing
 from dt.play.make import Vectorization, make_groups
@@ -156,7 +157,7 @@ def play(
     if venue.vectorization == "async":
         num_envs = min(num_envs, PROCESSES_A_CORE * (os.cpu_count() or 1))
     if venue.on_device is not None:
-        task = venue.on_device(venue.env_id, venue.env_kwargs)
+        task = _task(venue.on_device, venue)
         begin = time.perf_counter()
         rollouts = run_on_device(policy, task, asked, seeds, num_envs, on_step)
         return rollouts, time.perf_counter() - begin
@@ -165,6 +166,19 @@ def play(
     with closing(*groups):
         rollouts = run_episodes(policy, groups, asked, seeds, on_step, venue.step_timeout, guidance)
     return rollouts, time.perf_counter() - begin
+
+
+def _task(find: FindTask, venue: Venue) -> FunctionalTask:
+    """Find the environment's functional form, which libraries of others may make."""
+    try:
+        return find(venue.env_id, venue.env_kwargs)
+    except (KeyboardInterrupt, ValueError):
+        raise
+    except BaseException as error:
+        raise ValueError(
+            f"cannot make environment {venue.env_id!r} for the device: raised "
+            f"{type(error).__name__}: {first_line(error)}"
+        ) from error
 
 
 def _card_of(

@@ -65,6 +65,7 @@ def load_data(
         env_kwargs=environment.env_kwargs,
         default_env=environment.default,
         reward=config.data.reward,
+        columns=config.data.columns,
         cache_dir=config.data.cache_dir,
         accept=accept,
         say=on_message,

@@ -291,3 +291,20 @@ def test_a_choice_that_cannot_be_computed_is_refused_on_host_and_device() -> Non
     with pytest.raises(RolloutFault, match=f"{place} 0; its weights, or what it was") as caught:
         on_host(policy, Far)
     assert set(caught.value.finished.lengths) <= set(whole.lengths)
+
+
+@pytest.mark.parametrize("method", ["initial", "transition", "reward"])
+def test_an_environment_that_exits_is_one_line(method: str) -> None:
+    """While its functions are made a program: they are Python then, and never again."""
+
+    class Exits(Walk):
+        pass
+
+    def leave(*args: Any, **kwargs: Any) -> Any:
+        raise SystemExit(0)
+
+    setattr(Exits, method, leave)
+    with pytest.raises(RolloutFault) as caught:
+        run_on_device(make_policy_for(Walk()), FunctionalTask("X-v0", Exits()), TARGETS, SEEDS, 3)
+    said = f"X-v0 on the device: {method} raised SystemExit: 0 (0 of 7 episodes had ended)"
+    assert str(caught.value) == said

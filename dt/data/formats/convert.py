@@ -18,6 +18,7 @@ from pathlib import Path
 import psutil
 
 from dt.data.formats import all_formats
+from dt.data.formats.frames import USUAL, ColumnNames
 from dt.data.formats.minari import dataset_path, is_minari_id
 from dt.data.formats.sources import open_source
 from dt.files import first_line
@@ -30,13 +31,14 @@ def convert(
     env_id: str | None = None,
     env_kwargs: EnvKwargs | None = None,
     reward: str = "",
+    columns: ColumnNames = USUAL,
 ) -> Path:
     """Write the source as `out` and return where it is.
 
     What may be larger than memory is written piece by piece, except as .npz.
 
     Args:
-        env_id, env_kwargs, reward: as for `open_source`.
+        env_id, env_kwargs, reward, columns: as for `open_source`.
 
     Raises:
         ValueError: when the source cannot be read, the name of `out` says no format, or something
@@ -47,7 +49,7 @@ def convert(
     write = next((each.write for each in written if path.suffix in each.suffixes), None)
     if write is not None:
         _check_free(path)
-        opened = open_source(source, env_id, env_kwargs, reward)
+        opened = open_source(source, env_id, env_kwargs, reward, columns)
         with _replacing(path) as part:
             write(part, opened)
             part.rename(path)
@@ -63,7 +65,7 @@ def convert(
         _check_free(target)
     elif target.exists():
         raise ValueError(f"{name}: is a Minari data set already; remove it, or give another name")
-    opened = open_source(source, env_id, env_kwargs, reward)
+    opened = open_source(source, env_id, env_kwargs, reward, columns)
     # Within Minari's folder hidden names are no data sets; a namespace is made at the very end.
     with _replacing(target if elsewhere else dataset_path() / target.name) as part:
         write_minari(part, target.name if elsewhere else name, opened)

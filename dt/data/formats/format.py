@@ -24,12 +24,14 @@ class Format:
     """
 
     name: str
-    # `read(path, env_id, env_kwargs)`, and `reward` by keyword where `takes_reward`: an
-    # `EpisodeDataset`, or an `EpisodeStream` of what may be larger than memory. `env_id` replaces
-    # the environment that the data names, and `env_kwargs` go to `gymnasium.make`. A ValueError
-    # names the file, the field and the remedy.
+    # `read(path, env_id, env_kwargs)`; by keyword `reward` where `takes_reward`, and `columns`,
+    # which are `ColumnNames`, where `takes_columns`. It gives an `EpisodeDataset`, or an
+    # `EpisodeStream` of what may be larger than memory. `env_id` replaces the environment that the
+    # data names, and `env_kwargs` go to `gymnasium.make`. A ValueError names the file, the field
+    # and the remedy.
     read: Callable[..., EpisodeSource]
     takes_reward: bool = False  # the log holds several columns that could be its rewards
+    takes_columns: bool = False  # it is a table, whose columns may have any names
 
     # What holds the format, in words for an error message ("an .npz file"); "" if no such does.
     file: str = ""

@@ -6,6 +6,7 @@ A table is whatever has `columns` and gives a column by its name; pandas is not 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -20,6 +21,27 @@ DONES = ("done", "dones")
 TERMINATIONS = ("terminated", "termination", "terminations", "terminal", "terminals", *DONES)
 TRUNCATIONS = ("truncated", "truncation", "truncations", "timeout", "timeouts")
 OBSERVATION, ACTION = ("obs", "observation", "state"), ("action", "act")
+
+
+@dataclass(frozen=True)
+class ColumnNames:
+    """Which columns of a table are what; what is not named is found by its usual name."""
+
+    observations: tuple[str, ...] = ()
+    """CSV, Parquet: the columns of an observation; empty: those that begin with obs or state."""
+    actions: tuple[str, ...] = ()
+    """CSV, Parquet: the columns of an action; empty: those that begin with act."""
+    reward: str = ""
+    """CSV, Parquet: the column of rewards; empty: reward, rewards or rew."""
+    episode: str = ""
+    """CSV, Parquet: the column whose value changes from one episode to the next; empty: episode."""
+    terminated: str = ""
+    """CSV, Parquet: the column of flags where an episode ends; empty: terminated or done."""
+    truncated: str = ""
+    """CSV, Parquet: the column of flags where a time limit ends it; empty: truncated."""
+
+
+USUAL = ColumnNames()
 
 
 @runtime_checkable
@@ -38,6 +60,8 @@ def from_frame(
     actions: Sequence[str] | str | None = None,
     reward: str | None = None,
     episode: str | None = None,
+    terminated: str | None = None,
+    truncated: str | None = None,
     name: str = "frame",
     env_id: str | None = None,
     env_kwargs: EnvKwargs | None = None,
@@ -47,13 +71,16 @@ def from_frame(
     Columns that are not named are found by their names: `episode`, `reward`, `terminated` (or
     `done`), `truncated`, and every column that begins with `obs`, `observation` or `state`, or with
     `action`, in the order in which they stand. Without an episode column, episodes end where
-    `terminated` or `truncated` says so.
+    `terminated` or `truncated` says so. The columns of a file are named by flags:
+    `--data.columns.observations x y`, and so on (of `dt data`, `--columns.observations x y`).
 
     Args:
         observations: the columns of an observation vector, or one column of categories or arrays.
         actions: one column of categories, or the columns of an action vector.
         reward: the column of rewards.
         episode: the column whose value changes from one episode to the next.
+        terminated: the column of flags where an episode ends.
+        truncated: the column of flags where a time limit ends it.
         name: what messages and cards call the data.
         env_id: the environment that the steps come from.
         env_kwargs: its arguments.
@@ -75,10 +102,13 @@ def from_frame(
         "rewards": _column(name, frame, there, reward),
     }
     flags = {}
-    for key, usual in (("terminations", TERMINATIONS), ("truncations", TRUNCATIONS)):
-        found = _first(there, usual)
+    for key, named, usual in (
+        ("terminations", terminated, TERMINATIONS),
+        ("truncations", truncated, TRUNCATIONS),
+    ):
+        found = named or _first(there, usual)
         if found is not None:
-            arrays[key] = _column(name, frame, there, found).astype(bool)
+            arrays[key] = _flags(name, found, _column(name, frame, there, found))
             flags[key] = found
     ends = f"{episode} as episodes" if episode else f"ends at {_named([*flags.values()])}"
     notes = [
@@ -105,7 +135,8 @@ def from_frame(
         arrays["episode_lengths"] = np.diff(np.append(begins, len(numbers)))
     elif not {"terminations", "truncations"} & arrays.keys():
         raise ValueError(
-            f"{name}: no column says where episodes end; name one with episode=, or give one of "
+            f"{name}: no column says where episodes end; name one with --data.columns.episode or "
+            f"--data.columns.terminated (dt.from_frame: episode=, terminated=), or give one of "
             f"{', '.join((*EPISODES, *TERMINATIONS[:1], *TRUNCATIONS[:1]))}"
         )
     return from_arrays(name, arrays, env_id, env_kwargs, notes)
@@ -138,6 +169,16 @@ def _column(
     return values
 
 
+def _flags(name: str, column: str, values: np.ndarray) -> np.ndarray:
+    """Whether each row is one where an episode ends; a number of a step is no such flag."""
+    if not np.isin(values, (0, 1)).all():
+        raise ValueError(
+            f"{name}: column {column!r} holds {values[~np.isin(values, (0, 1))][0]}; it says where "
+            f"episodes end, so give 0 and 1"
+        )
+    return values.astype(bool)
+
+
 def _chosen(
     name: str,
     there: list[str],
@@ -149,7 +190,8 @@ def _chosen(
     chosen = list(columns or (c for c in there if c.lower().startswith(prefixes)))
     if not chosen:
         raise ValueError(
-            f"{name}: no column begins with {' or '.join(prefixes)}; name them in Python: "
+            f"{name}: no column begins with {' or '.join(prefixes)}; name them, such as "
+            f"`--data.columns.{what} x y` (`dt data FILE --columns.{what} x y`), or in Python: "
             f"frame = pandas.read_csv(...); dt.train(dt.from_frame(frame, {what}=[...]))"
         )
     return chosen

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats import all_formats
 from dt.data.formats.format import HEAD_BYTES, Format
+from dt.data.formats.frames import USUAL, ColumnNames
 from dt.data.formats.glob import Part, one_after_another
 from dt.data.streams import EpisodeSource, EpisodeStream
 from dt.files import reading
@@ -30,6 +31,7 @@ def open_source(
     env_id: str | None = None,
     env_kwargs: EnvKwargs | None = None,
     reward: str = "",
+    columns: ColumnNames = USUAL,
 ) -> EpisodeSource:
     """Open a path, a glob, a folder, the id of a local Minari data set, or `format:` one of these.
 
@@ -45,13 +47,14 @@ def open_source(
         reward: what a LeRobot data set rewards; by default its column next.reward. Another
             column's name, or "success" or "final" (see `REWARDS` of its reader). Every other format
             has its rewards, and takes no choice.
+        columns: of a table, a CSV or Parquet file; every other format has names of its own.
 
     Raises:
         ValueError: when nothing is there, or no reader knows the content.
     """
     with reading(source):
         parts = [
-            Part(str(piece.path), partial(_open, piece, env_id, env_kwargs, reward))
+            Part(str(piece.path), partial(_open, piece, env_id, env_kwargs, reward, columns))
             for piece in find_pieces(source)
         ]
         return parts[0].open() if len(parts) == 1 else one_after_another(source, parts)
@@ -62,9 +65,10 @@ def load_dataset(
     env_id: str | None = None,
     env_kwargs: EnvKwargs | None = None,
     reward: str = "",
+    columns: ColumnNames = USUAL,
 ) -> EpisodeDataset:
     """Read all of a source into memory; arguments and errors are those of `open_source`."""
-    opened = open_source(source, env_id, env_kwargs, reward)
+    opened = open_source(source, env_id, env_kwargs, reward, columns)
     return opened.load() if isinstance(opened, EpisodeStream) else opened
 
 
@@ -144,12 +148,23 @@ def _piece(path: Path, named: Format | None) -> Piece:
 
 
 def _open(
-    piece: Piece, env_id: str | None, env_kwargs: EnvKwargs | None, reward: str
+    piece: Piece,
+    env_id: str | None,
+    env_kwargs: EnvKwargs | None,
+    reward: str,
+    columns: ColumnNames,
 ) -> EpisodeSource:
     read = piece.format.read
     if reward and not piece.format.takes_reward:
         raise ValueError(f"{piece.path}: has its own rewards; leave out reward {reward!r}")
-    chosen = {"reward": reward} if piece.format.takes_reward else {}
+    chosen: dict[str, object] = {"reward": reward} if piece.format.takes_reward else {}
+    if piece.format.takes_columns:
+        chosen["columns"] = columns
+    elif columns != USUAL:
+        raise ValueError(
+            f"{piece.path}: is no table of columns but {piece.format.name}, which has names of its "
+            f"own; leave out the flags that name columns"
+        )
     with reading(piece.path):
         return read(piece.path, env_id, env_kwargs, **chosen)
 

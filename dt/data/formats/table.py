@@ -2,14 +2,15 @@
 
 Columns are found by their names, as `dt.data.formats.frames` says: `episode` or done flags,
 `reward`, and every column that begins with `obs`, `observation` or `state`, or with `action`.
-`dt.from_frame` takes other columns by name. A cell of Parquet may hold a list of numbers.
+`ColumnNames` name others, and so do arguments of `dt.from_frame`. A cell of Parquet may hold a list
+of numbers.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import numpy as np
 
 from dt.data.episodes import EpisodeDataset
 from dt.data.formats.format import Format
-from dt.data.formats.frames import from_frame
+from dt.data.formats.frames import USUAL, ColumnNames, from_frame
 from dt.files import first_line, require_memory
 from dt.spaces.environments import EnvKwargs
 
@@ -45,7 +46,10 @@ class Table:
 
 
 def read_csv(
-    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
+    path: Path,
+    env_id: str | None = None,
+    env_kwargs: EnvKwargs | None = None,
+    columns: ColumnNames = USUAL,
 ) -> EpisodeDataset:
     """Read a file of comma-separated values whose first line names the columns.
 
@@ -54,7 +58,7 @@ def read_csv(
     """
     cells = csv_columns(path).items()
     table = {name: _column(path, name, texts) for name, texts in cells}
-    return from_frame(Table(table), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+    return _episodes(path, table, columns, env_id, env_kwargs)
 
 
 def csv_columns(path: Path) -> dict[str, tuple[str, ...]]:
@@ -87,7 +91,10 @@ def csv_columns(path: Path) -> dict[str, tuple[str, ...]]:
 
 
 def read_parquet(
-    path: Path, env_id: str | None = None, env_kwargs: EnvKwargs | None = None
+    path: Path,
+    env_id: str | None = None,
+    env_kwargs: EnvKwargs | None = None,
+    columns: ColumnNames = USUAL,
 ) -> EpisodeDataset:
     """Read a Parquet file whole.
 
@@ -99,7 +106,7 @@ def read_parquet(
     table = parquet_table(path)
     if {"frame_index", "task_index"} <= {*table.column_names}:
         raise ValueError(f"{path}: is a part of a data set; give LeRobot's folder that holds meta/")
-    columns = {}
+    found = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if column.null_count:
             raise ValueError(
@@ -107,8 +114,19 @@ def read_parquet(
             )
         nested = pa.types.is_nested(column.type)
         values = column.to_pylist() if nested else column.to_numpy()
-        columns[name] = _cells(path, name, values) if nested else np.asarray(values)
-    return from_frame(Table(columns), name=str(path), env_id=env_id, env_kwargs=env_kwargs)
+        found[name] = _cells(path, name, values) if nested else np.asarray(values)
+    return _episodes(path, found, columns, env_id, env_kwargs)
+
+
+def _episodes(
+    path: Path,
+    values: dict[str, np.ndarray],
+    columns: ColumnNames,
+    env_id: str | None,
+    env_kwargs: EnvKwargs | None,
+) -> EpisodeDataset:
+    named = {name: chosen for name, chosen in asdict(columns).items() if chosen}
+    return from_frame(Table(values), name=str(path), env_id=env_id, env_kwargs=env_kwargs, **named)
 
 
 def parquet_table(path: Path) -> pyarrow.Table:
@@ -125,12 +143,20 @@ def parquet_table(path: Path) -> pyarrow.Table:
     try:
         with pq.ParquetFile(path) as file:
             groups = (file.metadata.row_group(i) for i in range(file.metadata.num_row_groups))
-            require_memory(str(path), sum(group.total_byte_size for group in groups))
+            declared = sum(group.total_byte_size for group in groups)
+            # Of one value a billion times a page has a few bytes: rows count by what they become.
+            widths = sum(_width(column.physical_type) for column in file.schema)
+            require_memory(str(path), max(declared, file.metadata.num_rows * widths))
             table = file.read()
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{path}: not a readable Parquet file ({first_line(error)})") from error
     _check_names(path, table.column_names)
     return table
+
+
+def _width(kind: str) -> int:
+    """The least bytes that a value of one of Parquet's types takes."""
+    return {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 8}.get(kind, 8)
 
 
 def _check_names(path: Path, names: list[str]) -> None:
@@ -169,10 +195,17 @@ def is_csv(path: Path, head: bytes) -> bool:
     return path.suffix.lower() == ".csv" and b"\0" not in head
 
 
-CSV = Format(name="csv", file="a .csv table with a row a step", is_file=is_csv, read=read_csv)
+CSV = Format(
+    name="csv",
+    file="a .csv table with a row a step",
+    is_file=is_csv,
+    read=read_csv,
+    takes_columns=True,
+)
 PARQUET = Format(
     name="parquet",
     file="a Parquet table with a row a step",
     is_file=lambda path, head: head.startswith(PARQUET_HEAD),
     read=read_parquet,
+    takes_columns=True,
 )

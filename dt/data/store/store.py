@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from dt.data.default_environment import in_default_environment
+from dt.data.formats.frames import USUAL, ColumnNames
 from dt.data.formats.sources import open_source, source_files
 from dt.data.reference import Reference
 from dt.data.store.checksums import checksums_of, first_damage, write_blocks
@@ -89,6 +90,7 @@ def load_training_data(
     env_kwargs: EnvKwargs | None = None,
     default_env: str | None = None,
     reward: str = "",
+    columns: ColumnNames = USUAL,
     cache_dir: Path | None = None,
     accept: Callable[[EpisodeSource], None] = lambda opened: None,
     say: Callable[[str], None] = print,
@@ -97,7 +99,7 @@ def load_training_data(
     """Load what `--data SOURCE` names, as rows: mapped from its store, made the first time.
 
     Args:
-        source, env_id, env_kwargs, reward: as for `open_source`.
+        source, env_id, env_kwargs, reward, columns: as for `open_source`.
         default_env: that of data which names none, unless `env_id` does, or the data state spaces
             that are not its.
         cache_dir: where stores are kept; None reads everything into memory.
@@ -111,7 +113,7 @@ def load_training_data(
     """
 
     def opened_in(env: str | None) -> EpisodeSource:
-        return open_source(source, env, env_kwargs, reward=reward)
+        return open_source(source, env, env_kwargs, reward, columns)
 
     def read() -> EpisodeSource:
         opened = opened_in(env_id)
@@ -128,6 +130,7 @@ def load_training_data(
         "default_env": default_env,
         "reward": reward,
         "transforms": dataclasses.asdict(transforms),
+        **({} if columns == USUAL else {"columns": dataclasses.asdict(columns)}),
     }
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)

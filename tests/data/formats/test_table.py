@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dt.cli.data import main
+from dt.cli.train import parse_train_args
+from dt.config import to_json
+from dt.config.serialize import from_json
+from dt.data.formats.frames import ColumnNames
 from dt.data.formats.sources import load_dataset
+from dt.data.store.store import load_training_data
+from dt.data.transforms import Transforms
+from dt.training.inputs import load_data
 
 pandas = pytest.importorskip("pandas")
 
@@ -118,3 +126,58 @@ def test_the_card_says_what_is_safe(
     assert main([path, "--no-draw"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     assert f"{path.rpartition('.')[2]}, 1 file" in shown and "no pickle" in shown
+
+
+@pytest.mark.parametrize("name", ["log.csv", "log.parquet"])
+def test_columns_of_any_names_are_chosen_by_flags(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = frame()
+    names = {"obs_x": "x", "obs_y": "y", "action": "u", "reward": "r", "episode": "run"}
+    path = written(tmp_path / name, table.rename(columns=names | {"terminated": "end"}))
+    chosen = ["observations", "y", "x", "actions", "u", "reward", "r", "episode", "run"]
+    chosen += ["terminated", "end"]
+    fields = ("observations", "actions", "reward", "episode", "terminated")
+    flags = [f"--columns.{word}" if word in fields else word for word in chosen]
+    assert main([path, "--no-draw", *flags]) == 0
+    assert "understood: y, x as observations, u as actions, r as rewards, run as episodes" in (
+        " ".join(capsys.readouterr().out.split())
+    )
+    training = [word.replace("--", "--data.") for word in flags]
+    preset, config = parse_train_args(["--data", path, "--data.cache", "none", *training])
+    data = load_data(preset, config)
+    np.testing.assert_array_equal(data.rows[:, :2], table[["obs_y", "obs_x"]].to_numpy(np.float32))
+    assert data.lengths.tolist() == [3, 2]
+    assert from_json(json.loads(json.dumps(to_json(config)))) == config
+    out = tmp_path / "log.npz"
+    assert main(["convert", path, str(out), *flags]) == 0
+    capsys.readouterr()
+    assert main([str(out), "--no-draw", "--columns.reward", "r"]) == 2
+    said = capsys.readouterr().err
+    assert "log.npz: is no table of columns but npz" in said and said.count("\n") == 1
+    assert main([path, "--no-draw", *flags[:-1], "x"]) == 2
+    assert "column 'x' holds 0.1" in capsys.readouterr().err
+    assert main([path, "--no-draw", *flags[:-1], "z"]) == 2
+    assert "has no column 'z'; it holds run, x" in capsys.readouterr().err
+
+
+def test_a_store_of_other_columns_is_another(tmp_path: Path) -> None:
+    path = written(tmp_path / "log.csv", frame())
+    x, both = (
+        load_training_data(path, Transforms(), columns=columns, cache_dir=tmp_path / "cache")
+        for columns in (ColumnNames(observations=("obs_x",)), ColumnNames())
+    )
+    assert x.observation_space.shape == () and both.observation_space.shape == (2,)
+
+
+def test_a_parquet_file_of_a_billion_equal_values_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    count = 1 << 24  # 134 MB of 20 kB; as many more would be as small
+    same = pa.table({"obs": pa.array(np.zeros(count)), "act": pa.array(np.zeros(count, np.int32))})
+    pq.write_table(same, tmp_path / "log.parquet")
+    assert (tmp_path / "log.parquet").stat().st_size < 1 << 20
+    monkeypatch.setattr("dt.files.free_memory", lambda: 1 << 27)
+    with pytest.raises(ValueError, match="log.parquet takes 0.2 GiB of memory, and 0.1 GiB are"):
+        load_dataset(str(tmp_path / "log.parquet"))
