@@ -68,13 +68,11 @@ class ReturnConditionedPolicy:
         Args:
             options: how the policy acts.
             guides_each_row: `reset` takes weights of guidance of each row's own.
-            request_map: for calibrated or asked options: targets are then returns to achieve, and
-                the policy is given what was measured to bring them.
+            request_map: what was measured to bring targets, for calibrated or asked options.
             steering: what it acts by beside options and weights, as `load_policy` brings it.
 
         Raises:
-            ValueError: for options or steering that the model cannot follow, and as
-                `check_measured`.
+            ValueError: for what the model cannot follow, and as `check_measured`.
         """
         check_measured(options, request_map)
         self.params = params

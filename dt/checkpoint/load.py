@@ -126,6 +126,7 @@ def steered(
         )
     params, spec = policy.params, policy.spec
     with reading(path, REMEDY):
+        steering.check(spec)
         if steering.prefix is not None:
             params, spec = with_prefix(params, spec, steering.prefix)
         return ReturnConditionedPolicy(params, spec, options, steering=steering)

@@ -40,18 +40,15 @@ class EvaluateConfig:
     expert_samples: int = 1
     """--targets expert: number of returns that are drawn; the largest is asked for."""
     ood: float = 0.0
-    """Reach of three targets more, beyond the data, shown unclipped: 1.5 is up to
-    p5 + 1.5 (p95 - p5); 0: none of them."""
+    """Reach of three targets more, beyond the data, unclipped: 1.5: up to p5 + 1.5 (p95 - p5)."""
     episodes: int = 50
     """Episodes for each target."""
     env: str = ""
     """Environment id; empty: the one the data came from."""
     checkpoint: str = "last"
-    """Which checkpoint plays: last, best (the lowest calibration error measured in training) or an
-    update's number."""
+    """Which checkpoint plays: last, best (lowest calibration error in training) or an update."""
     baseline: Literal["none", "null"] = "none"
-    """What is asked in place of the return; null: the null token, which should make targets
-    meaningless."""
+    """null: the null token in place of the return, which should make targets meaningless."""
     deterministic: bool = False
     """Take the likeliest action instead of sampling."""
     temperature: float = 1.0
@@ -76,18 +73,15 @@ class EvaluateConfig:
     recompute: bool = False
     """Act on the last context_length timesteps, computed anew at every step, not from a cache."""
     past_end: Literal["error", "clamp"] = "error"
-    """What happens past the longest timestep that the model knows: an error, or (clamp) it goes on
-    and its position stays the last one, which it has never seen."""
+    """Past the longest timestep that the model knows: an error, or (clamp) on at that position."""
     on_device: bool = False
     """Policy and environment in one program, for environments with a functional form: CartPole-v1,
     Pendulum-v1, Gymnasium's phys2d, and gymnax/NAME or brax/NAME with --env."""
     video: Path | None = None
-    """Folder for films too: an episode of each target, and all side by side, what is left of the
-    return drawn in; drawn without a screen."""
+    """Folder for films too: an episode of each target, and all side by side, without a screen."""
     vectorization: Literal["auto", "sync", "async"] = "auto"
-    """How environments step together; auto: MuJoCo's tasks and Atari on threads, others one after
-    the other in this process, as sync has it for all; async: a process a row, for environments that
-    take milliseconds a step."""
+    """How environments step together; auto: MuJoCo and Atari on threads, others one after the other
+    in this process, as sync has it for all; async: a process a row, for slow ones."""
     step_timeout: float = 0.0
     """Seconds that a step of all environments may take before it counts as hung; 0: no limit."""
     compare: tuple[Path, Path] | None = None

@@ -28,7 +28,13 @@ def unconditional(policy: ReturnConditionedPolicy) -> ReturnConditionedPolicy | 
     if options.null or options.expert is not None or not has_null:
         return None
     unasked = dataclasses.replace(
-        options, null=True, guidance=None, guidance_enough=None, asked=False, calibrated=False
+        options,
+        null=True,
+        guidance=None,
+        guidance_enough=None,
+        asked=False,
+        calibrated=False,
+        steer="",
     )
     return ReturnConditionedPolicy(policy.params, spec, unasked)
 

@@ -51,7 +51,7 @@ def _edit_note(found: Explained, i: int) -> str:
     size = "none" if math.isnan(edit.size) else f"{edit.size:.3g} deviations (median)"
     return (
         f"smallest edit of {edit.of} that {does}: {size}, found in {100 * edit.reached:.0f} % of "
-        f"contexts; a random one as long: {100 * edit.random_reached:.0f} %"
+        f"contexts; a random or opposite one: {100 * edit.random_reached:.0f} %"
     )
 
 

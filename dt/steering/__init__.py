@@ -15,6 +15,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from dt.acting.steering import Steering as Steering
     from dt.model.edits import Edit as Edit
     from dt.steering.asking import ask as ask
     from dt.steering.explaining import explain as explain
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 # Where each verb is defined.
 _HOMES = {
     "Edit": "dt.model.edits",
+    "Steering": "dt.acting.steering",
     "ask": "dt.steering.asking",
     "guide": "dt.steering.guiding",
     "optimize": "dt.steering.optimizing",

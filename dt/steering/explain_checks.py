@@ -8,7 +8,10 @@ Axes: B contexts, T timesteps, F features, N inputs of a context, S steps of del
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +21,7 @@ from jaxtyping import Array, Bool, Float
 from dt.evaluation.intervals import rank_correlation
 from dt.model.params import Params
 from dt.steering.answer import Answer, Inputs
-from dt.steering.attribution import METHODS, SIGNED
+from dt.steering.attribution import SIGNED
 
 LARGEST_CORRELATION = 0.3  # with randomised weights, of an attribution that says something
 SHARES = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.65, 0.8, 1.0)  # of inputs deleted
@@ -59,11 +62,14 @@ def flat(answer: Answer, owed: Inputs) -> tuple[Float[np.ndarray, "B N"], Bool[n
 
 
 def correlation_with_random(
-    answer: Answer, params: Params, method: str, steps: int, draws: int, owed: Inputs
+    answer: Answer, params: Params, compute: Callable[[Params], Inputs], draws: int, owed: Inputs
 ) -> float:
-    """Correlate ranks of an attribution with those of randomised weights, mean over contexts."""
+    """Correlate ranks of an attribution with those of randomised weights, mean over contexts.
+
+    Args:
+        compute: the attribution, compiled, of any weights.
+    """
     own, real = flat(answer, owed)
-    compute = jax.jit(lambda params: METHODS[method](answer, params, steps))
     found = []
     for seed in range(draws):
         other, _ = flat(answer, compute(randomised(params, seed)))
@@ -74,26 +80,45 @@ def correlation_with_random(
     return float(np.mean(found)) if found else float("nan")
 
 
+Curve: TypeAlias = Callable[[Params, Array, Array, tuple[tuple[str, int], ...]], Array]
+"""Weights, the inputs' order, how many there are, and features by modality -> answers (S, B)."""
+
+
+def curve_of(answer: Answer) -> Curve:
+    """Make what deletes inputs in an order; compiled once for all methods of as many features."""
+    return jax.jit(partial(_curve, answer), static_argnums=3)
+
+
 def deletion(
-    answer: Answer, params: Params, method: str, owed: Inputs, draws: int, seed: int
+    answer: Answer,
+    params: Params,
+    method: str,
+    owed: Inputs,
+    draws: int,
+    seed: int,
+    curve: Curve | None = None,
 ) -> Deletion:
     """Delete inputs in an attribution's order and in orders drawn at random.
 
     By a method whose signs count the answer is to fall, by the others it is to change.
+
+    Args:
+        curve: of `curve_of`, where several methods share one.
     """
     from scipy.stats import wilcoxon  # takes as long to import as JAX
 
     values, real = flat(answer, owed)
     rng = np.random.default_rng(seed)
     scores = np.where(real, values, -np.inf)
-    curve = jax.jit(lambda ranks: _curve(answer, params, owed, ranks, jnp.asarray(real.sum(1))))
-    ordered = np.asarray(curve(_ranks(scores)))
-    random = np.stack(
-        [
-            np.asarray(curve(_ranks(np.where(real, rng.random(real.shape), -np.inf))))
-            for _ in range(draws)
-        ]
-    )
+    compiled = curve_of(answer) if curve is None else curve
+    counts, features = real.sum(axis=1), tuple((name, owed[name].shape[2]) for name in owed)
+
+    def answers(scores: np.ndarray) -> np.ndarray:
+        return np.asarray(compiled(params, _ranks(scores), jnp.asarray(counts), features))
+
+    ordered = answers(scores)
+    drawn = [np.where(real, rng.random(real.shape), -np.inf) for _ in range(draws)]
+    random = np.stack([answers(each) for each in drawn])
     ordered_lost, random_lost = ordered[0] - ordered, random[:, :1] - random
     if method not in SIGNED:
         ordered_lost, random_lost = np.abs(ordered_lost), np.abs(random_lost)
@@ -111,18 +136,22 @@ def _ranks(scores: Float[np.ndarray, "B N"]) -> Array:
 
 
 def _curve(
-    answer: Answer, params: Params, owed: Inputs, ranks: Array, counts: Array
+    answer: Answer,
+    params: Params,
+    ranks: Array,
+    counts: Array,
+    features: tuple[tuple[str, int], ...],
 ) -> Float[Array, "S B"]:
     """The answers once the first shares of inputs say nothing."""
     told, none = answer.told(params), answer.nothing(params)
 
     def at(share: Array) -> Array:
         gone, begin, left = ranks < jnp.round(share * counts)[:, None], 0, {}
-        for name, each in owed.items():
-            size = each.shape[1] * each.shape[2]
-            here = gone[:, begin : begin + size].reshape(each.shape)
+        for name, count in features:
+            rows, steps = told[name].shape[:2]
+            here = gone[:, begin : begin + steps * count].reshape(rows, steps, count)
             left[name] = jnp.where(here, none[name], told[name])
-            begin += size
+            begin += steps * count
         return answer(params, left)
 
     return jax.lax.map(at, jnp.asarray(SHARES))

@@ -16,8 +16,10 @@ from dt.steering.contexts import Contexts, Demos, contexts_of
 from dt.steering.explain_checks import (
     LARGEST_CORRELATION,
     SHARES,
+    Curve,
     Deletion,
     correlation_with_random,
+    curve_of,
     deletion,
 )
 from dt.steering.explain_options import ExplainOptions
@@ -98,7 +100,8 @@ def explain(
     params = policy.params
     names = [options.method, *(name for name in METHODS if name != options.method)]
     names = [name for name in names if name != "rollout" or _attends(answer)]
-    owed = tuple(_owed(answer, params, name, options, ledger) for name in names)
+    curve = curve_of(answer)
+    owed = tuple(_owed(answer, params, name, options, ledger, curve) for name in names)
     distance = None if answer.chosen is not None else options.distance
     edits = tuple(smallest_edits(answer, params, options.distance, options.seed))
     ledger.passes(150 * len(edits) * len(on), 24 * len(edits) * len(on))
@@ -118,7 +121,12 @@ def explain(
 
 
 def _owed(
-    answer: Answer, params: Params, method: str, options: ExplainOptions, ledger: Ledger
+    answer: Answer,
+    params: Params,
+    method: str,
+    options: ExplainOptions,
+    ledger: Ledger,
+    curve: Curve,
 ) -> Owed:
     """Compute one attribution with its controls."""
     compute = jax.jit(lambda params: METHODS[method](answer, params, options.steps))
@@ -139,8 +147,8 @@ def _owed(
         method,
         sizes,
         {name: float(np.abs(each).sum()) / total for name, each in sizes.items()},
-        correlation_with_random(answer, params, method, options.steps, options.draws, found),
-        deletion(answer, params, method, found, options.draws, options.seed),
+        correlation_with_random(answer, params, compute, options.draws, found),
+        deletion(answer, params, method, found, options.draws, options.seed, curve),
         whole,
     )
 

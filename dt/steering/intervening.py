@@ -111,8 +111,8 @@ def intervene(
     if edits is None:
         edits = {options.at: make_edit(subject, options, on, demos)}
     game = _Game(subject, options, ledger, on_step)
-    steering = Steering(edits=edits)
-    intact, edited = game.play(policy), game.play(_with(policy, steering))
+    edited_by = Steering(edits=edits)
+    intact, edited = game.play(policy), game.play(_with(policy, edited_by))
     control = _random(edits)
     control_name = "a random vector as long"
     if control is None:
@@ -135,13 +135,14 @@ def intervene(
         edit=next(iter(edits.values())),
     )
     if options.keep:
-        keep(Path(options.keep), found, steering)
+        _keep(Path(options.keep), found, edited_by)
     return found
 
 
-def keep(path: Path, found: Intervened, steering: Steering) -> None:
+def _keep(path: Path, found: Intervened, steering: Steering) -> None:
     """Write the edit as a steering file, with its effect and its control."""
     outcome = found.outcome
+    slopes = {"intact": found.slope_intact, "edited": found.slope_edited}
     save_steering(
         path,
         steering,
@@ -151,9 +152,8 @@ def keep(path: Path, found: Intervened, steering: Steering) -> None:
         made_by=outcome.command,
         effect={
             "verdict": outcome.verdict,
-            "measure": as_json(outcome.measure),
-            "slope_intact": as_json(found.slope_intact),
-            "slope_edited": as_json(found.slope_edited),
+            **as_json(outcome.measure),
+            "slopes": as_json(slopes),
         },
         controls={
             found.control_name: outcome.measure.control,

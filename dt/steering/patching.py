@@ -162,9 +162,11 @@ class _Patcher:
                 value, seen = self._run(params, {self.point: edit, **do}, (f"residual.{layers}",))
                 return value, seen[f"residual.{layers}"]
 
-            nowhere = jnp.array([-1, -1, -1, -1])
-            corrupted, states = patched(nowhere)
-            values, after = jax.lax.map(patched, table)
+            # Patched nowhere first, in the same loop: bits are compared within one program.
+            nowhere = jnp.array([[-1, -1, -1, -1]])
+            values, after = jax.lax.map(patched, jnp.concatenate([nowhere, table]))
+            corrupted, states = values[0], after[0]
+            values, after = values[1:], after[1:]
             same = jax.vmap(lambda each, place: self._same(each, states, place))(after, table)
             whole = {name: _constant(kept[name]) for name in inner if name != self.point}
             everything, _ = self._run(params, {self.point: edit, **whole}, ())

@@ -18,6 +18,7 @@ from dt.model.params import Params
 from dt.steering.answer import Answer, Inputs
 
 ROUNDS = 24  # of steps to the boundary, and of halvings back to it
+SWEPT = 101  # returns that are tried
 LONGEST = 30.0  # an edit, in the model's units: what moves nothing by then moves nothing
 STEP = 1.02  # beyond the boundary as the slope has it, so that curved ones are crossed
 
@@ -29,7 +30,7 @@ class SmallestEdit:
     of: str
     reached: float  # share of contexts in which some edit was found
     size: float  # median length, where one was found
-    random_reached: float  # share that a random edit of the same length reaches, the control
+    random_reached: float  # share that a random edit as long reaches, or the opposite of a return
     sizes: tuple[float | None, ...]  # of each context
 
 
@@ -47,7 +48,9 @@ class Dose:
 def smallest_edits(
     answer: Answer, params: Params, distance: float, seed: int
 ) -> list[SmallestEdit]:
-    """Search the smallest edits of the last return, of the last observation, and of all inputs.
+    """Search the smallest edits of returns, of the last observation, and of all inputs.
+
+    A return is one number: all of the data's are tried. Others are searched by the slope.
 
     Args:
         distance: by which a number of an action is to move; a choice is to flip.
@@ -55,13 +58,14 @@ def smallest_edits(
     told = answer.told(params)
     last = jax.nn.one_hot(answer.last, answer.batch.mask.shape[1])[:, :, None]
     real = {name: jnp.asarray(each, jnp.float32) for name, each in answer.real(told).items()}
-    kinds: dict[str, Inputs] = {
-        f"the last {name}": {name: last * real[name]}
-        for name in ("return", "observation")
-        if name in told
-    }
-    kinds["all inputs"] = real
-    return [_search(answer, params, told, where, distance, of, seed) for of, where in kinds.items()]
+    found = []
+    if "return" in told:
+        for of, where in (("the last return", last), ("all returns together", real["return"])):
+            found.append(_sweep(answer, params, told, where, distance, of))
+    if "observation" in told:
+        seen = {"observation": last * real["observation"]}
+        found.append(_search(answer, params, told, seen, distance, "the last observation", seed))
+    return [*found, _search(answer, params, told, real, distance, "all inputs", seed)]
 
 
 def dose_response(answer: Answer, params: Params, count: int) -> Dose:
@@ -75,13 +79,9 @@ def dose_response(answer: Answer, params: Params, count: int) -> Dose:
     spec = answer.spec
     if not spec.conditional:
         raise ValueError(f"layout {spec.model.layout} takes no return, so there is no dose of it")
-    low, high = spec.return_range
     told = answer.told(params)
-    shown = np.asarray(told["return"])[np.asarray(answer.batch.mask)]
-    if not np.isfinite([low, high]).all():
-        low, high = (float(spec.return_normalizer.invert(x)) for x in (shown.min(), shown.max()))
-    returns = np.linspace(low, high, count)
-    normal = jnp.asarray(spec.return_normalizer(returns.astype(np.float32)))
+    normal = _ladder(answer, told, count)
+    returns = np.asarray(spec.return_normalizer.invert(np.asarray(normal)))
     rows = jnp.arange(len(answer.last))
 
     def at(asked: Array) -> Array:
@@ -93,6 +93,56 @@ def dose_response(answer: Answer, params: Params, count: int) -> Dose:
     ends = np.stack([mean_interval(actions[:, :, a], rng) for a in range(actions.shape[2])], axis=1)
     ranges = np.ptp(actions, axis=0).max(axis=1)
     return Dose(returns, actions.mean(axis=1), ends[..., 0], ends[..., 1], ranges)
+
+
+def _ladder(answer: Answer, told: Inputs, count: int) -> Float[Array, " R"]:
+    """Returns over the data's range, in the model's units; an imported model that does not know
+    them has those of its contexts."""
+    spec = answer.spec
+    ends = np.asarray(spec.return_range, np.float32)
+    if np.isfinite(ends).all():
+        low, high = spec.return_normalizer(ends).tolist()
+    else:
+        shown = np.asarray(told["return"])[np.asarray(answer.batch.mask)]
+        low, high = float(shown.min()), float(shown.max())
+    return jnp.linspace(low, high, count)
+
+
+def _sweep(
+    answer: Answer, params: Params, told: Inputs, where: Array, distance: float, of: str
+) -> SmallestEdit:
+    """Try all returns at the last step, and find the nearest that does what is wanted.
+
+    The control is the same move in the other direction.
+    """
+    goals, ladder = _goals(answer, params, told, distance), _ladder(answer, told, SWEPT)
+    own = told["return"][jnp.arange(len(answer.last)), answer.last, 0]
+
+    def done(moved: Array) -> Array:
+        edit = {"return": moved[:, None, None] * where}
+        return jnp.stack([_at(goal, told, edit) <= 0 for goal in goals]).any(axis=0)
+
+    @jax.jit
+    def swept() -> tuple[Array, Array]:
+        moves = ladder[:, None] - own  # (R, B)
+        reached = jax.lax.map(done, moves)
+        sizes = jnp.where(reached, jnp.abs(moves), jnp.inf)
+        best = sizes.argmin(axis=0)
+        move = jnp.take_along_axis(moves, best[None], axis=0)[0]
+        return sizes.min(axis=0), done(-move)
+
+    return _found(of, *map(np.asarray, swept()))
+
+
+def _found(of: str, sizes: np.ndarray, chance: np.ndarray) -> SmallestEdit:
+    found = np.isfinite(sizes)
+    return SmallestEdit(
+        of=of,
+        reached=float(found.mean()),
+        size=float(np.median(sizes[found])) if found.any() else float("nan"),
+        random_reached=float((chance & found).mean()),
+        sizes=tuple(float(size) if np.isfinite(size) else None for size in sizes),
+    )
 
 
 def _search(
@@ -120,15 +170,7 @@ def _search(
             by_chance.append(_at(goal, told, _random(edit, where, seed)) <= 0)
         return jnp.min(jnp.stack(sizes), axis=0), jnp.stack(by_chance).any(axis=0)
 
-    sizes, chance = map(np.asarray, searched())
-    found = np.isfinite(sizes)
-    return SmallestEdit(
-        of=of,
-        reached=float(found.mean()),
-        size=float(np.median(sizes[found])) if found.any() else float("nan"),
-        random_reached=float((chance & found).mean()),
-        sizes=tuple(float(size) if np.isfinite(size) else None for size in sizes),
-    )
+    return _found(of, *map(np.asarray, searched()))
 
 
 Goal = Callable[[Inputs], Array]

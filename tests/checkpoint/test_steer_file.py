@@ -18,9 +18,11 @@ from dt.acting.steering import Steering
 from dt.checkpoint.export import export_policy
 from dt.checkpoint.load import steered
 from dt.checkpoint.steer_file import load_steering, save_steering
+from dt.evaluation.controls import unconditional
 from dt.model.decision_transformer import DecisionTransformer
 from dt.model.edits import Edit
 from dt.model.params import weights_hash
+from dt.model.prefix import with_prefix
 
 POOL = np.array([-1.0, 0.0, 1.0], np.float32)
 EDITS = {
@@ -59,8 +61,21 @@ def test_a_policy_acts_by_what_a_file_holds_and_by_nothing_as_before(tmp_path: P
     alone = played(policy, [5.0])
     np.testing.assert_allclose(alone[0, 0], acted[0, 0], atol=1e-6)
     assert policy.options.to_card()["steer"] == str(file)
+    control = unconditional(policy)  # a card's control: the same weights, unasked and unsteered
+    assert control is not None and control.options.null and not control.steering.edits
     out = export_policy(policy, tmp_path / "policy.npz", platforms=("cpu",))
     assert out[0].stat().st_size > 0
+
+
+@pytest.mark.slow
+def test_a_soft_prefix_stands_before_all_tokens(tmp_path: Path) -> None:
+    plain = ReturnConditionedPolicy(PARAMS, SPEC)
+    vectors = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+    policy = steered(plain, save(tmp_path / "p.steer", Steering(prefix=vectors)))
+    assert policy.spec.num_prefix == 3
+    params, spec = with_prefix(PARAMS, SPEC, vectors)
+    by_hand = ReturnConditionedPolicy(params, spec)
+    np.testing.assert_array_equal(played(policy, [5.0]), played(by_hand, [5.0]))
 
 
 def test_guidance_and_edits_go_together(tmp_path: Path) -> None:
@@ -84,7 +99,7 @@ def test_other_weights_and_models_are_refused_in_one_line(tmp_path: Path) -> Non
     wrong: list[tuple[Steering, str]] = [
         (Steering(edits={"blocks.0.mpl.out": EDITS["blocks.0.mlp.out"]}), "did you mean"),
         (Steering(edits={"residual.1": Edit("freeze")}), "cannot be frozen"),
-        (Steering(prefix=np.zeros((2, 5), np.float32)), "prefix"),
+        (Steering(prefix=np.zeros((2, 5), np.float32)), "vectors of 5, the model's have 8"),
     ]
     for steering, words in wrong:
         file = save(tmp_path / "y.steer", steering)

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -45,7 +44,8 @@ def numbers() -> Answer:
 
 def test_integrated_gradients_add_up_and_occlusion_is_the_answer_s_loss() -> None:
     answer = numbers()
-    owed = jax.jit(lambda p: integrated_gradients(answer, p, 128))(PARAMS)
+    compute = jax.jit(lambda p: integrated_gradients(answer, p, 128))
+    owed = compute(PARAMS)
     assert completeness(answer, PARAMS, owed) < 0.01
     real = answer.real(owed)
     for name, each in owed.items():  # nothing is owed to what is not there
@@ -55,7 +55,7 @@ def test_integrated_gradients_add_up_and_occlusion_is_the_answer_s_loss() -> Non
     one = {**told, "observation": told["observation"].at[:, 1, 2].set(none["observation"][:, 1, 2])}
     by_hand = answer(PARAMS, told) - answer(PARAMS, one)
     np.testing.assert_allclose(lost["observation"][:, 1, 2], by_hand, atol=1e-5)
-    rank = correlation_with_random(answer, PARAMS, "integrated-gradients", 8, 2, owed)
+    rank = correlation_with_random(answer, PARAMS, compute, 2, owed)
     assert abs(rank) < 0.5  # an untrained model's, of six contexts
     found = deletion(answer, PARAMS, "integrated-gradients", owed, 2, 0)
     assert found.p_value < 0.05 and found.areas.mean() > found.random_areas.mean()
@@ -73,8 +73,9 @@ def test_the_smallest_edit_moves_the_action_as_far_as_it_says_and_no_shorter_one
     assert all(a <= 1.2 * b for a, b in pairs)  # more may be changed, so less has to be
     dose = dose_response(answer, PARAMS, 5)
     assert dose.actions.shape == (5, 2) and (dose.low <= dose.high).all()
-    own = answer.batch.returns_to_go[jnp.arange(6), answer.last]
-    assert np.isfinite(own).all() and dose.returns[0] == pytest.approx(SPEC.return_range[0])
+    assert dose.returns[[0, -1]] == pytest.approx(SPEC.return_range, abs=1e-4)
+    # One number, all of whose values were tried: no other return of the data is nearer.
+    assert all(size is None or size > 0 for size in edits["the last return"].sizes)
 
 
 @pytest.mark.slow
