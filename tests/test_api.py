@@ -155,7 +155,7 @@ def test_a_frame_s_columns_may_have_any_names_and_wrong_ones_are_named() -> None
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_step": 3}, "no field 'num_step' of TrainConfig; did you mean 'num_steps'.*are data"),
+        ({"num_step": 3}, "no field 'num_step' of TrainConfig; did you mean 'num_steps'.* data"),
         ({"learning_rate": 1}, "no field 'learning_rate'.*; it is one of optimizer: optimizer={"),
         ({"model": {"widht": 3}}, "no field model.widht; did you mean 'width'.*there are"),
         ({"model": {"width": 0}}, "model.width is 0"),
