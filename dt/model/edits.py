@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from dt.model.points import Where
+from dt.spaces.arrays import AnyArray
 
 How: TypeAlias = Literal["set", "add", "shuffle", "freeze", "donor"]
 ALWAYS = 2**31 - 1  # a last timestep that no episode reaches
@@ -44,12 +45,12 @@ class Edit:
     """set: `values` stand there; add: they are added; shuffle: one of the pool `values`, drawn
     anew for each row and timestep; donor: of row s of `values` at timestep `first` + s; freeze:
     what stood there at timestep `first`, without values."""
-    values: np.ndarray | Array | None = None
+    values: AnyArray | None = None
     """set, add: anything that broadcasts to the value (B, L, ...); shuffle: (N, ...), a token's
     value each; donor: (S, ...), a timestep's each."""
-    first: int | Array = 0
-    """The first timestep of the episode at which it holds."""
-    last: int | Array = ALWAYS
+    first: AnyArray = 0
+    """The first timestep of the episode at which it holds; within a program an array of one."""
+    last: AnyArray = ALWAYS
     """The last one; both count."""
     places: tuple[int, ...] = ()
     """Of tokens within their timestep; empty: all."""

@@ -46,20 +46,20 @@ def test_every_option_changes_the_card_by_its_own_entry() -> None:
     usual = AS_TRAINED.to_card()
     others = ActingOptions(True, 0.5, 0.9, True, False, True, ReturnChoice(3.0), True, "clamp")
     guided = ActingOptions(guidance=1.5, guidance_enough=6.0, enough_below=0.05)
-    assert (*others.to_card(), "guidance", "asked") == CARD_KEYS and set(MEASURED_KEYS) < set(
-        CARD_KEYS
-    )
+    assert (*others.to_card(), "guidance", "asked", "steer") == CARD_KEYS
+    assert set(MEASURED_KEYS) < set(CARD_KEYS)
     assert tuple(usual) == tuple(
-        key for key in CARD_KEYS if key not in ("past_end", "guidance", "asked")
+        key for key in CARD_KEYS if key not in ("past_end", "guidance", "asked", "steer")
     )
     told = []
-    for each in (others, guided, ActingOptions(asked=True)):
+    for each in (others, guided, ActingOptions(asked=True), ActingOptions(steer="x.steer")):
         back = ActingOptions(**fields_of_card(each.to_card()) | {"expert": each.expert})
         assert back == dataclasses.replace(each, guidance=each.guidance_numbers[0])
     for field in dataclasses.fields(ActingOptions):
         of_guidance = field.name in ("guidance", "guidance_enough", "enough_below")
         other = guided if of_guidance else dataclasses.replace(others, null=field.name == "null")
-        new = {field.name: True if field.name == "asked" else getattr(other, field.name)}
+        own = {"asked": True, "steer": "x.steer"}
+        new = {field.name: own.get(field.name, getattr(other, field.name))}
         needed = {"guidance": 2.0} if field.name == "enough_below" else {}
         changed = AS_TRAINED.changed(needed | new)
         assert changed != AS_TRAINED

@@ -147,7 +147,6 @@ def test_an_edit_freezes_and_picks_features_and_places() -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: Edit("sett", np.zeros(1)), "there are set, add"),  # type: ignore[arg-type]
         (lambda: Edit("set", np.zeros(1), first=3, last=2), "first is 3 and last 2"),
         (lambda: Edit("set"), "needs values"),
         (lambda: Edit("freeze", np.zeros(1)), "takes no values"),

@@ -5,7 +5,7 @@ A table is whatever has `columns` and gives a column by its name; pandas is not 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -154,7 +154,7 @@ def _first(there: list[str], usual: Sequence[str]) -> str | None:
 
 
 def _column(
-    name: str, frame: Frame, there: list[str], column: str, numeric: bool = True
+    name: str, frame: Frame, there: Collection[str], column: str, numeric: bool = True
 ) -> np.ndarray:
     if column not in there:
         raise ValueError(f"{name}: has no column {column!r}; it holds {', '.join(there)}")
@@ -199,5 +199,6 @@ def _chosen(
 
 def _stacked(name: str, frame: Frame, there: list[str], chosen: list[str]) -> np.ndarray:
     """(steps, columns) of several columns; one column is taken as it is."""
-    values = [_column(name, frame, there, column) for column in chosen]
+    known = dict.fromkeys(there)  # of a hundred thousand columns, a list would be searched for each
+    values = [_column(name, frame, known, column) for column in chosen]
     return values[0] if len(values) == 1 else np.stack(values, axis=1)

@@ -9,6 +9,7 @@ of numbers.
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
@@ -160,7 +161,7 @@ def _width(kind: str) -> int:
 
 
 def _check_names(path: Path, names: list[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"{path}: has two columns {twice!r}; rename one")
 
