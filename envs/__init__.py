@@ -26,7 +26,7 @@ for _spec in map(gymnasium.spec, THREADED):
 
 if "Gamble-v0" not in gymnasium.registry:  # this folder may be imported by two names
     gymnasium.register("Gamble-v0", entry_point=f"{__name__}.gamble:Gamble")
-    gymnasium.register("Sentences-v0", entry_point=f"{__name__}.sentences:Sentences")
+    gymnasium.register("VotedSentences-v0", entry_point=f"{__name__}.sentences:Sentences")
 
 if find_spec("ale_py") is not None:  # the extra `atari`
     from .atari import register_atari

@@ -151,3 +151,8 @@ def test_a_score_of_ones_own_stands_on_the_card(capsys: pytest.CaptureFixture[st
     )
     assert card["calibration"]["shortfall"] == pytest.approx(short)
     assert f"shortfall {short:.1f} (" in capsys.readouterr().out
+
+
+def test_a_lexicon_judges_texts() -> None:
+    score = importlib.import_module("sentiment_lexicon.py".removesuffix(".py")).score
+    assert score(["A wonderful, happy end", "An awful crash", "so"]) == [2.0, -2.0, 0.0]

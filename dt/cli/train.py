@@ -120,6 +120,11 @@ def parse_train_args(args: list[str], prog: str = "train.py") -> tuple[str, Trai
         preset, args = args[0], args[1:]
     values, args = _from_file(args)
     of_file = str(values.pop("preset", ""))
+    if of_file and not preset:
+        try:
+            preset_named(of_file)
+        except ValueError as error:
+            raise ValueError(shown(f"--config {file}: preset: {error}")) from None
     preset = preset or of_file or preset_for(_source(args, values))
     preset_named(preset)
     known = [*PRESETS, *TEXT_PRESETS]

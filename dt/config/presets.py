@@ -212,7 +212,7 @@ def preset_named(name: str) -> TrainConfig:
         if name in TEXT_PRESETS:
             raise ValueError(f"preset {name} is of text, and only `train` takes it")
         known = [*PRESETS, *TEXT_PRESETS]
-        raise ValueError(f"unknown preset {name!r}; {there_are(name, known)}")
+        raise ValueError(f"unknown preset {name!r:.60}; {there_are(name, known)}")
     return PRESETS[name]
 
 

@@ -94,7 +94,7 @@ def digest_of(state: Any) -> str:
     return digest([np.asarray(leaf) for leaf in leaves])
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_checkpoint_of_eight_devices_goes_on_on_four_and_on_one(
     tmp_path: Path, trainers: tuple[Trainer, Trainer]
 ) -> None:

@@ -79,7 +79,10 @@ def test_the_smallest_edit_moves_the_action_as_far_as_it_says_and_no_shorter_one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["choice", "paper", "bins"])
+@pytest.mark.parametrize(
+    "kind",
+    ["choice", *(pytest.param(kind, marks=pytest.mark.thorough) for kind in ("paper", "bins"))],
+)
 def test_all_is_found_of_choices_imported_models_and_bins(kind: str, tmp_path: Path) -> None:
     data = make_dataset([7, 2, 11], spaces.Discrete(3) if kind == "choice" else None)
     model = make_config(num_layers=1).model

@@ -113,7 +113,7 @@ def test_a_soft_prefix_is_bounded_judged_on_other_contexts_and_kept(tmp_path: Pa
     assert found.searched.lift(False) > 0 and found.outcome.line().startswith(found.outcome.verdict)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "imported"])
+@pytest.mark.parametrize("kind", [pytest.param("gaussian", marks=pytest.mark.thorough), "imported"])
 def test_other_models_are_searched_too(kind: str) -> None:
     policy, contexts = small(kind)[0], contexts_for(kind, 4)
     for space in ("observation", "actions"):

@@ -13,7 +13,7 @@ from dt.text.judges import FunctionJudge
 
 
 def test_a_sentence_s_vote_comes_with_its_end() -> None:
-    env = gymnasium.make("Sentences-v0").unwrapped
+    env = gymnasium.make("VotedSentences-v0").unwrapped
     assert isinstance(env, TextEnv)
     check_env(env, skip_render_check=True)
     env.reset(seed=0)

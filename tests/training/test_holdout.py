@@ -37,7 +37,7 @@ def lines_of(run_dir: Path) -> list[dict[str, float]]:
 def test_over_fitting_shows(tmp_path: Path) -> None:
     """Actions are noise: what is learnt about those of some episodes is wrong about others."""
     data = TrainingData.of(make_dataset([6] * 12))
-    config = holding_out(make_config(num_layers=1, dropout=0.0, return_dropout=0.0, width=32), 0.25)
+    config = holding_out(make_config(dropout=0.0, return_dropout=0.0, width=32), 0.25)
     config = dataclasses.replace(
         config, num_steps=600, log_interval=50, checkpoint_interval=600, seed=1
     )

@@ -205,7 +205,7 @@ def test_batches_are_the_same_wherever_the_data_lies(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["goal", "prompt"])
+@pytest.mark.parametrize("name", ["goal", pytest.param("prompt", marks=pytest.mark.thorough)])
 def test_with_the_weights_held_fixed_the_prefix_decides(tmp_path: Path, name: str) -> None:
     """Without a return in the sequence."""
     dataset = goals_decide()
