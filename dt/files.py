@@ -101,8 +101,8 @@ def structured(kind: type[T], values: object, where: str = "") -> T:
 
 def _fault(error: BaseException, kind: Any) -> str:
     if isinstance(error, (KeyError, cattrs.ForbiddenExtraKeysError)):
-        return cattrs.v.format_exception(error, kind)
-    return str(error).replace("typing.Literal", "")
+        return _cut_short(cattrs.v.format_exception(error, kind), MOST_SHOWN // 2)
+    return _cut_short(str(error).replace("typing.Literal", ""), MOST_SHOWN // 2)
 
 
 def _place_first(fault: str) -> str:
@@ -292,10 +292,14 @@ def _refusal(error: BaseException, name: str, remedy: str) -> str:
         line = f"{name}: cannot be read ({what}); {remedy}"
     else:
         line = words if name in words else f"{name}: {words or 'cannot be read'}"
-    line = shown(" ".join(line.splitlines()))
-    if len(line) > MOST_SHOWN:
-        line = f"{line[: MOST_SHOWN // 2]} ... {line[-MOST_SHOWN // 2 :]}"
-    return line
+    return _cut_short(shown(" ".join(line.splitlines())))
+
+
+def _cut_short(line: str, most: int = MOST_SHOWN) -> str:
+    """Leave out the middle of what is too long to read, such as a value that fills a file."""
+    if len(line) <= most:
+        return line
+    return f"{line[: most // 2]} ... {line[-most // 2 :]}"
 
 
 def shown(text: str) -> str:
