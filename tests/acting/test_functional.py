@@ -55,7 +55,12 @@ def test_a_functional_form_moves_as_gymnasium_s_environment(env_id: str) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "env_id", ["phys2d/CartPole-v1", "phys2d/Pendulum-v0", "tabular/Blackjack-v0"]
+    "env_id",
+    [
+        "phys2d/CartPole-v1",
+        pytest.param("phys2d/Pendulum-v0", marks=pytest.mark.thorough),
+        pytest.param("tabular/Blackjack-v0", marks=pytest.mark.thorough),
+    ],
 )
 def test_the_device_plays_gymnasium_s_own_functional_environments(env_id: str) -> None:
     """Episode for episode what `gymnasium.make` of the id plays with the same seeds."""

@@ -70,7 +70,6 @@ CONFIG = TrainConfig(
 # Always tried: every kind of part, alone or within others.
 ALWAYS = {
     ("dict", "tuple"),
-    ("tuple", "box"),
     ("stacked-frames", "discrete"),
     ("multi-discrete", "multi-binary"),
 }

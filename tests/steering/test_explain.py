@@ -63,6 +63,7 @@ def test_integrated_gradients_add_up_and_occlusion_is_the_answer_s_loss() -> Non
     assert found.ordered[-1] == pytest.approx(nothing, abs=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_smallest_edit_moves_the_action_as_far_as_it_says_and_no_shorter_one_does() -> None:
     answer = numbers()
     edits = {edit.of: edit for edit in smallest_edits(answer, PARAMS, 0.05, 0)}

@@ -49,7 +49,7 @@ def test_over_fitting_shows(tmp_path: Path) -> None:
     assert held[-1] > 1.2 * held[0] and held[-1] > 2 * trained[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_that_holds_out_is_resumed_bit_for_bit(tmp_path: Path) -> None:
     data = TrainingData.of(make_dataset([7, 2, 11, 5]))
     config = holding_out(make_config(num_layers=1), 0.25)

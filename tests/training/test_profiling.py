@@ -38,7 +38,7 @@ def test_convolutions_are_counted() -> None:
     assert flops == 2 * (2 * 5 * 6 * 6) * (3 * 3 * 3)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_profile_says_where_time_goes(tmp_path: Path, tiny_dataset: EpisodeDataset) -> None:
     tiny_config = make_config()  # of two layers, of which only the last leaves queries out
     tiny_spec = PolicySpec.of(TrainingData.of(tiny_dataset), tiny_config.model)

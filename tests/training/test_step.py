@@ -28,7 +28,7 @@ def make_learner(dataset: EpisodeDataset, config: TrainConfig) -> Learner:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("discrete", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_one_batch_can_be_learnt_by_heart(discrete: bool) -> None:
     dataset = make_dataset([6, 6], spaces.Discrete(3) if discrete else None)
     config = make_config(dropout=0.0, return_dropout=0.0, width=32)

@@ -71,7 +71,7 @@ def test_weights_and_units_are_the_source_s_and_the_optimizer_is_fresh(
     assert written["init_from"] == f"{source}@2"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_tuned_run_goes_on_without_its_source(source: Path, tmp_path: Path) -> None:
     moved = tmp_path / "source"
     moved.symlink_to(source)
